@@ -1,0 +1,62 @@
+"""Fine-tune Google's Gemma models in JAX: data, training, evaluation and checked exports.
+
+Names are imported on first use, so that `import gemma_keras_tune` costs nothing and the
+command line can print its help without loading JAX.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "Adapters": "model.lora",
+    "Artifact": "exporters.artifact",
+    "Model": "model.value",
+    "Recipe": "recipe",
+    "TrainResult": "training.loop",
+    "TuneError": "errors",
+    "check_data": "data.check",
+    "evaluate": "evaluation.report",
+    "export": "exporters.artifact",
+    "generate": "evaluation.generate",
+    "load_examples": "data.examples",
+    "load_model": "model.load",
+    "load_recipe": "recipe",
+    "run": "pipeline",
+    "train": "training.loop",
+}
+
+__all__ = [*sorted(_HOME_OF), "__version__"]
+
+if TYPE_CHECKING:
+    from .data.check import check_data
+    from .data.examples import load_examples
+    from .errors import TuneError
+    from .evaluation.generate import generate
+    from .evaluation.report import evaluate
+    from .exporters.artifact import Artifact, export
+    from .model.load import load_model
+    from .model.lora import Adapters
+    from .model.value import Model
+    from .pipeline import run
+    from .recipe import Recipe, load_recipe
+    from .training.loop import TrainResult, train
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, imported from the module that defines it."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,443 @@
+"""Recipes: everything a run needs to know, as one frozen value.
+
+People write TOML that lists only what differs from the defaults; programs write the resolved
+JSON. Defaults, bounds, units and help stand in the fields here and nowhere else: validation,
+the reference page and every form are made from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import RecipeError
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LoraTarget = Literal[
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear"
+]
+Task = Literal["classification", "instruction", "chat", "text"]
+TASK_COLUMNS: dict[str, tuple[str, ...]] = {
+    "classification": ("text", "label"),
+    "instruction": ("prompt", "response", "system"),
+    "chat": ("messages",),
+    "text": ("text",),
+}
+_PATH_KEYS = ("path", "validation_path", "test_path")
+_RECIPES_PACKAGE = "gemma_keras_tune_recipes"
+
+
+class _Section(BaseModel):
+    """Frozen, with unknown keys, silent conversions, NaN and infinity refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class DataRecipe(_Section):
+    """Which rows, what they mean, and how they are split."""
+
+    path: str = Field(min_length=1)
+    """The file with the training rows, CSV or JSONL; relative to the recipe's folder."""
+    validation_path: str | None = None
+    """A file with the rows used to choose the best step; without it they are split off."""
+    test_path: str | None = None
+    """A file with the rows held back for the final report; without it they are split off."""
+    format: Literal["auto", "csv", "jsonl"] = "auto"
+    """How the files are written; `auto` goes by the name and the first line."""
+    encoding: str = "auto"
+    """Name of the text encoding; `auto` takes a byte-order mark or UTF-8 and refuses a guess."""
+    delimiter: Annotated[str, Field(pattern=r"^(auto|[^\r\n\"])$")] = "auto"
+    """The character between CSV columns; `auto` finds it."""
+    task: Task
+    """What a row is: a text with a label, a prompt with a response, a chat, or plain text."""
+    columns: dict[str, str] = {}
+    """Which column of the file plays which part, as part = "column"; equal names may be left out."""
+    prompt_format: str = "{prompt}"
+    """The text around each prompt; must contain `{prompt}` once, everything else is kept as it is."""
+    system: str = ""
+    """A system message for every row; put before the first prompt."""
+    labels: tuple[str, ...] = ()
+    """The allowed labels of a classification; empty means those of the training rows, sorted."""
+    max_length: int = Field(default=512, ge=8, le=131_072, json_schema_extra={"unit": "tokens"})
+    """The longest example, and the length of the packed rows."""
+    too_long: Literal["error", "truncate", "drop"] = "error"
+    """What to do with longer examples: refuse the data, cut the prompt's start, or leave them out."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with rows that can't be read: refuse the data, or skip and count them."""
+    validation_share: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the rows split off to choose the best step, where no file is named."""
+    test_share: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the rows split off for the final report, where no file is named."""
+    split_seed: int = Field(default=0, ge=0)
+    """Changes which rows are split off."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        allowed = TASK_COLUMNS[self.task]
+        for part in self.columns:
+            if part not in allowed:
+                raise ValueError(
+                    f"columns: {part!r} is no part of the task {self.task!r}; "
+                    f"its parts are {', '.join(allowed)}"
+                )
+        if self.prompt_format.count("{prompt}") != 1:
+            raise ValueError('prompt_format: must contain "{prompt}" exactly once')
+        if self.labels and self.task != "classification":
+            raise ValueError('labels: only the task "classification" has labels')
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) == 1:
+            raise ValueError("labels: name at least two, each once")
+        return self
+
+    def column(self, part: str) -> str:
+        """The file's name of the column that plays `part`."""
+        return self.columns.get(part, part)
+
+
+class LoraRecipe(_Section):
+    """The low-rank adapter beside the frozen weights."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Inner size of the two adapter matrices: more can learn more, and takes more memory."""
+    alpha: float = Field(default=16.0, gt=0, le=4096)
+    """Strength: the adapter's product is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapter's inputs that are zeroed at random while training."""
+    targets: tuple[LoraTarget, ...] = Field(default=("all-linear",), min_length=1)
+    """Which projections get an adapter, named as PEFT names them; `all-linear` means all seven."""
+    use_rslora: bool = False
+    """Multiply by alpha / sqrt(rank) instead (rank-stabilised LoRA, arXiv:2312.03732)."""
+    seed: int = Field(default=0, ge=0)
+    """Changes the adapter's random start."""
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """The targeted projections, each once, in the order of the model."""
+        if "all-linear" in self.targets:
+            return LORA_TARGETS
+        return tuple(name for name in LORA_TARGETS if name in self.targets)
+
+
+class ModelRecipe(_Section):
+    """Which weights to start from, and what is added to them."""
+
+    preset: str = Field(default="demo", min_length=1)
+    """`demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, or a local folder or GGUF file."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights; `auto` is bfloat16 on TPU and GPU, float32 on CPU."""
+    template: Literal["auto", "gemma", "plain"] = "auto"
+    """How turns become tokens: `gemma` for instruct models, `plain` for pretrained ones."""
+    lora: LoraRecipe = LoraRecipe()
+    """The adapter."""
+
+
+class TrainRecipe(_Section):
+    """How the adapter is trained."""
+
+    epochs: int = Field(default=2, ge=1, le=1000)
+    """How often every training row is seen."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after so many optimizer steps, where that is earlier than the epochs' end."""
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    """Step size at its highest."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the learning rate falls after the warm-up: not at all, straight, or as a cosine, to 0."""
+    warmup_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of all steps over which the learning rate rises from 0."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """AdamW's decay, multiplied by the learning rate."""
+    adam_b1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of AdamW's mean of the gradients."""
+    adam_b2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of AdamW's mean of the squared gradients."""
+    adam_eps: float = Field(default=1e-8, gt=0, le=1)
+    """Added to AdamW's divisor."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients longer than this are scaled down to it; 0 leaves them as they are."""
+    batch_tokens: int = Field(default=2048, ge=8, json_schema_extra={"unit": "tokens"})
+    """Tokens of one optimizer step, padding included; rounded down to whole micro-batches."""
+    micro_batch_tokens: int = Field(default=1024, ge=8, json_schema_extra={"unit": "tokens"})
+    """Tokens that pass through the model at once, rounded down to whole rows of `max_length`;
+    less takes less memory and gives the same result."""
+    remat: Literal["none", "dots", "full"] = "full"
+    """What the backward pass computes again to save memory: nothing, all but matrix products, all."""
+    loss_chunk: int = Field(default=256, ge=8, json_schema_extra={"unit": "tokens"})
+    """Answer tokens whose logits exist at once."""
+    seed: int = Field(default=0, ge=0)
+    """Changes the order of the rows and the dropout."""
+    evaluate_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two measurements on the validation rows; without it, once an epoch."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many measurements without a new best one; without it, run to the end."""
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints; without it, only by time."""
+    checkpoint_every_s: float = Field(default=300, gt=0, json_schema_extra={"unit": "seconds"})
+    """Longest time between two checkpoints."""
+    keep_checkpoints: int = Field(default=2, ge=1, le=100)
+    """How many of the newest checkpoints stay; the best stays too."""
+
+
+class EvaluateRecipe(_Section):
+    """What is measured and shown at the end."""
+
+    samples: int = Field(default=5, ge=0, le=1000)
+    """Rows whose answers, before and after, are generated and shown side by side."""
+    max_tokens: int = Field(default=64, ge=1, le=131_072, json_schema_extra={"unit": "tokens"})
+    """The longest generated answer."""
+    temperature: float = Field(default=0.0, ge=0, le=10)
+    """0 takes the most probable token; more makes unlikely tokens likelier."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Choose among so many most probable tokens."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Choose among the most probable tokens that together have this probability."""
+    seed: int = Field(default=0, ge=0)
+    """Changes the choice where the temperature is above 0."""
+    batch_rows: int = Field(default=8, ge=1, le=1024)
+    """Rows measured or generated at once."""
+
+
+class ExportRecipe(_Section):
+    """One artifact to write and check at the end."""
+
+    format: Literal["hf", "peft"]
+    """`hf`: a Hugging Face folder with the adapter merged; `peft`: the adapter alone."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the written weights."""
+    max_shard_bytes: int = Field(
+        default=2_000_000_000, ge=1_000_000, json_schema_extra={"unit": "bytes"}
+    )
+    """Weights are split into files of at most this size."""
+
+
+class Recipe(_Section):
+    """A whole run: data, model, training, evaluation and exports."""
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    """Version of this format."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """What the run is called: letters, digits, dots, dashes and underscores."""
+    data: DataRecipe
+    """Which rows, what they mean, and how they are split."""
+    model: ModelRecipe = ModelRecipe()
+    """Which weights to start from, and what is added to them."""
+    train: TrainRecipe = TrainRecipe()
+    """How the adapter is trained."""
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    """What is measured and shown at the end."""
+    export: tuple[ExportRecipe, ...] = ()
+    """Artifacts to write and check at the end."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        formats = [item.format for item in self.export]
+        if len(set(formats)) != len(formats):
+            raise ValueError("export: each format may be named once")
+        return self
+
+    def to_json(self) -> str:
+        """The resolved recipe as JSON, every default written out."""
+        return self.model_dump_json(by_alias=True, indent=2)
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, only what differs from the defaults."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        return tomli_w.dumps({"schema": 1, **plain})
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the resolved recipe."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The checked recipe of that name or file, with the overrides applied.
+
+    Args:
+        source: The name of a recipe that ships (`spam_classifier`), or a path to a `.toml` or
+            `.json` file. Paths inside it are relative to its folder.
+        overrides: Values by dotted key, such as `{"train.epochs": 2}`. Paths among them are
+            relative to the working folder.
+
+    Raises:
+        RecipeError: If it doesn't exist or can't be read, or settings are wrong: all are listed.
+    """
+    path = _find(source)
+    settings = _read(path)
+    _resolve_paths(settings, path.parent)
+    for key, value in (overrides or {}).items():
+        _override(settings, key, value)
+    return parse_recipe(settings, where=str(source))
+
+
+def parse_recipe(settings: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+    """The checked recipe made of plain values.
+
+    Args:
+        settings: Nested dictionaries, lists and scalars.
+        where: What the error text calls them.
+
+    Raises:
+        RecipeError: If settings are wrong; all of them are listed by dotted key.
+    """
+    try:
+        text = json.dumps(settings, allow_nan=False, default=str)
+    except ValueError as error:
+        raise RecipeError(
+            f"{where}: NaN and infinity are no settings; write a finite number.", code="RECIPE_VALUE"
+        ) from error
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        problems = [_problem(entry) for entry in error.errors()]
+        lines = "\n".join(f"  {line}" for line in problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise RecipeError(f"{where} has {count}:\n{lines}", code="RECIPE_INVALID") from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Overrides from `key=value` texts; a value is read as TOML, or else kept as text.
+
+    Raises:
+        RecipeError: If a text has no `=`.
+    """
+    overrides: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(
+                f"--set {text!r}: write it as key=value, such as train.epochs=2.", code="RECIPE_SET"
+            )
+        try:
+            overrides[key.strip()] = tomllib.loads(f"value = {value.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key.strip()] = value.strip()
+    return overrides
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Path by name of every recipe that ships with the package."""
+    folder = Path(str(resources.files(_RECIPES_PACKAGE)))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def recipe_keys(section: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
+    """Every dotted key that a recipe may hold."""
+    for name, field in section.model_fields.items():
+        key = prefix + (field.alias or name)
+        inner = _section_of(field.annotation)
+        if inner is None:
+            yield key
+        else:
+            yield from recipe_keys(inner, key + ".")
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, alone or in a tuple."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _find(source: str | Path) -> Path:
+    shipped = shipped_recipes()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path.resolve()
+    near = difflib.get_close_matches(str(source), shipped, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise RecipeError(
+        f"No recipe {str(source)!r}: it is neither a file nor one that ships "
+        f"({', '.join(shipped)}).{hint}",
+        code="RECIPE_NOT_FOUND",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+        settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: can't be read: {error}.", code="RECIPE_UNREADABLE") from error
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise RecipeError(f"{path}: is no valid {kind}: {error}.", code="RECIPE_SYNTAX") from error
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{path}: a recipe is a table of settings.", code="RECIPE_SYNTAX")
+    return settings
+
+
+def _resolve_paths(settings: dict[str, Any], folder: Path) -> None:
+    data = settings.get("data")
+    if isinstance(data, dict):
+        for key in _PATH_KEYS:
+            if isinstance(data.get(key), str):
+                data[key] = str((folder / Path(data[key]).expanduser()).resolve())
+    model = settings.get("model")
+    if isinstance(model, dict) and isinstance(model.get("preset"), str):
+        model["preset"] = _resolve_preset(model["preset"], folder)
+
+
+def _resolve_preset(preset: str, folder: Path) -> str:
+    """A path below the recipe's folder where there is one; else the name as it is."""
+    if "://" in preset or not preset.startswith((".", "/", "~")):
+        return preset
+    return str((folder / Path(preset).expanduser()).resolve())
+
+
+def _override(settings: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    place = settings
+    for name in sections:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(
+                f"{key}: {name!r} holds no settings of its own.{_nearest(key)}", code="RECIPE_KEY"
+            )
+        place = inner
+    if sections == ["data"] and last in _PATH_KEYS and isinstance(value, str):
+        value = str(Path(value).expanduser().resolve())
+    if key == "model.preset" and isinstance(value, str):
+        value = _resolve_preset(value, Path.cwd())
+    place[last] = value
+
+
+def _problem(entry: Mapping[str, Any]) -> str:
+    """One line for a person, from one of pydantic's errors."""
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"{key}: no such setting.{_nearest(key)}"
+    if entry["type"] == "missing":
+        return f"{key}: is missing."
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    if entry["type"] == "value_error":
+        return f"{key}.{message}." if key else f"{message}."
+    return f"{key}: {message}; got {entry['input']!r}."
+
+
+def _nearest(key: str) -> str:
+    known = list(recipe_keys())
+    plain = ".".join(part for part in key.split(".") if not part.isdigit())
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
+    if not near:
+        tail = plain.rpartition(".")[2]
+        near = [k for k in known if k.rpartition(".")[2] in difflib.get_close_matches(
+            tail, [k.rpartition(".")[2] for k in known], n=1, cutoff=0.7)][:1]
+    return f" Did you mean {near[0]!r}?" if near else " `docs/reference` lists all settings."

@@ -1,0 +1,1 @@
+"""The loss, the optimizer, the one training loop, and durable checkpoints."""
