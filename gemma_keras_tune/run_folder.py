@@ -1,0 +1,333 @@
+"""The names of the files in a run's folder, and who may write there.
+
+The folder is the interface between the library, the command line, the web app and the cloud.
+One process writes at a time. It holds a lock for as long as it lives, and has an attempt number
+that it checks before each commit, so that a writer that was given up for dead and comes back
+finds itself fenced out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import locks
+from .durable import FULL_DISK, atomic_write_json, fsync_folder
+from .errors import TuneError
+from .events import last_record
+
+HOME_VARIABLE = "GEMMA_KERAS_TUNE_HOME"
+
+_LONGEST_NAME = 40  # characters of a run's name that go into its id
+_LONGEST_LIST = 8  # runs named in an error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. Making this value touches no disk."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id: the folder's name."""
+        return self.path.name
+
+    @property
+    def recipe_json(self) -> Path:
+        """The resolved recipe, with its hash; never changed."""
+        return self.path / "recipe.json"
+
+    @property
+    def lineage_json(self) -> Path:
+        """Hashes of data, tokenizer, weights and code; versions; device."""
+        return self.path / "lineage.json"
+
+    @property
+    def events(self) -> Path:
+        """What the run says, one JSON line an event; written by the run only."""
+        return self.path / "events.jsonl"
+
+    @property
+    def control(self) -> Path:
+        """What the run is asked, one JSON line a command; written by others only."""
+        return self.path / "control.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and standard error of the process."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints and their index."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter, as PEFT reads it."""
+        return self.path / "adapter"
+
+    @property
+    def predictions(self) -> Path:
+        """What the model answered on the held-back rows."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def report_json(self) -> Path:
+        """The evaluation, for programs."""
+        return self.path / "report.json"
+
+    @property
+    def report_md(self) -> Path:
+        """The evaluation, for people."""
+        return self.path / "report.md"
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of the exported models, one folder a format."""
+        return self.path / "artifacts"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that writes; says which."""
+        return self.path / "lock"
+
+    @property
+    def attempt_json(self) -> Path:
+        """The number of the newest attempt: the fence."""
+        return self.path / "attempt.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """The right to write in a run's folder, for as long as `still_mine` says so.
+
+    Attributes:
+        folder: The run's folder.
+        attempt: This attempt's number, from 1; each time the run is opened it is one higher.
+        token: Tells two attempts apart that got the same number by somebody's copying of files.
+    """
+
+    folder: RunFolder
+    attempt: int
+    token: str
+
+    def still_mine(self) -> bool:
+        """Whether no newer attempt has begun. Ask right before each commit."""
+        stored = _stored_attempt(self.folder)
+        return stored is not None and stored == (self.attempt, self.token)
+
+
+def data_root() -> Path:
+    """The folder of all runs and jobs: `$GEMMA_KERAS_TUNE_HOME`, or `~/.gemma-keras-tune`."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".gemma-keras-tune"
+
+
+def new_run(root: str | os.PathLike[str], name: str) -> RunFolder:
+    """A new, empty folder `root/runs/<id>`; ids sort by the time of their making.
+
+    Args:
+        root: The data root.
+        name: The run's name, as a person wrote it. Only letters, digits and dashes of it go into
+            the id.
+
+    Raises:
+        TuneError: `ROOT_NOT_WRITABLE` if the folder can't be made.
+    """
+    runs = Path(root) / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            now = datetime.now(UTC)
+            stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+            path = runs / f"{stamp}-{slug(name)}"
+            if any(runs.glob(f"{stamp}-*")):  # taken in this very millisecond
+                time.sleep(0.001)
+                continue
+            with suppress(FileExistsError):
+                path.mkdir()
+                fsync_folder(runs)
+                return RunFolder(path)
+    except OSError as error:
+        raise TuneError(
+            f"No run can be made in {runs}: {error.strerror or error}. "
+            f"Choose another folder with --root or the variable {HOME_VARIABLE}.",
+            code="ROOT_NOT_WRITABLE",
+        ) from error
+
+
+def slug(name: str) -> str:
+    """A person's name for something as part of a file name: `a-z`, `0-9` and dashes, 40 at most."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    return words[:_LONGEST_NAME].strip("-") or "run"
+
+
+def find_run(
+    root: str | os.PathLike[str], name_or_path: str, *, allow_paths: bool = True
+) -> RunFolder:
+    """The run that is meant: a path, an id, the unique start of an id, a name, or `latest`.
+
+    Args:
+        root: The data root.
+        name_or_path: What a person wrote.
+        allow_paths: Whether it may be a path; false where it comes from another person's request.
+
+    Raises:
+        TuneError: `RUN_NOT_FOUND` or `RUN_AMBIGUOUS`, with the runs that there are.
+    """
+    path = Path(name_or_path).expanduser() if allow_paths and name_or_path else None
+    if path is not None and _is_run(path):
+        return RunFolder(path.resolve())
+    runs = _runs(root)
+    by_id = [run for run in runs if run.id == name_or_path]
+    by_start = [run for run in runs if name_or_path and run.id.startswith(name_or_path)]
+    by_name = [run for run in runs if name_or_path and _name_part(run.id) == name_or_path]
+    newest = runs[-1:] if name_or_path == "latest" else []
+    for found in (by_id, by_start, by_name, newest):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise TuneError(
+                f"{name_or_path!r} could be any of {len(found)} runs:\n{_listed(found)}\n"
+                "Write more of the id.",
+                code="RUN_AMBIGUOUS",
+            )
+    raise TuneError(_not_found(root, name_or_path, path=path, runs=runs), code="RUN_NOT_FOUND")
+
+
+@contextmanager
+def open_for_writing(folder: RunFolder, *, wait_s: float = 0.0) -> Iterator[Writer]:
+    """The right to write in `folder`, held until the block ends or the process dies.
+
+    A lock that a killed process left behind is simply taken: the system let go of it. Each opening
+    has the next attempt number, stored durably before the block begins.
+
+    Args:
+        folder: The run's folder; made if it is missing.
+        wait_s: How long to wait for another writer to finish, in seconds.
+
+    Raises:
+        TuneError: `RUN_LOCKED` if another process writes there, and which one it is;
+            `RUN_NOT_WRITABLE` or `NEEDS_SPACE` if the folder can't be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        handle = locks.take(folder.lock, wait_s=wait_s)
+    except BlockingIOError:
+        raise TuneError(_locked_message(folder), code="RUN_LOCKED") from None
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    try:
+        yield _begin_attempt(folder, handle)
+    finally:
+        locks.release(handle)
+
+
+def current_writer(folder: RunFolder) -> locks.Holder | None:
+    """Which process writes in `folder` now, or None. Looks only: it never takes the lock.
+
+    A writer on another machine can't be looked at, and is believed.
+    """
+    return locks.holder(folder.lock)
+
+
+def _begin_attempt(folder: RunFolder, handle: int) -> Writer:
+    writer = Writer(folder=folder, attempt=_last_attempt(folder) + 1, token=secrets.token_hex(8))
+    fence = {"attempt": writer.attempt, "token": writer.token}
+    try:
+        atomic_write_json(folder.attempt_json, fence)
+        locks.describe(handle)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return writer
+
+
+def _not_writable(folder: RunFolder, error: OSError) -> TuneError:
+    if error.errno in FULL_DISK:
+        return TuneError(
+            f"The disk that holds {folder.path} is full. Free some space, then start again.",
+            code="NEEDS_SPACE",
+        )
+    return TuneError(
+        f"Nothing can be written in {folder.path}: {error.strerror or error}. "
+        "Check its permissions, or copy the run elsewhere.",
+        code="RUN_NOT_WRITABLE",
+    )
+
+
+def _locked_message(folder: RunFolder) -> str:
+    info = current_writer(folder)
+    if info is None:
+        return f"The run {folder.id} is being written by another process. Wait until it has ended."
+    return (
+        f"The run {folder.id} is being written by process {info.pid} on {info.host}, since "
+        f"{info.since}. Wait until it has ended, or stop it with: kill {info.pid}"
+    )
+
+
+def _last_attempt(folder: RunFolder) -> int:
+    """The highest attempt on record, also where `attempt.json` was lost or is damaged."""
+    stored = _stored_attempt(folder)
+    last = last_record(folder.events)
+    return max(stored[0] if stored else 0, last["attempt"] if last else 0)
+
+
+def _stored_attempt(folder: RunFolder) -> tuple[int, str] | None:
+    try:
+        stored = json.loads(folder.attempt_json.read_text(encoding="utf-8"))
+        return int(stored["attempt"]), str(stored["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _runs(root: str | os.PathLike[str]) -> list[RunFolder]:
+    try:
+        paths = sorted((Path(root) / "runs").iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [RunFolder(path) for path in paths if not path.name.startswith(".") and _is_run(path)]
+
+
+def _is_run(path: Path) -> bool:
+    folder = RunFolder(path)
+    with suppress(OSError, ValueError):
+        return folder.recipe_json.is_file() or folder.events.is_file()
+    return False
+
+
+def _name_part(run_id: str) -> str:
+    return re.sub(r"^\d{8}-\d{6}-\d{3}-", "", run_id)
+
+
+def _listed(runs: list[RunFolder]) -> str:
+    newest = [f"  {run.id}" for run in reversed(runs)]
+    more = len(newest) - _LONGEST_LIST
+    return "\n".join(newest[:_LONGEST_LIST] + ([f"  and {more} more"] if more > 0 else []))
+
+
+def _not_found(
+    root: str | os.PathLike[str], name: str, *, path: Path | None, runs: list[RunFolder]
+) -> str:
+    if path is not None and path.is_dir():
+        return f"{path} is a folder, but no run: it has neither recipe.json nor events.jsonl."
+    if not runs:
+        return (
+            f"There is no run {name!r}: {Path(root) / 'runs'} holds none yet. "
+            "Start one with: gemma-keras-tune train RECIPE"
+        )
+    return (
+        f"There is no run {name!r}. Give a run's folder, its id, the start of its id, or 'latest'. "
+        f"In {Path(root) / 'runs'}, newest first:\n{_listed(runs)}"
+    )
