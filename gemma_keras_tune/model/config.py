@@ -75,7 +75,8 @@ class GemmaConfig:
             raise ValueError(f"head_dim must be even for rotary positions, not {self.head_dim}")
         if len(self.layer_is_local) != self.layers:
             raise ValueError(
-                f"layer_is_local names {len(self.layer_is_local)} layers, the model has {self.layers}"
+                f"layer_is_local names {len(self.layer_is_local)} layers, "
+                f"the model has {self.layers}"
             )
         if any(self.layer_is_local) and self.sliding_window < 1:
             raise ValueError(f"sliding_window must be at least 1, not {self.sliding_window}")

@@ -1,0 +1,194 @@
+"""`load_model`: whatever a recipe names, as a Model value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from ..durable import sha256_file
+from ..errors import ModelError
+from ..recipe import ModelRecipe
+from ..text.template import template_for
+from ..text.tokenizer import Tokenizer
+from . import gguf, huggingface, keras_preset
+from .assemble import Progress
+from .catalogue import DEMO, find, nearest
+from .config import GemmaConfig
+from .demo import demo_file
+from .download import from_hugging_face, from_kaggle
+from .gguf_file import read_gguf
+from .value import Model, ModelSource
+from .weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A model whose config and tokenizer are read, and whose weights are still in their files."""
+
+    config: GemmaConfig
+    proto: bytes
+    files: Sequence[Path]
+    weights: Callable[..., Weights]
+    kind: str
+    instruct: bool
+    licence: str = "gemma"
+    sha256: str = ""
+
+
+def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> Model:
+    """The model that a recipe names, without adapters.
+
+    Peak memory is what the imports take plus the weights in their final dtype plus a few blocks
+    of 8 MB: every tensor goes from the file straight to its final place.
+
+    Args:
+        recipe: `preset` is `demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, a Keras or
+            Hugging Face folder, or a `.gguf` file.
+        on_progress: Called with `"weights"`, bytes done and bytes in all, after every tensor.
+
+    Raises:
+        ModelError: If the model is unknown, can't be reached, is damaged, or isn't supported.
+        MissingExtraError: If it needs a package that isn't installed.
+    """
+    opened = _open(recipe.preset)
+    tokenizer = Tokenizer(opened.proto)
+    if tokenizer.vocab_size > opened.config.vocab_size:
+        raise ModelError(
+            f"The tokenizer of {recipe.preset!r} has {tokenizer.vocab_size} tokens, but the model "
+            f"has an embedding for only {opened.config.vocab_size}: they don't belong together.",
+            code="MODEL_TOKENIZER",
+        )
+    name = recipe.template
+    if name == "auto":
+        name = "gemma" if opened.instruct else "plain"
+    template = template_for(name, tokenizer)
+    with ThreadPoolExecutor(1) as beside:  # hashing leaves the interpreter free meanwhile
+        digest = beside.submit(lambda: opened.sha256 or _digest(opened.files))
+        weights = opened.weights(
+            opened.config, dtype=_numpy_dtype(recipe.dtype), on_progress=on_progress
+        )
+    return Model(
+        config=opened.config,
+        weights=weights,
+        tokenizer=tokenizer,
+        template=template,
+        source=ModelSource(
+            name=_public_name(recipe.preset),
+            kind=opened.kind,
+            licence=opened.licence,
+            sha256=digest.result(),
+            instruct=opened.instruct,
+        ),
+    )
+
+
+def _open(preset: str) -> _Opened:
+    if preset == DEMO:
+        path, sha256 = demo_file()
+        return _open_gguf(path, kind="demo", sha256=sha256)
+    if (entry := find(preset)) is not None:
+        folder = from_kaggle(entry.handle.removeprefix("kaggle://"))
+        return _open_folder(folder, kind="preset", instruct=entry.instruct, licence=entry.licence)
+    scheme, separator, rest = preset.partition("://")
+    if separator:
+        if scheme == "kaggle":
+            return _open_folder(from_kaggle(rest), kind="kaggle", name=rest)
+        if scheme == "hf":
+            return _open_folder(from_hugging_face(rest), kind="hf", name=rest)
+        raise ModelError(
+            f"Models can't be loaded from {scheme}://; use kaggle://, hf://, or a local path.",
+            code="MODEL_HANDLE",
+        )
+    path = Path(preset).expanduser()
+    if path.is_dir():
+        return _open_folder(path, kind="folder", name=path.resolve().name)
+    if path.is_file():
+        return _open_gguf(path, kind="gguf")
+    raise _unknown(preset)
+
+
+def _open_folder(
+    folder: Path, *, kind: str, name: str = "", instruct: bool | None = None, licence: str = "gemma"
+) -> _Opened:
+    config = huggingface.read_json(folder / "config.json")
+    if "model_type" in config:
+        template = huggingface.chat_template(folder)
+        # a template without Gemma's markers is one that a plain model was exported with
+        taught = "<start_of_turn>" in template or (not template and _says_instruct(name))
+        return _Opened(
+            config=huggingface.read_config(folder),
+            proto=huggingface.read_tokenizer_proto(folder),
+            files=huggingface.weight_files(folder),
+            weights=lambda config, **how: huggingface.read_weights(folder, config, **how),
+            kind="hf_folder" if kind == "folder" else kind,
+            instruct=taught if instruct is None else instruct,
+            licence=licence,
+        )
+    return _Opened(
+        config=keras_preset.keras_config(folder),
+        proto=keras_preset.keras_tokenizer_proto(folder),
+        files=keras_preset.keras_weight_files(folder),
+        weights=lambda config, **how: keras_preset.keras_weights(folder, config, **how),
+        kind="keras_folder" if kind == "folder" else kind,
+        instruct=_says_instruct(name) if instruct is None else instruct,
+        licence=licence,
+    )
+
+
+def _open_gguf(path: Path, *, kind: str, sha256: str = "") -> _Opened:
+    parsed = read_gguf(path)
+    template = str(parsed.metadata.get("tokenizer.chat_template", ""))
+    return _Opened(
+        config=gguf.gguf_config(parsed),
+        proto=gguf.gguf_tokenizer_proto(parsed),
+        files=[path],
+        weights=lambda config, **how: gguf.gguf_weights(parsed, config, **how),
+        kind=kind,
+        instruct="<start_of_turn>" in template,
+        sha256=sha256,
+    )
+
+
+def _says_instruct(name: str) -> bool:
+    words = name.lower().replace("-", "_").replace("/", "_").split("_")
+    return "instruct" in words or "it" in words
+
+
+def _numpy_dtype(name: str) -> Any:
+    """What a recipe's `dtype` means on this machine."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}[name]
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """The SHA-256 of one file; of several, of the list that `sha256sum` would print."""
+    digests = [(sha256_file(path), path.name) for path in sorted(files)]
+    if len(digests) == 1:
+        return digests[0][0]
+    return hashlib.sha256("".join(f"{d}  {n}\n" for d, n in digests).encode()).hexdigest()
+
+
+def _public_name(preset: str) -> str:
+    """The preset without the folders around a local path, which say where somebody lives."""
+    path = Path(preset).expanduser()
+    return path.resolve().name if "://" not in preset and path.exists() else preset
+
+
+def _unknown(preset: str) -> ModelError:
+    close = nearest(preset)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return ModelError(
+        f"There is no model {preset!r}.{hint} A model is 'demo', a KerasHub preset "
+        "(`gemma-keras-tune models` lists them), kaggle://owner/model/keras/variation, "
+        "hf://owner/name, a local Keras or Hugging Face folder, or a .gguf file.",
+        code="MODEL_UNKNOWN",
+    )
