@@ -253,7 +253,8 @@ def _check_turns(turns: Sequence[Turn], *, add_generation_prompt: bool) -> None:
     for number, turn in enumerate(turns, start=1):
         if turn.role not in ROLES:
             raise DataError(
-                f"Turn {number} has the unknown role {turn.role!r}. Use one of: {', '.join(ROLES)}.",
+                f"Turn {number} has the unknown role {turn.role!r}. "
+                f"Use one of: {', '.join(ROLES)}.",
                 code="UNKNOWN_ROLE",
             )
         if not turn.text.strip():

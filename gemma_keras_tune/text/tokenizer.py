@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 from ..errors import DataError, ModelError
@@ -157,9 +158,8 @@ class Tokenizer:
     @cached_property
     def _model(self) -> Any:
         from google.protobuf.message import DecodeError
-        from sentencepiece import sentencepiece_model_pb2
 
-        model = sentencepiece_model_pb2.ModelProto()
+        model = _empty_model()
         try:
             model.ParseFromString(self.proto)
         except DecodeError as error:
@@ -174,9 +174,7 @@ class Tokenizer:
 
     @cached_property
     def _safe(self) -> Any:
-        from sentencepiece import sentencepiece_model_pb2
-
-        model = sentencepiece_model_pb2.ModelProto()
+        model = _empty_model()
         model.CopyFrom(self._model)
         for index in self.reserved_ids:
             if model.pieces[index].type == _USER_DEFINED:
@@ -199,6 +197,11 @@ def is_marker(piece: str) -> bool:
     """
     ordinary = not _BRACKET.search(piece) or _HTML_TAG.fullmatch(piece)
     return not ordinary
+
+
+def _empty_model() -> Any:
+    sentencepiece_model_pb2: Any = import_module("sentencepiece.sentencepiece_model_pb2")
+    return sentencepiece_model_pb2.ModelProto()
 
 
 def _processor(proto: bytes) -> Any:

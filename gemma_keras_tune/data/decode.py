@@ -1,0 +1,186 @@
+"""Bytes to lines of text: encodings are taken from the file or the recipe, never guessed."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from .findings import fatal, place
+
+LINE_LIMIT = 16 * 1024 * 1024  # letters in one line
+SAMPLE_BYTES = 64 * 1024
+
+# Bytes that are not of the encoding arrive as these (PEP 383), so that each bad line is known.
+UNDECODED = re.compile("[\udc80-\udcff]")
+
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Western code pages that look alike; cp1252 is by far the most common of them.
+_WESTERN = {
+    *("cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "latin_1", "mac_roman", "mac_latin2"),
+    *("mac_iceland", "mac_turkish", "iso8859_10", "iso8859_14", "iso8859_15"),
+}
+
+
+def find_encoding(path: str, encoding: str = "auto") -> str:
+    """The codec to read a file with.
+
+    `auto` takes the byte-order mark, else UTF-8. Nothing is guessed: what is not UTF-8 shows up
+    later as bad lines, with a suggestion that the user must confirm.
+
+    Args:
+        path: The file.
+        encoding: `auto` or a codec's name.
+
+    Raises:
+        DataError: `UNKNOWN_ENCODING`, or `UNDECODABLE_BYTES` for UTF-16 without a mark.
+    """
+    with open(path, "rb") as file:
+        head = file.read(SAMPLE_BYTES)
+    if encoding != "auto":
+        name = _codec_name(encoding)
+        marked = name == "utf-8" and head.startswith(codecs.BOM_UTF8)
+        return "utf-8-sig" if marked else name
+    for mark, name in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return name
+    wide = _unmarked_utf16(head)
+    if wide:
+        raise fatal(
+            "UNDECODABLE_BYTES",
+            f'The file is not UTF-8; it looks like {wide}. If so, set data.encoding = "{wide}".',
+            where=place(path, 1),
+        )
+    return "utf-8"
+
+
+def open_text(file: BinaryIO, encoding: str) -> TextIO:
+    """A text file over an open binary one; undecodable bytes become lone surrogates (PEP 383).
+
+    Line ends are kept as they are; UTF-16 and UTF-32, whose errors can't be carried that way,
+    raise `UnicodeDecodeError` while reading.
+    """
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    errors = "strict" if wide else "surrogateescape"
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+
+
+def read_lines(file: TextIO, path: str) -> Iterator[str]:
+    """Physical lines with their line ends, each of bounded length.
+
+    Raises:
+        DataError: `LINE_TOO_LONG` or `UNDECODABLE_BYTES`, with the line's number.
+    """
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = file.readline(LINE_LIMIT)
+        except UnicodeDecodeError as error:
+            raise fatal(
+                "UNDECODABLE_BYTES",
+                f"The bytes near line {number} are not {error.encoding} ({error.reason}).",
+                where=place(path, number),
+            ) from error
+        if not line:
+            return
+        if len(line) >= LINE_LIMIT and not line.endswith(("\n", "\r")):
+            raise fatal(
+                "LINE_TOO_LONG",
+                f"Line {number} is longer than {LINE_LIMIT:,} letters.",
+                where=place(path, number),
+            )
+        yield line
+
+
+def explain_bad_bytes(path: str, encoding: str) -> tuple[str, str]:
+    """Why a file has undecodable lines: `(code, sentence)`, from a second pass over its bytes.
+
+    Args:
+        path: The file.
+        encoding: The codec that failed.
+    """
+    offset = bad_line = first_bad = good_lines = 0
+    sample = b""
+    with open(path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), start=1):
+            if not line.isascii():
+                start = _first_bad_byte(line, encoding)
+                if start is None:
+                    good_lines += 1
+                elif not bad_line:
+                    bad_line, first_bad = number, offset + start
+                if start is not None and len(sample) < SAMPLE_BYTES:
+                    sample += line
+            offset += len(line)
+    fact = f"Byte {first_bad} (line {bad_line}) is not {encoding.removesuffix('-sig')}"
+    if good_lines:
+        return "MIXED_ENCODINGS", (
+            f"{fact}, but {good_lines} other lines with non-ASCII letters are: "
+            "two encodings were mixed in one file."
+        )
+    guess = guess_encoding(sample)
+    hint = f' It may be {guess}: if the preview reads well, set data.encoding = "{guess}".'
+    return "UNDECODABLE_BYTES", f"{fact}.{hint if guess else ''}"
+
+
+def guess_encoding(sample: bytes) -> str:
+    """A likely codec for bytes that are not UTF-8, or an empty string; only ever a suggestion."""
+    import charset_normalizer
+
+    names = [match.encoding for match in charset_normalizer.from_bytes(sample)]
+    if not names:
+        return ""
+    return "cp1252" if names[0] in _WESTERN and "cp1252" in names else names[0]
+
+
+def known_binary(path: str) -> str:
+    """What a file is by its first bytes, if it is no text; else an empty string."""
+    with Path(path).open("rb") as file:
+        head = file.read(8)
+    kinds = {
+        b"PK\x03\x04": "a ZIP archive or an Excel file (.xlsx)",
+        b"PAR1": "a Parquet file",
+        b"\x1f\x8b": "a gzip archive",
+        b"\xd0\xcf\x11\xe0": "an old Excel file (.xls) or a protected one",
+        b"SQLite f": "an SQLite database",
+        b"%PDF": "a PDF",
+        b"ARROW1": "an Arrow file",
+    }
+    return next((kind for magic, kind in kinds.items() if head.startswith(magic)), "")
+
+
+def _codec_name(encoding: str) -> str:
+    try:
+        codec = codecs.lookup(encoding)
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or not getattr(codec, "_is_text_encoding", True):
+        raise fatal("UNKNOWN_ENCODING", f"There is no text encoding {encoding!r}.")
+    return codec.name
+
+
+def _first_bad_byte(line: bytes, encoding: str) -> int | None:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _unmarked_utf16(head: bytes) -> str:
+    """UTF-16 shows as zeros at every other byte; stray NUL bytes don't."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    many = max(even, odd) > 0.2 * (len(head) // 2) and len(head) >= 4
+    if not many or min(even, odd) * 4 > max(even, odd):
+        return ""
+    return "utf-16-be" if even > odd else "utf-16-le"

@@ -1,0 +1,223 @@
+"""Rows to examples: what a row says to the model, and which rows are held back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..errors import RecipeError
+from ..recipe import DataRecipe
+from ..text.template import Turn
+from .findings import Finding, Notes, fatal, finding, place, raise_errors
+from .jsonl_rows import RowFault
+from .read import Table, scan_table
+from .rows import turns_of, wanted_columns
+from .split import input_key, split_rows
+
+LEAKAGE_LIMIT = 0.01  # share of the held-back rows that may also be training rows
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row, as the model sees it.
+
+    Args:
+        turns: What is said; the last turn is the answer (or one `text` turn, all of it learned).
+        label: The row's label in a classification, which is also the last turn's text.
+        row: Line number in the file, from 1.
+        file: The file, as it was named.
+        frame: Text before and after the row's own words in the first user turn (the system text
+            and `prompt_format`): shortening a prompt spares it.
+    """
+
+    turns: tuple[Turn, ...]
+    label: str | None
+    row: int
+    file: str
+    frame: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The examples of a recipe, split.
+
+    Args:
+        train: Those to learn from.
+        validation: Those that choose the best step.
+        test: Those that the final report is about.
+        labels: The allowed labels of a classification, in order; else empty.
+        task: The recipe's task.
+        sources: Path to SHA-256 of every file that was read.
+        findings: Warnings and remarks; errors are raised instead.
+    """
+
+    train: tuple[Example, ...] = field(repr=False)
+    validation: tuple[Example, ...] = field(repr=False)
+    test: tuple[Example, ...] = field(repr=False)
+    labels: tuple[str, ...]
+    task: str
+    sources: dict[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+def load_examples(recipe: DataRecipe) -> Examples:
+    """The examples of a data recipe, with some held back.
+
+    The split is a pure function of the rows' words and `split_seed`: rows with the same input
+    stay on one side, each label is split by itself, and new rows don't move the old ones far.
+
+    Args:
+        recipe: The data section, its paths absolute or relative to the working folder.
+
+    Raises:
+        DataError: With every error finding; see `findings.CODES`.
+        RecipeError: `SETTING_NOT_USED`, if the recipe asks for what its task doesn't do.
+    """
+    examples = examine(recipe)
+    raise_errors(examples.findings)
+    return examples
+
+
+def examine(recipe: DataRecipe) -> Examples:
+    """As `load_examples`, but what is wrong with rows is only noted: for the health report.
+
+    Raises:
+        DataError: If a file as a whole can't be used.
+        RecipeError: As `load_examples`.
+    """
+    _check_settings(recipe)
+    main = _read(recipe, recipe.path, labels=recipe.labels)
+    labels = recipe.labels or main.labels
+    given = {
+        part: _read(recipe, path, labels=labels)
+        for part, path in (("validation", recipe.validation_path), ("test", recipe.test_path))
+        if path is not None
+    }
+    files = [main, *given.values()]
+    findings = [item for file in files for item in file.findings]
+    train, validation, test = split_rows(
+        main.examples,
+        validation_share=0.0 if "validation" in given else recipe.validation_share,
+        test_share=0.0 if "test" in given else recipe.test_share,
+        seed=recipe.split_seed,
+    )
+    held_back = {"validation": validation, "test": test}
+    for part, file in given.items():
+        held_back[part] = file.examples
+        findings += _leakage(train, file.examples)
+    if main.examples and not train:
+        findings.append(finding("NO_TRAINING_ROWS", "No row is left to train on."))
+    findings += _empty_splits(recipe, held_back)
+    return Examples(
+        train=train,
+        validation=held_back["validation"],
+        test=held_back["test"],
+        labels=labels,
+        task=recipe.task,
+        sources={file.path: file.sha256 for file in files},
+        findings=tuple(findings),
+    )
+
+
+class _File(NamedTuple):
+    path: str
+    sha256: str
+    examples: tuple[Example, ...]
+    labels: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def _read(recipe: DataRecipe, path: str, *, labels: tuple[str, ...]) -> _File:
+    table = scan_table(
+        path,
+        format=recipe.format,
+        encoding=recipe.encoding,
+        delimiter=recipe.delimiter,
+        wanted=wanted_columns(recipe),
+        bad_rows=recipe.bad_rows,
+    )
+    _check_columns(recipe, table)
+    notes = Notes(skip_rows=recipe.bad_rows == "skip")
+    examples = []
+    for number, row in zip(table.lines, table.rows, strict=True):
+        try:
+            made = turns_of(row, recipe, labels=labels)
+        except RowFault as fault:
+            notes.add(fault.code, str(fault), place(path, number))
+            continue
+        examples.append(Example(made.turns, made.label, number, path, made.frame))
+    findings = table.findings + notes.findings()
+    if not examples and not any(item.severity == "error" for item in findings):
+        raise fatal("EMPTY_DATASET", "No usable row is left.", where=place(path, 1))
+    found = tuple(sorted({example.label for example in examples if example.label is not None}))
+    return _File(path, table.sha256, tuple(examples), found, findings)
+
+
+def _check_columns(recipe: DataRecipe, table: Table) -> None:
+    """Refuse a file without a column that the task needs.
+
+    Raises:
+        DataError: `MISSING_COLUMN`, with the columns that there are.
+    """
+    if not table.rows:
+        return
+    missing = [name for name in wanted_columns(recipe) if name not in table.columns]
+    if missing:
+        there = ", ".join(map(repr, table.columns[:20]))
+        more = f" and {len(table.columns) - 20} more" if len(table.columns) > 20 else ""
+        raise fatal(
+            "MISSING_COLUMN",
+            f"The task {recipe.task!r} needs {', '.join(map(repr, missing))}; "
+            f"the file has {there}{more}.",
+            where=place(table.path, 1),
+        )
+
+
+def _check_settings(recipe: DataRecipe) -> None:
+    """Refuse settings that the task would pass over in silence.
+
+    Raises:
+        RecipeError: `SETTING_NOT_USED`.
+    """
+    unused = []
+    if recipe.task in ("chat", "text") and recipe.prompt_format != "{prompt}":
+        unused.append("data.prompt_format")
+    if recipe.task == "text" and recipe.system:
+        unused.append("data.system")
+    if unused:
+        raise RecipeError(
+            f"{' and '.join(unused)} can't be used with the task {recipe.task!r}. "
+            "Remove it, or choose the task 'instruction'.",
+            code="SETTING_NOT_USED",
+        )
+
+
+def _leakage(train: tuple[Example, ...], held_back: tuple[Example, ...]) -> list[Finding]:
+    """Held-back rows whose input is also a training row's: an error above one in a hundred."""
+    seen = {input_key(example.turns) for example in train}
+    both = [example for example in held_back if input_key(example.turns) in seen]
+    if not both:
+        return []
+    share = len(both) / len(held_back)
+    code = "TRAIN_TEST_LEAKAGE" if share > LEAKAGE_LIMIT else "TRAIN_TEST_OVERLAP"
+    return [
+        finding(
+            code,
+            f"{share:.1%} of the held-back rows are also training rows "
+            f"({LEAKAGE_LIMIT:.0%} is allowed).",
+            count=len(both),
+            where=[place(example.file, example.row) for example in both[:10]],
+        )
+    ]
+
+
+def _empty_splits(recipe: DataRecipe, parts: dict[str, tuple[Example, ...]]) -> list[Finding]:
+    asked = {
+        "validation": recipe.validation_path or recipe.validation_share,
+        "test": recipe.test_path or recipe.test_share,
+    }
+    return [
+        finding("EMPTY_SPLIT", f"There are too few rows to hold any back for {part}.")
+        for part, wish in asked.items()
+        if wish and not parts[part]
+    ]

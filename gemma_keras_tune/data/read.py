@@ -1,0 +1,199 @@
+"""A CSV or JSONL file to rows: bounded memory a line, every bad row named and counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..durable import sha256_file
+from .csv_rows import find_delimiter, read_csv_rows
+from .decode import explain_bad_bytes, find_encoding, known_binary, open_text, read_lines
+from .findings import Finding, Notes, fatal, finding, place, raise_errors
+from .jsonl_rows import read_jsonl_rows
+
+Format = Literal["auto", "csv", "jsonl"]
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The rows of one file.
+
+    Args:
+        path: The file, as it was named.
+        format: `csv` or `jsonl`.
+        encoding: The codec it was read with.
+        delimiter: Between CSV columns; empty for JSONL.
+        columns: Their names: of the CSV header, or every key seen in JSONL.
+        rows: Column to value; JSONL rows have only the keys that their line has.
+        lines: Line number of each row in the file, from 1.
+        sha256: Hash of the file's bytes.
+        size_bytes: Size of the file.
+        findings: What is wrong with it; rows with a fault are not in `rows`.
+    """
+
+    path: str
+    format: str
+    encoding: str
+    delimiter: str
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    lines: tuple[int, ...] = field(repr=False)
+    sha256: str
+    size_bytes: int
+    findings: tuple[Finding, ...] = ()
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    format: Format = "auto",
+    encoding: str = "auto",
+    delimiter: str = "auto",
+    wanted: Sequence[str] = (),
+    bad_rows: Literal["error", "skip"] = "error",
+    limit: int | None = None,
+) -> Table:
+    """The rows of a file, or one error that lists all that is wrong with it.
+
+    Args:
+        path: A CSV or JSONL file.
+        format: `auto` goes by the name, then by the first letter.
+        encoding: `auto` takes a byte-order mark or UTF-8.
+        delimiter: One character, or `auto`.
+        wanted: Columns that are looked for: they help to find the delimiter. Others are kept too.
+        bad_rows: `skip` leaves bad rows out and counts them as warnings.
+        limit: Stop after so many rows (for a preview).
+
+    Raises:
+        DataError: Any file or row code of `findings.CODES`; `.findings` has them all.
+    """
+    table = scan_table(
+        path,
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        wanted=wanted,
+        bad_rows=bad_rows,
+        limit=limit,
+    )
+    raise_errors(table.findings)
+    return table
+
+
+def scan_table(
+    path: str | os.PathLike[str],
+    *,
+    format: Format = "auto",
+    encoding: str = "auto",
+    delimiter: str = "auto",
+    wanted: Sequence[str] = (),
+    bad_rows: Literal["error", "skip"] = "error",
+    limit: int | None = None,
+) -> Table:
+    """As `read_table`, but bad rows only end up in `findings`: for the health report.
+
+    Raises:
+        DataError: If the file as a whole can't be read.
+    """
+    name = os.fspath(path)
+    size_bytes, modified = _check_file(name)
+    sha256 = sha256_file(name)
+    codec = find_encoding(name, encoding)
+    chosen = _find_format(name, codec) if format == "auto" else format
+    notes = Notes(skip_rows=bad_rows == "skip")
+    with open(name, "rb") as file:
+        lines = read_lines(open_text(file, codec), name)
+        if chosen == "csv":
+            delimiter, lines = find_delimiter(lines, name, delimiter=delimiter, wanted=wanted)
+            columns, found = read_csv_rows(lines, name, delimiter=delimiter, notes=notes)
+        else:
+            delimiter = ""
+            columns, found = read_jsonl_rows(lines, name, notes=notes)
+        rows, numbers = _collect(found, limit)
+    if _stamp(name) != (size_bytes, modified):
+        raise fatal("FILE_CHANGED", "The file was changed while it was read.", where=name)
+    findings = _explain(notes.findings(), name, codec)
+    if not rows and not any(item.severity == "error" for item in findings):
+        left = " that can be used" if any(item.severity == "warning" for item in findings) else ""
+        raise fatal("EMPTY_DATASET", f"The file has no rows{left}.", where=place(name, 1))
+    return Table(
+        path=name,
+        format=chosen,
+        encoding=codec,
+        delimiter=delimiter,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        lines=tuple(numbers),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        findings=findings,
+    )
+
+
+def _collect(
+    found: Iterator[tuple[int, dict[str, Any]]], limit: int | None
+) -> tuple[list[dict[str, Any]], list[int]]:
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for number, row in found:
+        rows.append(row)
+        numbers.append(number)
+        if limit is not None and len(rows) >= limit:
+            break
+    return rows, numbers
+
+
+def _explain(findings: tuple[Finding, ...], path: str, codec: str) -> tuple[Finding, ...]:
+    """Undecodable lines get their reason from a second pass; blank rows alone are no news."""
+    explained = []
+    for item in findings:
+        if item.code == "UNDECODABLE_BYTES":
+            code, what = explain_bad_bytes(path, codec)
+            item = finding(code, what, count=item.count, where=item.where, severity=item.severity)
+        explained.append(item)
+    return tuple(explained)
+
+
+def _check_file(path: str) -> tuple[int, int]:
+    """Size and time of a readable, non-empty text file.
+
+    Raises:
+        DataError: `FILE_NOT_FOUND`, `FILE_UNREADABLE`, `EMPTY_DATASET` or `WRONG_FILE_TYPE`.
+    """
+    if not Path(path).is_file():
+        kind = "is a folder, not a file" if Path(path).is_dir() else "is not there"
+        raise fatal("FILE_NOT_FOUND", f"The data file {path} {kind}.")
+    try:
+        binary = known_binary(path)
+    except OSError as error:
+        raise fatal("FILE_UNREADABLE", f"{path} can't be read: {error.strerror}.") from error
+    if binary:
+        raise fatal("WRONG_FILE_TYPE", f"The file is {binary}.", where=Path(path).name)
+    stamp = _stamp(path)
+    if stamp[0] == 0:
+        raise fatal("EMPTY_DATASET", "The file is empty (0 bytes).", where=Path(path).name)
+    return stamp
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _find_format(path: str, codec: str) -> str:
+    """`csv` or `jsonl`, by the name, else by the first letter; a contradiction is refused."""
+    with open(path, "rb") as file:
+        head = next((line for line in read_lines(open_text(file, codec), path) if line.strip()), "")
+    looks = "jsonl" if head.lstrip().startswith(('{"', "{}", "{ ", "{\n", "[{")) else "csv"
+    named = _SUFFIXES.get(Path(path).suffix.lower())
+    if named == "csv" and looks == "jsonl":
+        raise fatal(
+            "WRONG_FILE_TYPE",
+            'The name says CSV, the first line is JSON. Rename it, or set data.format = "jsonl".',
+            where=place(path, 1),
+        )
+    return named or ("jsonl" if Path(path).suffix.lower() == ".json" else looks)

@@ -1,0 +1,308 @@
+"""Examples to token ids and answer masks, kept on disk by the hash of all that makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError
+from ..text.template import Part, Template, Turn
+from .findings import Finding, finding, place, raise_errors
+from .shorten import find_cuts, frame_tokens
+from .token_cache import read_arrays, write_arrays
+
+TooLong = Literal["error", "truncate", "drop"]
+LOW_SUPERVISED_SHARE = 0.01
+_CACHE_VERSION = 1
+
+
+class Tokenizable(Protocol):
+    """What an example must have; `examples.Example` has it."""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What is said."""
+
+    @property
+    def label(self) -> str | None:
+        """The label of a classification."""
+
+    @property
+    def row(self) -> int:
+        """Line number in the file."""
+
+    @property
+    def file(self) -> str:
+        """The file."""
+
+    @property
+    def frame(self) -> tuple[str, str]:
+        """Text around the first prompt that shortening spares."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenSet:
+    """Token ids of many examples, end to end.
+
+    Example `i` is `ids[offsets[i]:offsets[i + 1]]`.
+
+    Args:
+        ids: `[total]` int32 token ids; every example begins with bos.
+        supervised: `[total]` bool, True on tokens that the model must predict.
+        offsets: `[n + 1]` int64 positions where examples begin, and the total.
+        rows: `[n]` int64 index of each example in what was given; gaps are dropped examples.
+        cut_rows: `[k]` int64 indices of the examples that were shortened.
+        dropped_rows: `[d]` int64 indices of the examples that were left out.
+        cut: Tokens that were cut away in all.
+        findings: Warnings: what was cut or dropped, and too few answer tokens.
+    """
+
+    ids: npt.NDArray[np.int32]
+    supervised: npt.NDArray[np.bool_]
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    cut_rows: npt.NDArray[np.int64]
+    dropped_rows: npt.NDArray[np.int64]
+    cut: int
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """`[n]` int64 tokens of each example."""
+        return np.diff(self.offsets)
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Tokens that the model must predict, in all."""
+        return int(self.supervised.sum())
+
+    def example(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """`(ids, supervised)` of one example, both `[length]`."""
+        span = slice(self.offsets[index], self.offsets[index + 1])
+        return self.ids[span], self.supervised[span]
+
+    def prompt(self, index: int) -> npt.NDArray[np.int32]:
+        """`[p]` ids before an example's last answer: what generation starts from."""
+        ids, supervised = self.example(index)
+        context = np.flatnonzero(~supervised[: _last(supervised) + 1])
+        return ids[: context[-1] + 1 if len(context) else 0]
+
+
+def tokenize_examples(
+    examples: Sequence[Tokenizable],
+    template: Template,
+    *,
+    max_length: int,
+    too_long: TooLong = "error",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> TokenSet:
+    """Token ids and answer mask of every example.
+
+    Args:
+        examples: What to encode.
+        template: Turns them into ids.
+        max_length: Most tokens of an example.
+        too_long: `error` refuses longer ones, `truncate` shortens their prompts
+            (`shorten.find_cuts` says how), `drop` leaves them out.
+        cache_dir: A folder for the result, named by the hash of examples, tokenizer, template
+            and limits. A damaged file in it is made again.
+
+    Raises:
+        DataError: `TOO_LONG`, `ALL_ROWS_TOO_LONG`, `ANSWER_TOO_LONG`, `NOTHING_SUPERVISED`,
+            `EMPTY_DATASET`, or what `Template.render` raises, with file and row.
+    """
+    if not examples:
+        raise DataError("There are no examples to encode.", code="EMPTY_DATASET")
+    path = None
+    tokens = None
+    if cache_dir is not None:
+        key = _cache_key(examples, template, max_length=max_length, too_long=too_long)
+        path = Path(cache_dir) / f"tokens-{key}.npz"
+        tokens = _read_cache(path)
+    if tokens is None:
+        tokens = _encode(examples, template, max_length=max_length, too_long=too_long)
+        if path is not None:
+            _write_cache(path, tokens)
+    findings = _judge(tokens, examples, max_length=max_length)
+    raise_errors(findings)
+    arrays = {name: getattr(tokens, name) for name in _ARRAYS}
+    return TokenSet(**arrays, cut=tokens.cut, findings=tuple(findings))
+
+
+def fit(
+    example: Tokenizable, template: Template, *, max_length: int
+) -> tuple[list[Part], list[range] | None]:
+    """The parts of an example, and what of each must be cut to fit; None if it can't fit.
+
+    Raises:
+        DataError: What `Template.render` raises, with file and row.
+    """
+    try:
+        parts = template.parts(example.turns)
+    except DataError as error:
+        where = place(example.file, example.row)
+        raise DataError(f"{where}: {error}", code=error.code) from error
+    kept = (0, 0)
+    if sum(len(part.ids) for part in parts) > max_length and any(example.frame):
+        first = next(part for part in parts if part.kind == "prompt")
+        kept = frame_tokens(first, example.frame, template.tokenizer)
+    return parts, find_cuts(parts, max_length=max_length, kept=kept)
+
+
+def _encode(
+    examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
+) -> TokenSet:
+    ids: list[npt.NDArray[np.int32]] = []
+    masks: list[npt.NDArray[np.bool_]] = []
+    rows, cut_rows, over, hopeless = [], [], [], []
+    cut = longest = 0
+    for index, example in enumerate(examples):
+        parts, cuts = fit(example, template, max_length=max_length)
+        length = sum(len(part.ids) for part in parts)
+        longest = max(longest, length)
+        if length > max_length:
+            over.append(index)
+            if cuts is None:
+                hopeless.append(index)
+            if cuts is None or too_long != "truncate":
+                continue
+            cut += length - max_length
+            cut_rows.append(index)
+        row_ids, row_mask = _arrays(parts, cuts or [])
+        ids.append(row_ids)
+        masks.append(row_mask)
+        rows.append(index)
+    _refuse_long(
+        examples, over, hopeless, too_long=too_long, max_length=max_length, longest=longest
+    )
+    return TokenSet(
+        ids=np.concatenate(ids),
+        supervised=np.concatenate(masks),
+        offsets=np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        rows=np.array(rows, np.int64),
+        cut_rows=np.array(cut_rows, np.int64),
+        dropped_rows=np.array(over if too_long == "drop" else [], np.int64),
+        cut=cut,
+    )
+
+
+def _arrays(
+    parts: Sequence[Part], cuts: Sequence[range]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    ids: list[int] = []
+    mask: list[bool] = []
+    for part, gone in zip(parts, cuts, strict=True):
+        kept = part.ids[: gone.start] + part.ids[gone.stop :] if gone else part.ids
+        ids += kept
+        mask += [part.supervised] * len(kept)
+    return np.array(ids, np.int32), np.array(mask, np.bool_)
+
+
+def _refuse_long(
+    examples: Sequence[Tokenizable],
+    over: list[int],
+    hopeless: list[int],
+    *,
+    too_long: TooLong,
+    max_length: int,
+    longest: int,
+) -> None:
+    """Stop where long examples may not, or can't, be made to fit.
+
+    Raises:
+        DataError: `ALL_ROWS_TOO_LONG`, `TOO_LONG` or `ANSWER_TOO_LONG`.
+    """
+    code, rows = "", over
+    if too_long != "truncate" and len(over) == len(examples):
+        code, what = "ALL_ROWS_TOO_LONG", f"All {len(over)} rows are"
+    elif too_long == "error" and over:
+        code, what = "TOO_LONG", f"{len(over)} of {len(examples)} rows are"
+    elif too_long == "truncate" and hopeless:
+        code, rows = "ANSWER_TOO_LONG", hopeless
+        what = f"Even without their prompts, {len(hopeless)} rows are"
+    if code:
+        text = f"{what} longer than {max_length} tokens (the longest has {longest})."
+        raise_errors([finding(code, text, count=len(rows), where=_places(examples, rows))])
+
+
+def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int) -> list[Finding]:
+    """What a token set leaves to say about the data."""
+    found = []
+    if len(tokens.cut_rows):
+        what = f"{tokens.cut} tokens were cut to keep to {max_length} a row."
+        found.append(_about("TRUNCATED", what, examples, tokens.cut_rows))
+    if len(tokens.dropped_rows):
+        what = f"Rows longer than {max_length} tokens were left out."
+        found.append(_about("DROPPED", what, examples, tokens.dropped_rows))
+    if not tokens.supervised_tokens:
+        found.append(finding("NOTHING_SUPERVISED", "No token of any row is an answer."))
+        return found
+    answers = np.add.reduceat(tokens.supervised.astype(np.int64), tokens.offsets[:-1])
+    without = tokens.rows[answers == 0]
+    if len(without):
+        found.append(_about("UNSUPERVISED_ROWS", "Some rows have no answer.", examples, without))
+    share = tokens.supervised_tokens / len(tokens.ids)
+    if share < LOW_SUPERVISED_SHARE and any(example.label is None for example in examples):
+        what = f"Only {share:.2%} of all tokens are answers ({LOW_SUPERVISED_SHARE:.0%} is usual)."
+        found.append(finding("LOW_SUPERVISED_SHARE", what))
+    return found
+
+
+def _about(
+    code: str, what: str, examples: Sequence[Tokenizable], rows: npt.NDArray[np.int64]
+) -> Finding:
+    return finding(code, what, count=len(rows), where=_places(examples, rows.tolist()))
+
+
+def _places(examples: Sequence[Tokenizable], rows: Sequence[int]) -> list[str]:
+    return [place(examples[index].file, examples[index].row) for index in rows[:10]]
+
+
+def _last(supervised: npt.NDArray[np.bool_]) -> int:
+    """Position of the last supervised token, or of the last token if there is none."""
+    on = np.flatnonzero(supervised)
+    return int(on[-1]) if len(on) else len(supervised) - 1
+
+
+_ARRAYS = ("ids", "supervised", "offsets", "rows", "cut_rows", "dropped_rows")
+
+
+def _cache_key(
+    examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
+) -> str:
+    markup = (template.user_open, template.user_close, template.model_open, template.answer_end)
+    head = (
+        _CACHE_VERSION,
+        template.tokenizer.sha256,
+        template.name,
+        (*markup, template.model_close, template.between),
+        max_length,
+        too_long,
+    )
+    digest = hashlib.sha256(repr(head).encode())
+    for example in examples:
+        turns = [(turn.role, turn.text) for turn in example.turns]
+        digest.update(repr((turns, example.frame)).encode())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path) -> TokenSet | None:
+    stored = read_arrays(path)
+    if stored is None:
+        return None
+    return TokenSet(**{name: stored[name] for name in _ARRAYS}, cut=int(stored["cut"]))
+
+
+def _write_cache(path: Path, tokens: TokenSet) -> None:
+    arrays = {name: getattr(tokens, name) for name in _ARRAYS}
+    write_arrays(path, {**arrays, "cut": np.array(tokens.cut, np.int64)})
