@@ -86,10 +86,10 @@ def examine(recipe: DataRecipe) -> Examples:
         RecipeError: As `load_examples`.
     """
     _check_settings(recipe)
-    main = _read(recipe, recipe.path, labels=recipe.labels)
+    main = read_examples(recipe, recipe.path, labels=recipe.labels)
     labels = recipe.labels or main.labels
     given = {
-        part: _read(recipe, path, labels=labels)
+        part: read_examples(recipe, path, labels=labels)
         for part, path in (("validation", recipe.validation_path), ("test", recipe.test_path))
         if path is not None
     }
@@ -119,7 +119,9 @@ def examine(recipe: DataRecipe) -> Examples:
     )
 
 
-class _File(NamedTuple):
+class FileExamples(NamedTuple):
+    """What one file gave: its hash, examples, the labels in them (sorted), and findings."""
+
     path: str
     sha256: str
     examples: tuple[Example, ...]
@@ -127,7 +129,20 @@ class _File(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def _read(recipe: DataRecipe, path: str, *, labels: tuple[str, ...]) -> _File:
+def read_examples(
+    recipe: DataRecipe, path: str, *, labels: tuple[str, ...] = (), limit: int | None = None
+) -> FileExamples:
+    """The examples of one file, unsplit; bad rows are only noted.
+
+    Args:
+        recipe: How to read it.
+        path: The file.
+        labels: The allowed labels; empty allows any.
+        limit: Stop after so many rows.
+
+    Raises:
+        DataError: If the file as a whole can't be used.
+    """
     table = scan_table(
         path,
         format=recipe.format,
@@ -135,6 +150,7 @@ def _read(recipe: DataRecipe, path: str, *, labels: tuple[str, ...]) -> _File:
         delimiter=recipe.delimiter,
         wanted=wanted_columns(recipe),
         bad_rows=recipe.bad_rows,
+        limit=limit,
     )
     _check_columns(recipe, table)
     notes = Notes(skip_rows=recipe.bad_rows == "skip")
@@ -150,7 +166,7 @@ def _read(recipe: DataRecipe, path: str, *, labels: tuple[str, ...]) -> _File:
     if not examples and not any(item.severity == "error" for item in findings):
         raise fatal("EMPTY_DATASET", "No usable row is left.", where=place(path, 1))
     found = tuple(sorted({example.label for example in examples if example.label is not None}))
-    return _File(path, table.sha256, tuple(examples), found, findings)
+    return FileExamples(path, table.sha256, tuple(examples), found, findings)
 
 
 def _check_columns(recipe: DataRecipe, table: Table) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -300,7 +300,8 @@ def _read_cache(path: Path) -> TokenSet | None:
     stored = read_arrays(path)
     if stored is None:
         return None
-    return TokenSet(**{name: stored[name] for name in _ARRAYS}, cut=int(stored["cut"]))
+    arrays: dict[str, Any] = {name: stored[name] for name in _ARRAYS}
+    return TokenSet(**arrays, cut=int(stored["cut"]))
 
 
 def _write_cache(path: Path, tokens: TokenSet) -> None:

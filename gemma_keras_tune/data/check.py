@@ -1,0 +1,150 @@
+"""The health report of a data set: everything that is wrong or odd, and a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..recipe import DataRecipe
+from ..text.template import Template
+from .contents import judge_contents
+from .examples import Example, Examples, examine
+from .findings import Finding
+from .tokenize import tokenize_examples
+
+_NO_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """What a data set is, and what is wrong with it.
+
+    Args:
+        rows: Usable rows, those held back included.
+        train: Rows to learn from.
+        validation: Rows that choose the best step.
+        test: Rows of the final report.
+        labels: Rows of each label of a classification.
+        tokens: Lengths in tokens, where a template was given: `total`, `supervised_share`,
+            `median`, `p95`, `longest`, `over_limit` (rows longer than `max_length`).
+        score: 0 to 100, see `score_of`.
+        findings: Errors first, then warnings, then remarks.
+    """
+
+    rows: int
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, float] | None = None
+    score: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether no finding is an error."""
+        return not any(item.severity == "error" for item in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "rows": self.rows,
+            "splits": {"train": self.train, "validation": self.validation, "test": self.test},
+            "labels": dict(self.labels),
+            "tokens": self.tokens,
+            "score": self.score,
+            "findings": [item.to_json() for item in self.findings],
+        }
+
+
+def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataReport:
+    """The health report of a recipe's data; data at fault is a finding, never an exception.
+
+    Args:
+        recipe: The data section, its paths absolute or relative to the working folder.
+        template: The model's, to know lengths in tokens; without it they are left out.
+
+    Raises:
+        RecipeError: `SETTING_NOT_USED`, if the recipe asks for what its task doesn't do.
+    """
+    try:
+        examples = examine(recipe)
+    except DataError as error:
+        return DataReport(rows=0, score=0, findings=error.findings)
+    every = (*examples.train, *examples.validation, *examples.test)
+    findings = [*examples.findings, *judge_contents(examples)]
+    tokens = None
+    if template is not None and every:
+        tokens, about_lengths = _lengths(every, template, recipe)
+        findings += about_lengths
+    order = ("error", "warning", "info")
+    findings.sort(key=lambda item: order.index(item.severity))
+    return DataReport(
+        rows=len(every),
+        train=len(examples.train),
+        validation=len(examples.validation),
+        test=len(examples.test),
+        labels=_label_counts(examples, every),
+        tokens=tokens,
+        score=score_of(findings, rows=len(every)),
+        findings=tuple(findings),
+    )
+
+
+def score_of(findings: list[Finding], *, rows: int) -> int:
+    """100, less 30 + 30 s for every error and 5 + 15 s for every warning; at least 0.
+
+    s is the share of the rows that the finding concerns, at most 1. Remarks cost nothing, and a
+    data set without a usable row has 0.
+
+    Args:
+        findings: What was found.
+        rows: Usable rows.
+    """
+    if rows == 0:
+        return 0
+    cost = {"error": (30.0, 30.0), "warning": (5.0, 15.0), "info": (0.0, 0.0)}
+    score = 100.0
+    for item in findings:
+        base, by_share = cost[item.severity]
+        score -= base + by_share * min(1.0, item.count / rows)
+    return max(0, round(score))
+
+
+def _lengths(
+    every: tuple[Example, ...], template: Template, recipe: DataRecipe
+) -> tuple[dict[str, float] | None, list[Finding]]:
+    try:
+        tokens = tokenize_examples(every, template, max_length=_NO_LIMIT)
+        findings = list(tokens.findings)
+    except DataError as error:
+        return None, list(error.findings)
+    lengths = tokens.lengths
+    over = int((lengths > recipe.max_length).sum())
+    if over:
+        try:
+            limited = tokenize_examples(
+                every, template, max_length=recipe.max_length, too_long=recipe.too_long
+            )
+            findings = list(limited.findings)
+        except DataError as error:
+            findings = list(error.findings)
+    return {
+        "total": int(lengths.sum()),
+        "supervised_share": round(tokens.supervised_tokens / int(lengths.sum()), 6),
+        "median": float(np.median(lengths)),
+        "p95": float(np.percentile(lengths, 95)),
+        "longest": int(lengths.max()),
+        "over_limit": over,
+    }, findings
+
+
+def _label_counts(examples: Examples, every: tuple[Example, ...]) -> dict[str, int]:
+    counts = dict.fromkeys(examples.labels, 0)
+    for example in every:
+        if example.label is not None:
+            counts[example.label] = counts.get(example.label, 0) + 1
+    return counts

@@ -1,0 +1,122 @@
+"""The first rows token by token: what is learned, what is only read, what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..recipe import DataRecipe
+from ..text.template import Part, Template
+from .examples import Example, read_examples
+from .findings import raise_errors
+from .tokenize import fit
+
+TokenKind = Literal["supervised", "context", "truncated"]
+
+
+@dataclass(frozen=True)
+class PreviewToken:
+    """One token of a row.
+
+    Args:
+        id: Token id.
+        text: The vocabulary's piece, with spaces for U+2581.
+        kind: `supervised` (the model must predict it), `context` (it only reads it), or
+            `truncated` (cut away).
+    """
+
+    id: int
+    text: str
+    kind: TokenKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewRow:
+    """One row, token by token.
+
+    Args:
+        file: The file.
+        row: Line number in it.
+        tokens: Every token, those cut away included, in order.
+        length: Tokens before anything is cut.
+        cut: Tokens cut away.
+        used: Whether training would use the row; False if it is too long to be used.
+    """
+
+    file: str
+    row: int
+    tokens: tuple[PreviewToken, ...]
+    length: int
+    cut: int
+    used: bool
+
+
+def preview_data(
+    recipe: DataRecipe, template: Template, *, rows: int = 5
+) -> tuple[PreviewRow, ...]:
+    """The first rows of a recipe's training file, token by token.
+
+    Args:
+        recipe: The data section.
+        template: The model's.
+        rows: How many rows to read; the rest of the file is not touched.
+
+    Raises:
+        DataError: If the file, or one of these rows, can't be used.
+    """
+    read = read_examples(recipe, recipe.path, labels=recipe.labels, limit=rows)
+    raise_errors(read.findings)
+    return preview_rows(
+        read.examples, template, max_length=recipe.max_length, too_long=recipe.too_long
+    )
+
+
+def preview_rows(
+    examples: Sequence[Example],
+    template: Template,
+    *,
+    max_length: int,
+    too_long: Literal["error", "truncate", "drop"] = "error",
+) -> tuple[PreviewRow, ...]:
+    """Examples token by token, exactly as `tokenize_examples` would make them.
+
+    Args:
+        examples: What to show.
+        template: Turns them into ids.
+        max_length: Most tokens of an example.
+        too_long: What happens to longer ones.
+
+    Raises:
+        DataError: What `Template.render` raises, with file and row.
+    """
+    shown = []
+    for example in examples:
+        parts, cuts = fit(example, template, max_length=max_length)
+        length = sum(len(part.ids) for part in parts)
+        fits = length <= max_length
+        shortened = cuts is not None and not fits and too_long == "truncate"
+        gone = cuts if shortened and cuts is not None else [range(0)] * len(parts)
+        shown.append(
+            PreviewRow(
+                file=example.file,
+                row=example.row,
+                tokens=_tokens(parts, gone, template),
+                length=length,
+                cut=sum(map(len, gone)),
+                used=fits or shortened,
+            )
+        )
+    return tuple(shown)
+
+
+def _tokens(
+    parts: Sequence[Part], gone: Sequence[range], template: Template
+) -> tuple[PreviewToken, ...]:
+    tokens = []
+    for part, cut in zip(parts, gone, strict=True):
+        kind: TokenKind = "supervised" if part.supervised else "context"
+        for index, token in enumerate(part.ids):
+            text = template.tokenizer.piece(token).replace("\u2581", " ")
+            tokens.append(PreviewToken(token, text, "truncated" if index in cut else kind))
+    return tuple(tokens)
