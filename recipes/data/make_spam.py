@@ -243,7 +243,7 @@ COMMON = frozenset(
 UNFIT = re.compile(
     r"(?i)\b(?:xxx|porn\w*|sex\w*|nude\w*|naked|penis\w*|vagina\w*|orgasm\w*|erotic\w*|horny|slut\w*|whore\w*|erect\w*"
     r"|fuck\w*|shit\w*|cunt\w*|bitch\w*|asshole\w*|bastard\w*|nigg\w+|fag\w*|rape\w*|incest|lolita\w*|teens?|breasts?"
-    r"|masturbat\w*|libido|lesbian\w*|cocks?|puss(?:y|ies)|tits|babes|hardcore|webcam\w*|webcamz|adults?|girls|cum\w?|dicks?|hookers?"
+    r"|masturbat\w*|libido|lesbian\w*|cocks?|puss(?:y|ies)|tits|babes|hardcore|webcam\w*|webcamz|adult\w*|nekkid|girls|cum\w?|dicks?|hookers?"
     r"|nazi\w*|hitler|terroris\w*|jews?|muslims?|suicide|kill\w*|password\w*|passwd|cocaine|marijuana|weed|damn\w*|hell|piss\w*|sucks?|crap|ass|racis\w*|murder\w*|nasty|gay)\b"
 )
 # Left over from a message that doesn't say how it is encoded.
