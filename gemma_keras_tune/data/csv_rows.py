@@ -214,6 +214,7 @@ def _sniff(sample: str, header: str) -> str:
 
     if not any(mark in header for mark in DELIMITERS):
         return ","
+    sample = UNDECODED.sub("?", sample)
     try:
         dialect = clevercsv.Detector().detect(sample, delimiters=list(DELIMITERS))
     except clevercsv.Error:

@@ -151,7 +151,8 @@ def fit(
         parts = template.parts(example.turns)
     except DataError as error:
         where = place(example.file, example.row)
-        raise DataError(f"{where}: {error}", code=error.code) from error
+        found = finding(error.code, str(error), where=[where])
+        raise DataError(f"{where}: {error}", code=error.code, findings=[found]) from error
     kept = (0, 0)
     if sum(len(part.ids) for part in parts) > max_length and any(example.frame):
         first = next(part for part in parts if part.kind == "prompt")
