@@ -113,18 +113,19 @@ def _rows(
         except csv.Error as error:
             _bad_quote(reader, watch, path, before=before, error=error, notes=notes)
             continue
-        where = place(path, before + 1)
         code = watch.take(before, reader.line_num)
         if reader.line_num - before > _SUSPICIOUS_LINES and _swallowed(row, delimiter, columns):
             raise _unbalanced(path, before + 1, "one text holds lines that look like rows")
+        if len(row) == len(columns) and not code and any(map(str.strip, row)):
+            yield before + 1, dict(zip(columns, row, strict=True))
+            continue
+        where = place(path, before + 1)
         if not any(map(str.strip, row)):
             notes.add("BLANK_ROWS", "Some rows are blank.", where)
         elif code:
             notes.add(code, f"Line {before + 1} has {_BYTES[code]}.", where)
-        elif len(row) != len(columns):
-            _ragged(watch, row, columns, notes=notes, where=where)
         else:
-            yield before + 1, dict(zip(columns, row, strict=True))
+            _ragged(watch, row, columns, notes=notes, where=where)
 
 
 _BYTES = {"NUL_BYTE": "a NUL byte", "UNDECODABLE_BYTES": "bytes that are no letters"}

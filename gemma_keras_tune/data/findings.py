@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import DataError
@@ -193,7 +193,8 @@ def raise_errors(findings: Iterable[Finding]) -> None:
 
 def place(path: str, line: int, column: str = "") -> str:
     """How a row, or a cell of it, is named: `file:line` or `file:line:column`."""
-    return ":".join([Path(path).name, str(line), *([column] if column else [])])
+    name = os.path.basename(path)
+    return f"{name}:{line}:{column}" if column else f"{name}:{line}"
 
 
 class Notes:

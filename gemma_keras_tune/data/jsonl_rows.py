@@ -69,18 +69,19 @@ def _rows(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     known: set[str] = set()
     for number, line in enumerate(lines, start=1):
-        where = place(path, number)
         if not line.strip():
-            notes.add("BLANK_ROWS", "Some rows are blank.", where)
+            notes.add("BLANK_ROWS", "Some rows are blank.", place(path, number))
             continue
         if not known and line.lstrip().startswith("["):
-            raise fatal("JSON_ARRAY", "The file is a JSON array, not JSONL.", where=where)
+            raise fatal(
+                "JSON_ARRAY", "The file is a JSON array, not JSONL.", where=place(path, number)
+            )
         try:
             row = _row(line)
         except RowFault as fault:
             cut_off = fault.code == "JSON_SYNTAX" and not line.endswith(("\n", "\r"))
             code = "TRUNCATED_LAST_LINE" if cut_off and number > 1 else fault.code
-            notes.add(code, f"Line {number}: {fault}", where)
+            notes.add(code, f"Line {number}: {fault}", place(path, number))
             continue
         new = [key for key in row if key not in known]
         known.update(new)
@@ -89,7 +90,7 @@ def _rows(
             raise fatal(
                 "TOO_MANY_COLUMNS",
                 f"The rows have more than {MAX_COLUMNS:,} different keys.",
-                where=where,
+                where=place(path, number),
             )
         yield number, row
 
