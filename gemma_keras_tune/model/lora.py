@@ -1,0 +1,242 @@
+"""Low-rank adapters as a pytree of their own, beside the frozen weights.
+
+They are the LoRA of the paper on the flattened `[in, out]` matrices, so PEFT's files map one to
+one. (KerasHub's own LoRA on query, key and value is another: per head in A, shared in B.)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ..errors import ModelError
+from ..recipe import LORA_TARGETS, LoraRecipe
+from .config import GemmaConfig
+from .value import Model
+from .weights import layer_shapes
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model.model.layers"
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication")
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("config",))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Adapters:
+    """LoRA matrices of all layers, and what they were made with.
+
+    Attributes:
+        tree: `{projection: {"a": [layers, in, rank], "b": [layers, rank, out]}}`, float32.
+        config: Rank, alpha, dropout, targets and scaling.
+    """
+
+    tree: dict[str, dict[str, jax.Array]]
+    config: LoraRecipe
+
+    @property
+    def scale(self) -> float:
+        """What the product `x A B` is multiplied by.
+
+        Source:
+            Hu et al. 2021, arXiv:2106.09685, alpha / rank; Kalajdzievski 2023,
+            arXiv:2312.03732, alpha / sqrt(rank).
+        """
+        rank = self.config.rank
+        return self.config.alpha / (math.sqrt(rank) if self.config.use_rslora else rank)
+
+
+def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
+    """Fresh adapters that change nothing yet: A is random, B is zero.
+
+    A is uniform within `1 / sqrt(in)`, as in PEFT. Its numbers depend on the seed, the
+    projection and the shapes only, not on which other projections are targeted.
+
+    Raises:
+        ModelError: If the rank is larger than a targeted matrix allows.
+    """
+    shapes = layer_shapes(config)
+    tree = {}
+    for name in lora.projections:
+        size_in, size_out = shapes[name]
+        if lora.rank > min(size_in, size_out):
+            raise ModelError(
+                f"model.lora.rank: {lora.rank} is more than {name} allows, a matrix of {size_in} x "
+                f"{size_out}. Take at most {min(size_in, size_out)}.",
+                code="LORA_RANK",
+            )
+        key = jax.random.fold_in(jax.random.key(lora.seed), LORA_TARGETS.index(name))
+        bound = 1 / math.sqrt(size_in)
+        a = jax.random.uniform(
+            key, (config.layers, size_in, lora.rank), minval=-bound, maxval=bound
+        )
+        tree[name] = {"a": a, "b": jnp.zeros((config.layers, lora.rank, size_out))}
+    return Adapters(tree=tree, config=lora)
+
+
+def merge(model: Model) -> Model:
+    """The model with its adapters added into the weights; projections without one are shared.
+
+    The sum is taken in float32 and rounded once to the weights' dtype.
+
+    Raises:
+        ValueError: If the model has no adapters.
+    """
+    if model.adapters is None:
+        raise ValueError("the model has no adapters to merge")
+    return model.replace(weights=_shifted(model, model.adapters, sign=1.0), adapters=None)
+
+
+def unmerge(model: Model, adapters: Adapters) -> Model:
+    """The model with the adapters' product subtracted from its weights, and live beside them.
+
+    Undoes `merge` up to one rounding in the weights' dtype; the exact base is the value that
+    was merged, which `merge` leaves as it was.
+
+    Raises:
+        ValueError: If the model has live adapters already.
+    """
+    if model.adapters is not None:
+        raise ValueError("the model has live adapters; merge them first")
+    return model.replace(weights=_shifted(model, adapters, sign=-1.0), adapters=adapters)
+
+
+def _shifted(model: Model, adapters: Adapters, *, sign: float) -> dict[str, Any]:
+    layers = dict(model.weights["layers"])
+    for name, pair in adapters.tree.items():
+        layers[name] = _add_product(layers[name], pair["a"], pair["b"], sign * adapters.scale)
+    return {**model.weights, "layers": layers}
+
+
+@jax.jit
+def _add_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    def one_layer(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        matrix, a, b = args
+        product = jnp.matmul(a, b, precision="highest")
+        return (matrix.astype(jnp.float32) + scale * product).astype(matrix.dtype)
+
+    return jax.lax.map(one_layer, (kernel, a, b))
+
+
+def save_adapter(folder: Path, adapters: Adapters, *, base_name: str) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors` as PEFT reads them.
+
+    Args:
+        folder: Must exist.
+        adapters: What to write, float32.
+        base_name: Where PEFT may find the base model: a name or a path.
+    """
+    tensors = {
+        _peft_name(layer, name, part): np.ascontiguousarray(np.asarray(pair[part][layer]).T)
+        for name, pair in adapters.tree.items()
+        for part in ("a", "b")
+        for layer in range(pair[part].shape[0])
+    }
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    lora = adapters.config
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": list(lora.projections),
+        "use_rslora": lora.use_rslora,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def load_adapter(folder: Path, config: GemmaConfig) -> Adapters:
+    """The adapters that PEFT or `save_adapter` wrote.
+
+    Args:
+        folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
+        config: Shape of the model that they belong to.
+
+    Raises:
+        ModelError: If files are missing or unreadable, or the adapter is of another kind or
+            does not fit the model.
+    """
+    try:
+        settings = json.loads((folder / ADAPTER_CONFIG).read_text())
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder}: no readable adapter: {error}.", code="ADAPTER_FILE") from error
+    lora = _lora_recipe(folder, settings)
+    expected = dict(_expected_shapes(config, lora))
+    wrong = [
+        *(f"{name} is missing" for name in expected if name not in tensors),
+        *(f"{name} is not expected" for name in tensors if name not in expected),
+        *(
+            f"{name} has shape {tensors[name].shape}, not {shape}"
+            for name, shape in expected.items()
+            if name in tensors and tensors[name].shape != shape
+        ),
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise ModelError(
+            f"{folder}: the adapter does not fit the model: {shown}.", code="ADAPTER_FIT"
+        )
+
+    def stacked(name: str, part: str) -> jax.Array:
+        parts = [tensors[_peft_name(layer, name, part)].T for layer in range(config.layers)]
+        return jnp.asarray(np.stack(parts), jnp.float32)
+
+    tree = {name: {part: stacked(name, part) for part in ("a", "b")} for name in lora.projections}
+    return Adapters(tree=tree, config=lora)
+
+
+def _lora_recipe(folder: Path, settings: dict[str, Any]) -> LoraRecipe:
+    used = [key for key in _UNSUPPORTED if settings.get(key)]
+    if settings.get("peft_type") != "LORA" or used or settings.get("bias", "none") != "none":
+        raise ModelError(
+            f"{folder}: only plain LoRA without bias can be read; this is "
+            f"{settings.get('peft_type')} with {', '.join(used) or 'bias'}.",
+            code="ADAPTER_KIND",
+        )
+    targets = settings.get("target_modules") or []
+    names = [targets] if isinstance(targets, str) else sorted(targets, key=str)
+    try:
+        return LoraRecipe(
+            rank=settings.get("r", 0),
+            alpha=float(settings.get("lora_alpha", 0)),
+            dropout=float(settings.get("lora_dropout", 0)),
+            targets=tuple(names),
+            use_rslora=bool(settings.get("use_rslora")),
+        )
+    except (ValidationError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / ADAPTER_CONFIG}: {error}", code="ADAPTER_CONFIG") from error
+
+
+def _expected_shapes(
+    config: GemmaConfig, lora: LoraRecipe
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    shapes = layer_shapes(config)
+    for layer in range(config.layers):
+        for name in lora.projections:
+            size_in, size_out = shapes[name]
+            yield _peft_name(layer, name, "a"), (lora.rank, size_in)
+            yield _peft_name(layer, name, "b"), (size_out, lora.rank)
+
+
+def _peft_name(layer: int, name: str, part: str) -> str:
+    block = "self_attn" if name in _ATTENTION else "mlp"
+    return f"{_PREFIX}.{layer}.{block}.{name}.lora_{part.upper()}.weight"

@@ -1,0 +1,213 @@
+"""One optimizer step, and one measurement, as compiled functions of plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..model.config import GemmaConfig
+from ..model.forward import Remat, hidden_states
+from ..model.lora import Adapters
+from ..recipe import TrainRecipe
+from .loss import fused_cross_entropy
+from .optimizer import clipped, make_optimizer
+
+Batch = dict[str, jax.Array]
+"""`token_ids`, `targets`, `loss_mask`, `positions`, `segment_ids`, each `[rows, length]`."""
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("adapters", "optimizer"), meta_fields=())
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """What an optimizer step changes."""
+
+    adapters: Adapters
+    optimizer: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMetrics:
+    """What an optimizer step found; float32 scalars.
+
+    Attributes:
+        loss: Nats per answer token, before the update.
+        answer_tokens: Tokens that the loss covers.
+        grad_norm: Length of the gradient before clipping.
+        finite: Whether loss and gradient are numbers; if not, nothing was changed.
+    """
+
+    loss: float
+    answer_tokens: int
+    grad_norm: float
+    finite: bool
+
+
+def initial_state(adapters: Adapters, recipe: TrainRecipe) -> TrainState:
+    """The state before the first step. The adapters are copied: a step gives its input away."""
+    adapters = jax.tree.map(jnp.copy, adapters)
+    return TrainState(adapters=adapters, optimizer=make_optimizer(recipe).init(adapters))
+
+
+def train_step(
+    state: TrainState,
+    weights: dict[str, Any],
+    batches: Batch,
+    *,
+    config: GemmaConfig,
+    recipe: TrainRecipe,
+    step: int,
+) -> tuple[TrainState, StepMetrics]:
+    """The state after one optimizer step on the micro-batches, and what was found.
+
+    Losses, token counts and gradients of the micro-batches are summed, and divided once by the
+    number of answer tokens: eight batches of one row give the step of one batch of eight.
+
+    Args:
+        state: Its arrays are given away and can't be used again.
+        weights: The frozen weights.
+        batches: Micro-batches, each array `[micro_batches, rows, length]`.
+        config: The model's shape.
+        recipe: Optimizer, clipping, recomputation, chunk and seed.
+        step: Number of this step, from 1; with the seed it decides the dropout.
+    """
+    numbers = jnp.uint32(step)
+    settings = _settings(recipe)
+    state, found = _train_step(state, weights, batches, numbers, config=config, recipe=settings)
+    loss, count, norm, finite = jax.device_get(found)
+    return state, StepMetrics(
+        loss=float(loss), answer_tokens=int(count), grad_norm=float(norm), finite=bool(finite)
+    )
+
+
+def loss_sums(
+    adapters: Adapters | None,
+    weights: dict[str, Any],
+    batch: Batch,
+    *,
+    config: GemmaConfig,
+    chunk: int,
+) -> tuple[float, int]:
+    """`(loss, count)` of one batch: summed nats and answer tokens; no gradient, no dropout.
+
+    Args:
+        adapters: Beside the weights, or None.
+        weights: The weights.
+        batch: Arrays `[rows, length]`.
+        config: The model's shape.
+        chunk: Answer tokens whose logits exist at once.
+    """
+    loss, count = jax.device_get(_loss_sums(adapters, weights, batch, config=config, chunk=chunk))
+    return float(loss), int(count)
+
+
+@partial(jax.jit, static_argnames=("config", "recipe"), donate_argnums=0)
+def _train_step(
+    state: TrainState,
+    weights: dict[str, Any],
+    batches: Batch,
+    step: jax.Array,
+    *,
+    config: GemmaConfig,
+    recipe: TrainRecipe,
+) -> tuple[TrainState, tuple[jax.Array, ...]]:
+    key = jax.random.fold_in(jax.random.key(recipe.seed), step)
+    gradients, loss, count = _summed_gradients(
+        state.adapters, weights, batches, key=key, config=config, recipe=recipe
+    )
+    divisor = jnp.maximum(count, 1.0)
+    gradients = jax.tree.map(lambda gradient: gradient / divisor, gradients)
+    norm = optax.global_norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    updates, optimizer = make_optimizer(recipe).update(
+        clipped(gradients, norm, recipe.max_grad_norm), state.optimizer, state.adapters
+    )
+    new = TrainState(adapters=optax.apply_updates(state.adapters, updates), optimizer=optimizer)
+    new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    return new, (loss / divisor, count, norm, finite)
+
+
+def _summed_gradients(
+    adapters: Adapters,
+    weights: dict[str, Any],
+    batches: Batch,
+    *,
+    key: jax.Array,
+    config: GemmaConfig,
+    recipe: TrainRecipe,
+) -> tuple[Adapters, jax.Array, jax.Array]:
+    """Sums over the micro-batches: gradients, nats, answer tokens."""
+
+    def loss_of(adapters: Adapters, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        dropout_key = key if adapters.config.dropout else None
+        return _batch_loss(
+            config, weights, batch, adapters=adapters, chunk=recipe.loss_chunk,
+            dropout_key=dropout_key, remat=recipe.remat,
+        )  # fmt: skip
+
+    def add(sums: Any, item: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        batch, index = item
+        (loss, count), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            adapters, batch, jax.random.fold_in(key, index)
+        )
+        return jax.tree.map(jnp.add, sums, (gradients, loss, count)), None
+
+    zeros = (jax.tree.map(jnp.zeros_like, adapters), jnp.float32(0), jnp.float32(0))
+    indices = jnp.arange(batches["token_ids"].shape[0])
+    (gradients, loss, count), _ = jax.lax.scan(add, zeros, (batches, indices))
+    return gradients, loss, count
+
+
+@partial(jax.jit, static_argnames=("config", "chunk"))
+def _loss_sums(
+    adapters: Adapters | None,
+    weights: dict[str, Any],
+    batch: Batch,
+    *,
+    config: GemmaConfig,
+    chunk: int,
+) -> tuple[jax.Array, jax.Array]:
+    return _batch_loss(config, weights, batch, adapters=adapters, chunk=chunk)
+
+
+def _batch_loss(
+    config: GemmaConfig,
+    weights: dict[str, Any],
+    batch: Batch,
+    *,
+    adapters: Adapters | None,
+    chunk: int,
+    dropout_key: jax.Array | None = None,
+    remat: Remat = "none",
+) -> tuple[jax.Array, jax.Array]:
+    hidden = hidden_states(
+        config,
+        weights,
+        batch["token_ids"],
+        positions=batch["positions"],
+        segment_ids=batch["segment_ids"],
+        adapters=adapters,
+        dropout_key=dropout_key,
+        remat=remat,
+    )
+    return fused_cross_entropy(
+        hidden,
+        weights["embedding"],
+        batch["targets"],
+        batch["loss_mask"],
+        chunk=chunk,
+        softcap=config.final_softcap,
+    )
+
+
+def _settings(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with what the compiled step doesn't use set to its default.
+
+    Runs that differ only in, say, their number of epochs thus share one compiled step.
+    """
+    used = ("adam_b1", "adam_b2", "adam_eps", "max_grad_norm", "loss_chunk", "remat", "seed")
+    return TrainRecipe(**{name: getattr(recipe, name) for name in used})
