@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, overload
 
 from ..errors import RecipeError
 from ..recipe import DataRecipe
@@ -13,6 +14,7 @@ from .jsonl_rows import RowFault
 from .read import Table, scan_table
 from .rows import turns_of, wanted_columns
 from .split import input_key, split_rows
+from .tokenize import TooLong
 
 LEAKAGE_LIMIT = 0.01  # share of the held-back rows that may also be training rows
 
@@ -38,6 +40,37 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Split(Sequence[Example]):
+    """Some examples, and what the recipe says of them: all that training on them must know.
+
+    Args:
+        examples: The rows.
+        task: The recipe's task.
+        labels: The allowed labels of a classification, in order; else empty.
+        max_length: Most tokens of an example.
+        too_long: What is done with longer ones: `error`, `truncate` or `drop`.
+    """
+
+    examples: tuple[Example, ...] = field(repr=False)
+    task: str
+    labels: tuple[str, ...] = ()
+    max_length: int = 512
+    too_long: TooLong = "error"
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Split: ...
+    def __getitem__(self, index: int | slice) -> Example | Split:
+        if isinstance(index, slice):
+            return replace(self, examples=self.examples[index])
+        return self.examples[index]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examples:
     """The examples of a recipe, split.
 
@@ -51,9 +84,9 @@ class Examples:
         findings: Warnings and remarks; errors are raised instead.
     """
 
-    train: tuple[Example, ...] = field(repr=False)
-    validation: tuple[Example, ...] = field(repr=False)
-    test: tuple[Example, ...] = field(repr=False)
+    train: Split
+    validation: Split
+    test: Split
     labels: tuple[str, ...]
     task: str
     sources: dict[str, str]
@@ -108,10 +141,20 @@ def examine(recipe: DataRecipe) -> Examples:
     if main.examples and not train:
         findings.append(finding("NO_TRAINING_ROWS", "No row is left to train on."))
     findings += _empty_splits(recipe, held_back)
+
+    def split(part: tuple[Example, ...]) -> Split:
+        return Split(
+            examples=part,
+            task=recipe.task,
+            labels=labels,
+            max_length=recipe.max_length,
+            too_long=recipe.too_long,
+        )
+
     return Examples(
-        train=train,
-        validation=held_back["validation"],
-        test=held_back["test"],
+        train=split(train),
+        validation=split(held_back["validation"]),
+        test=split(held_back["test"]),
         labels=labels,
         task=recipe.task,
         sources={file.path: file.sha256 for file in files},

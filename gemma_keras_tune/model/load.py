@@ -80,6 +80,7 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
         weights=weights,
         tokenizer=tokenizer,
         template=template,
+        lora=recipe.lora,
         source=ModelSource(
             name=_public_name(recipe.preset),
             kind=opened.kind,

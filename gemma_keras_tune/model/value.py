@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..recipe import LoraRecipe
 from .config import GemmaConfig
 from .weights import Weights
 
@@ -48,6 +49,7 @@ class Model:
         tokenizer: Text to ids and back.
         template: How turns become ids.
         adapters: LoRA beside the weights, or None for the base model.
+        lora: The adapters that training is to put beside the weights.
         source: Where the weights came from.
     """
 
@@ -57,6 +59,7 @@ class Model:
     template: Template
     source: ModelSource
     adapters: Adapters | None = None
+    lora: LoraRecipe = LoraRecipe()
 
     @property
     def dtype(self) -> jnp.dtype:
