@@ -75,10 +75,17 @@ class WeightsBuilder:
             called: The file's name for it, for messages.
 
         Raises:
-            ModelError: If the shape does not fit, the tensor comes twice, or holds NaN or infinity.
+            ModelError: If there is no place for it, its shape does not fit, it comes twice, or it
+                holds NaN or infinity.
         """
         key = name if layer is None else f"{name}[{layer}]"
         called = called or key
+        if name not in self._arrays or (layer or 0) >= self._config.layers:
+            raise ModelError(
+                f"{self._where}: tensor {called!r} has no place in a model of these sizes "
+                f"({self._config.layers} layers). The files don't belong together.",
+                code="MODEL_TENSOR_UNKNOWN",
+            )
         target = self._arrays[name] if layer is None else self._arrays[name][layer]
         view = layout(target)
         if view.shape != tuple(shape):

@@ -68,14 +68,15 @@ def from_hugging_face(repository: str) -> Path:
             f"hf://{repository} is no Hugging Face model. A name has the form hf://owner/name.",
             code="MODEL_HANDLE",
         )
-    import httpx
     import huggingface_hub
     from huggingface_hub import errors
 
+    # of the HTTP library underneath, which has changed twice; the hub's own errors derive from it
+    transport_error: type[Exception] = errors.HTTPError
     try:
         folder = huggingface_hub.snapshot_download(repository, allow_patterns=list(_HF_FILES))
         return Path(folder)
-    except (errors.EntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+    except (errors.EntryNotFoundError, transport_error, OSError, ValueError) as error:
         raise _hugging_face_error(repository, error) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,19 @@ def keras_config(folder: Path) -> GemmaConfig:
             "can be loaded.",
             code="MODEL_TYPE",
         )
-    config = outer["config"]
+    return backbone_config(outer["config"], where=where)
+
+
+def backbone_config(config: Mapping[str, Any], *, where: str) -> GemmaConfig:
+    """The GemmaConfig of what `Gemma3Backbone.get_config()` gives.
+
+    Args:
+        config: The backbone's settings.
+        where: The folder's or backbone's name, for messages.
+
+    Raises:
+        ModelError: If they ask for what isn't supported, or make no sense.
+    """
     for key, allowed in _ONLY.items():
         if config.get(key, allowed[0]) not in allowed:
             raise _unsupported(where, key, config[key])
@@ -160,7 +172,7 @@ def keras_weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _config(config: dict[str, Any], *, post_norms: bool) -> GemmaConfig:
+def _config(config: Mapping[str, Any], *, post_norms: bool) -> GemmaConfig:
     layers, head_dim = int(config["num_layers"]), int(config["head_dim"])
     width, heads = int(config["hidden_dim"]), int(config["num_query_heads"])
     sliding = bool(config.get("use_sliding_window_attention", False))
