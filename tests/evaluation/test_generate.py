@@ -1,0 +1,201 @@
+"""Generation: what `transformers` generates, in batches, with few compiled shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gemma_keras_tune.errors import DataError
+from gemma_keras_tune.evaluation import generate as generate_module
+from gemma_keras_tune.evaluation.generate import generate
+from gemma_keras_tune.text.template import Turn
+from tests.evaluation.support import tiny_model, tuned, twin_models
+
+
+@pytest.fixture(scope="module")
+def twins(tiny_tokenizer):
+    return twin_models(tiny_tokenizer)
+
+
+@pytest.fixture(scope="module")
+def model(twins):
+    return twins[0]
+
+
+def _prompts(*lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [tuple(rng.integers(4, 512, length).tolist()) for length in lengths]
+
+
+def test_greedy_answers_are_those_of_transformers_past_the_sliding_window(twins):
+    import torch
+
+    ours, theirs = twins
+    prompts = _prompts(5, 21, 1, 11)
+    answers = generate(ours, prompts, max_tokens=20, stop_ids=(), batch_rows=3)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([prompt])
+        expected = theirs.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, min_new_tokens=20,
+            do_sample=False,
+        )  # fmt: skip
+        assert answer.ids == tuple(expected[0, len(prompt) :].tolist())
+        assert answer.prompt_ids == prompt
+        assert answer.stop_reason == "length"
+
+
+def test_an_answer_ends_with_its_stop_id_which_is_not_in_the_text(model):
+    prompt = _prompts(9)
+    free = generate(model, prompt, max_tokens=12, stop_ids=())[0]
+    stop = free.ids[5]
+    cut = free.ids.index(stop)
+    answer = generate(model, prompt, max_tokens=12, stop_ids=[stop])[0]
+    assert answer.ids == free.ids[: cut + 1]
+    assert answer.stop_reason == "stop"
+    known = [token for token in free.ids[:cut] if token < model.tokenizer.vocab_size]
+    assert answer.text == model.tokenizer.decode(known)
+
+
+def test_rows_that_stop_early_leave_the_others_as_they_are(model):
+    prompts = _prompts(9, 6, 14)
+    alone = [generate(model, [prompt], max_tokens=12, stop_ids=())[0].ids for prompt in prompts]
+    stop = alone[0][2]
+    together = generate(model, prompts, max_tokens=12, stop_ids=[stop])
+    for ids, answer in zip(alone, together, strict=True):
+        length = ids.index(stop) + 1 if stop in ids else 12
+        assert answer.ids == ids[:length]
+
+
+def test_the_templates_stop_ids_are_the_default(model):
+    stops = model.template.stop_ids
+    answers = generate(model, _prompts(3, 4, 5, 6, 7, 8, 9, 10), max_tokens=80, temperature=5.0)
+    assert any(answer.stop_reason == "stop" for answer in answers)
+    for answer in answers:
+        assert not set(stops) & set(answer.ids[:-1])
+        assert (answer.ids[-1] in stops) == (answer.stop_reason == "stop")
+
+
+def test_more_tokens_than_the_first_cache_holds_change_nothing(model, monkeypatch):
+    prompts = _prompts(7, 30)
+    expected = [answer.ids for answer in generate(model, prompts, max_tokens=50, stop_ids=())]
+    monkeypatch.setattr(generate_module, "_FIRST_ROOM", 16)
+    found = [answer.ids for answer in generate(model, prompts, max_tokens=50, stop_ids=())]
+    assert found == expected
+
+
+def test_texts_and_turns_are_rendered_by_the_template(model):
+    text = "What is the capital of France?"
+    turns = [Turn("system", "Be short."), Turn("user", text)]
+    found = generate(model, [text, turns], max_tokens=1)
+    for answer, expected in zip(found, ([Turn("user", text)], turns), strict=True):
+        rendered = model.template.render(expected, add_generation_prompt=True)
+        assert answer.prompt_ids == rendered.ids
+
+
+def test_sampled_answers_depend_on_seed_and_place_not_on_the_batch(model):
+    prompts = _prompts(5, 21, 1, 11, 5)
+    settings = {"max_tokens": 10, "temperature": 1.0, "stop_ids": ()}
+    wide = generate(model, prompts, seed=7, batch_rows=8, **settings)
+    narrow = generate(model, prompts, seed=7, batch_rows=2, **settings)
+    assert [answer.ids for answer in wide] == [answer.ids for answer in narrow]
+    others = [*_prompts(2, 2, 2, 2, seed=9), prompts[4]]
+    assert generate(model, others, seed=7, **settings)[4].ids == wide[4].ids
+    changed = generate(model, prompts, seed=8, **settings)
+    assert [answer.ids for answer in changed] != [answer.ids for answer in wide]
+    same_prompt = generate(model, [prompts[0]] * 2, seed=7, **settings)
+    assert same_prompt[0].ids != same_prompt[1].ids
+
+
+def test_adapters_take_part(model):
+    prompts = _prompts(5, 21)
+    base = generate(model, prompts, max_tokens=10, stop_ids=())
+    other = generate(tuned(model, strength=0.5), prompts, max_tokens=10, stop_ids=())
+    assert [answer.ids for answer in base] != [answer.ids for answer in other]
+
+
+def test_a_second_call_of_the_same_shape_compiles_nothing(model):
+    settings = {"batch_rows": 4, "stop_ids": (7,)}
+    generate(model, _prompts(5, 21, 9), max_tokens=20, temperature=0.5, top_k=5, **settings)
+    functions = (generate_module._first_tokens, generate_module._more_tokens)
+    before = [function._cache_size() for function in functions]
+    generate(model, _prompts(30, 2), max_tokens=19, temperature=0.9, top_k=50, **settings)
+    assert [function._cache_size() for function in functions] == before
+
+
+def test_every_token_is_handed_out_in_order(model):
+    handed: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    prompts = _prompts(9, 6, 14)
+    answers = generate(
+        model,
+        prompts,
+        max_tokens=11,
+        batch_rows=2,
+        on_token=lambda place, token: handed[place].append(token),
+    )
+    assert [tuple(handed[place]) for place in range(3)] == [answer.ids for answer in answers]
+
+
+def test_progress_reaches_the_number_of_prompts(model):
+    events = []
+    generate(model, _prompts(9, 6, 14), max_tokens=40, batch_rows=2, on_event=events.append)
+    assert [event.stage for event in events] == ["generation"] * len(events)
+    done = [event.done for event in events]
+    assert done == sorted(done) and done[-1] == events[-1].total == 3
+    assert events[-1].seconds_left == pytest.approx(0)
+
+
+def test_no_prompts_give_no_answers(model):
+    assert generate(model, []) == []
+
+
+def test_an_answer_ends_where_the_models_positions_end(model):
+    answer = generate(model, _prompts(1020), max_tokens=20, stop_ids=(), batch_rows=1)[0]
+    assert len(answer.ids) == 4
+    assert answer.stop_reason == "length"
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(model):
+    with pytest.raises(DataError, match="Prompt 2 has 1024 tokens.*at most 1024"):
+        generate(model, [*_prompts(5, 1024)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({"batch_rows": 0}, "batch_rows must be at least 1, not 0"),
+        ({"temperature": -0.1}, "temperature must be a finite number of at least 0"),
+        ({"temperature": float("nan")}, "temperature must be a finite number"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_p": 0.0}, "top_p must lie above 0"),
+        ({"top_p": 1.5}, "top_p must lie above 0"),
+        ({"seed": -1}, "seed must lie in 0..4294967295"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_what_is_allowed(model, settings, message):
+    with pytest.raises(ValueError, match=message):
+        generate(model, ["hello"], **settings)
+
+
+def test_a_text_in_place_of_a_list_is_refused(model):
+    with pytest.raises(ValueError, match=r"write \[prompt\]"):
+        generate(model, "hello")
+
+
+@pytest.mark.parametrize("prompt", [(), (5, 512), (-1,)])
+def test_ids_outside_the_vocabulary_are_refused(model, prompt):
+    with pytest.raises(ValueError, match=r"prompts\[1\] must be .* within 0\.\.511"):
+        generate(model, ["hello", prompt])
+
+
+def test_what_the_template_refuses_names_the_prompt(model):
+    with pytest.raises(DataError, match="Prompt 2: .*empty") as caught:
+        generate(model, ["hello", "  "])
+    assert caught.value.code == "EMPTY_TURN"
+
+
+def test_the_plain_template_stops_at_eos(tiny_tokenizer):
+    model = tiny_model(tiny_tokenizer, template="plain")
+    assert model.template.stop_ids == (1,)
+    answer = generate(model, ["spam or ham?"], max_tokens=5)[0]
+    assert answer.prompt_ids[-1] == tiny_tokenizer.id_of("\n")

@@ -1,0 +1,108 @@
+"""The KV cache gives what the whole sequence gives."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gemma_keras_tune.model import decode
+from gemma_keras_tune.model.decode import empty_cache, grow_cache
+from gemma_keras_tune.model.forward import hidden_states
+from gemma_keras_tune.model.lora import init_adapters
+from gemma_keras_tune.model.weights import init_random
+from gemma_keras_tune.recipe import LoraRecipe
+from tests.support.tiny_models import tiny_gemma3
+
+LENGTHS = (13, 1, 21)
+TOTAL = 30  # past the window of 8 before and after the prompts' ends
+
+
+extend = jax.jit(decode.extend, static_argnums=0)
+prefill = jax.jit(decode.prefill, static_argnums=0, static_argnames="chunk")
+
+
+@partial(jax.jit, static_argnums=0)
+def _whole(config, weights, token_ids, adapters=None):
+    batch, length = token_ids.shape
+    return hidden_states(
+        config,
+        weights,
+        token_ids,
+        positions=jnp.broadcast_to(jnp.arange(length), (batch, length)),
+        segment_ids=jnp.ones((batch, length), jnp.int32),
+        adapters=adapters,
+    )
+
+
+def _sequences(config, *, rows=3, length=TOTAL):
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.integers(0, config.vocab_size, (rows, length)), jnp.int32)
+
+
+def _padded_prompts(token_ids, *, length):
+    """The first `LENGTHS` tokens of each row, with other tokens as padding."""
+    kept = jnp.arange(length) < jnp.asarray(LENGTHS)[:, None]
+    return jnp.where(kept, token_ids[:, :length], 7)
+
+
+def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence():
+    config = tiny_gemma3()
+    weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
+    expected = np.asarray(_whole(config, weights, token_ids))
+    lengths = jnp.asarray(LENGTHS)
+    cache = empty_cache(config, batch=3, slots=40, dtype=jnp.float32)
+    prompts = _padded_prompts(token_ids, length=24)
+    last, cache = prefill(config, weights, prompts, lengths=lengths, cache=cache)
+    np.testing.assert_allclose(last, expected[np.arange(3), lengths - 1], atol=2e-5)
+    for step in range(TOTAL - max(LENGTHS)):
+        starts = lengths + step
+        token = token_ids[jnp.arange(3), starts][:, None]
+        hidden, cache = extend(config, weights, token, starts=starts, cache=cache)
+        np.testing.assert_allclose(hidden[:, 0], expected[np.arange(3), starts], atol=2e-5)
+
+
+@pytest.mark.parametrize("chunk", [4, 8, 12])
+def test_a_prompt_in_chunks_equals_the_prompt_at_once(chunk):
+    config = tiny_gemma3()
+    weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
+    prompts, lengths = _padded_prompts(token_ids, length=24), jnp.asarray(LENGTHS)
+    expected = np.asarray(_whole(config, weights, token_ids))[np.arange(3), lengths - 1]
+    cache = empty_cache(config, batch=3, slots=24, dtype=jnp.float32)
+    last, _ = prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=chunk)
+    np.testing.assert_allclose(last, expected, atol=2e-5)
+
+
+def test_a_cache_that_grew_keeps_its_tokens():
+    config = tiny_gemma3()
+    weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
+    expected = np.asarray(_whole(config, weights, token_ids))
+    starts = jnp.zeros(3, jnp.int32)
+    cache = empty_cache(config, batch=3, slots=12, dtype=jnp.float32)
+    _, cache = extend(config, weights, token_ids[:, :12], starts=starts, cache=cache)
+    cache = grow_cache(cache, slots=32)
+    hidden, _ = extend(config, weights, token_ids[:, 12:], starts=starts + 12, cache=cache)
+    np.testing.assert_allclose(hidden, expected[:, 12:], atol=2e-5)
+
+
+def test_adapters_take_part_in_every_step():
+    config = tiny_gemma3()
+    weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
+    adapters = init_adapters(config, LoraRecipe(rank=2))
+    for pair in adapters.tree.values():
+        pair["b"] = jnp.full_like(pair["b"], 0.02)
+    expected = np.asarray(_whole(config, weights, token_ids, adapters))
+    assert np.abs(expected - np.asarray(_whole(config, weights, token_ids))).max() > 0.01
+    starts = jnp.zeros(3, jnp.int32)
+    cache = empty_cache(config, batch=3, slots=TOTAL, dtype=jnp.float32)
+    first, cache = extend(
+        config, weights, token_ids[:, :20], starts=starts, cache=cache, adapters=adapters
+    )
+    rest, _ = extend(
+        config, weights, token_ids[:, 20:], starts=starts + 20, cache=cache, adapters=adapters
+    )
+    found = np.concatenate([first, rest], axis=1)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
