@@ -33,18 +33,18 @@ def test_a_classified_row_becomes_a_prompt_and_its_label(recipe):
         "message,class\n a {prompt} b ,ham \nc,spam\n",
         task="classification",
         columns={"text": "message", "label": "class"},
-        prompt_format="Is it spam?\n{prompt}\nAnswer:",
+        prompt_format="Is it {spam}?\n{prompt}\nAnswer:",
         system="Be short.",
     )
     examples = load_examples(made)
     first = examples.train[0]
     assert first.turns == (
         Turn("system", "Be short."),
-        Turn("user", "Is it spam?\n a {prompt} b \nAnswer:"),
+        Turn("user", "Is it {spam}?\n a {prompt} b \nAnswer:"),
         Turn("model", "ham"),
     )
     assert (first.label, first.row) == ("ham", 2)
-    assert first.frame == ("Be short.\n\nIs it spam?\n", "\nAnswer:")
+    assert first.frame == ("Be short.\n\nIs it {spam}?\n", "\nAnswer:")
     assert examples.labels == ("ham", "spam")
     assert len(next(iter(examples.sources.values()))) == 64
 

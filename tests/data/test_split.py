@@ -54,6 +54,12 @@ def test_every_label_is_held_back_in_proportion_and_keeps_training_rows():
     assert train["single"] == 1
 
 
+def test_a_label_of_two_rows_keeps_one_to_learn_from():
+    rows = [row("t1", "a"), row("t2", "a"), row("t3", "b"), row("t4", "b")]
+    train, _, _ = split(rows, validation=0.5, test=0.5)
+    assert sorted(r.label for r in train) == ["a", "b"]
+
+
 def test_another_seed_is_another_split_and_the_order_of_rows_is_none():
     rows = [row(f"t{i}") for i in range(100)]
     assert split(rows, seed=1)[2] != split(rows, seed=0)[2]
