@@ -75,7 +75,9 @@ def describe(handle: int) -> None:
 
 def release(handle: int) -> None:
     """Lets go of a lock that `take` gave."""
-    _held.discard(handle)
+    if handle not in _held:
+        return  # we are a forked child: the number may by now be another file's
+    _held.remove(handle)
     with suppress(OSError):
         os.ftruncate(handle, 0)
     os.close(handle)

@@ -14,6 +14,7 @@ against its manifest first, because the array library reads a flipped byte witho
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -86,12 +87,13 @@ class CheckpointFolder:
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
-        self.directory = Path(directory)
+        self.directory = Path(directory).absolute()
         self.attempt = attempt
         self.keep = keep
         self._still_mine = still_mine
         self._spare_bytes = spare_bytes
         self._found_bad: dict[str, str] = {}  # by a reader, which can't write it into the index
+        self._abandoned: list[Path] = []  # temporary folders of failed saves
         if attempt is not None:
             self._sweep()
 
@@ -144,10 +146,12 @@ class CheckpointFolder:
         if self.attempt is None:
             raise ValueError("this folder was opened for reading: give it an attempt number")
         name = self._unused_name(step)
-        temporary = self.directory / f".tmp-{name}"
+        # Never the same twice: Orbax's threads may still be writing into that of a failed save.
+        temporary = self.directory / f".tmp-{name}-{secrets.token_hex(4)}"
         try:
             self._check_mine()
             self._check_space(size_bytes)
+            self._remove_abandoned()
             temporary.mkdir()
             write(temporary)
             saved_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -159,10 +163,10 @@ class CheckpointFolder:
             rename(temporary, self.directory / name)
             dropped = self._list(entry, best=best)
         except OSError as error:
-            self._withdraw(name)
+            self._withdraw(name, temporary)
             raise write_failed(error, self.directory) from error
         except BaseException:
-            self._withdraw(name)
+            self._withdraw(name, temporary)
             raise
         self._delete(dropped)
         return Content(entry=entry, path=self.directory / name, manifest=body)
@@ -232,8 +236,7 @@ class CheckpointFolder:
     def _unused_name(self, step: int) -> str:
         """`<step>-<attempt>`, with a third number where a step is saved more than once."""
         name, again = f"{step}-{self.attempt}", 1
-        shutil.rmtree(self.directory / f".tmp-{name}", ignore_errors=True)
-        while any((self.directory / taken).exists() for taken in (name, f".tmp-{name}")):
+        while (self.directory / name).exists():
             again += 1
             name = f"{step}-{self.attempt}-{again}"
         return name
@@ -259,9 +262,10 @@ class CheckpointFolder:
     def _write_index(self, index: Index) -> None:
         atomic_write_json(self.directory / INDEX, to_json(index))
 
-    def _withdraw(self, name: str) -> None:
+    def _withdraw(self, name: str, temporary: Path) -> None:
         """Removes what a failed save wrote, but nothing that the index on the disk names."""
-        shutil.rmtree(self.directory / f".tmp-{name}", ignore_errors=True)
+        self._abandoned.append(temporary)
+        self._remove_abandoned()
         try:
             index = parse_index((self.directory / INDEX).read_bytes())
         except FileNotFoundError:
@@ -270,6 +274,11 @@ class CheckpointFolder:
             return  # it can't be told what is listed
         if index is not None and name not in {entry.name for entry in index.entries}:
             shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        """Removes our own failed tries; threads that still write may have made them again."""
+        for folder in self._abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _delete(self, entries: tuple[Entry, ...]) -> None:
         for entry in entries:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .checkpoint_folder import SPARE_BYTES, CheckpointFolder, Content, write_failed
+from .quiet_orbax import one_error_only
 
 _ARRAYS = "arrays"  # the folder that Orbax writes
 _FORMAT = 1
@@ -188,11 +189,17 @@ def _write_arrays(folder: Path, leaves: Sequence[Any]) -> None:
     items = {f"{n:05d}": leaf for n, leaf in enumerate(leaves) if leaf.size}
     if not items:
         return
-    with _plain_path(folder) as plain:
+    with _plain_path(folder) as plain, one_error_only():
         try:
             ocp.PyTreeCheckpointer().save(plain / _ARRAYS, items)
         except (ValueError, RuntimeError) as error:  # how TensorStore reports a failed write
             raise write_failed(error, folder.parent) from error
+    if not (folder / _ARRAYS / "manifest.ocdbt").exists():
+        raise CheckpointError(
+            f"Orbax wrote an incomplete checkpoint in {folder.parent} without an error; it was "
+            "not kept. The checkpoints of before are intact. Please report this.",
+            code="CKPT_WRITE_FAILED",
+        )
 
 
 def _read_arrays(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
@@ -204,7 +211,8 @@ def _read_arrays(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[n
     try:
         items: dict[str, Any] = {}
         if args:
-            items = ocp.PyTreeCheckpointer().restore(folder / _ARRAYS, restore_args=args)
+            with one_error_only():
+                items = ocp.PyTreeCheckpointer().restore(folder / _ARRAYS, restore_args=args)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"The arrays of {folder} can't be read: {str(error)[:500]}", code="CKPT_READ_FAILED"
