@@ -138,8 +138,6 @@ def examine(recipe: DataRecipe) -> Examples:
     for part, file in given.items():
         held_back[part] = file.examples
         findings += _leakage(train, file.examples)
-    if main.examples and not train:
-        findings.append(finding("NO_TRAINING_ROWS", "No row is left to train on."))
     findings += _empty_splits(recipe, held_back)
 
     def split(part: tuple[Example, ...]) -> Split:
@@ -207,7 +205,8 @@ def read_examples(
         examples.append(Example(made.turns, made.label, number, path, made.frame))
     findings = table.findings + notes.findings()
     if not examples and not any(item.severity == "error" for item in findings):
-        raise fatal("EMPTY_DATASET", "No usable row is left.", where=place(path, 1))
+        what = "The file has no rows that can be used."
+        raise fatal("EMPTY_DATASET", what, where=place(path, 1), others=findings)
     found = tuple(sorted({example.label for example in examples if example.label is not None}))
     return FileExamples(path, table.sha256, tuple(examples), found, findings)
 

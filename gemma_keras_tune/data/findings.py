@@ -112,7 +112,6 @@ CODES: dict[str, Kind] = {
         "error", f"Let user and assistant alternate, user first, {_SKIP}.", by_row=True
     ),
     # the data set as a whole
-    "NO_TRAINING_ROWS": Kind("error", "Lower validation_share and test_share, or add rows."),
     "TRAIN_TEST_LEAKAGE": Kind("error", "Remove these rows from one of the files."),
     "TRAIN_TEST_OVERLAP": Kind("warning", "Remove these rows from one of the files."),
     "EMPTY_SPLIT": Kind("warning", "Add rows, or raise validation_share or test_share."),
@@ -175,9 +174,16 @@ def finding(
     )
 
 
-def fatal(code: str, what: str, *, where: str = "") -> DataError:
-    """The error for something that leaves no row to go on with."""
-    return _error([finding(code, what, where=(where,) if where else ())])
+def fatal(code: str, what: str, *, where: str = "", others: Iterable[Finding] = ()) -> DataError:
+    """The error for something that leaves no row to go on with.
+
+    Args:
+        code: A key of `CODES`, of severity error.
+        what: What is wrong, with values.
+        where: The place, if there is one.
+        others: Findings that were made before and may explain it.
+    """
+    return _error([finding(code, what, where=(where,) if where else ()), *others])
 
 
 def raise_errors(findings: Iterable[Finding]) -> None:

@@ -119,7 +119,8 @@ def scan_table(
     findings = _explain(notes.findings(), name, codec)
     if not rows and not any(item.severity == "error" for item in findings):
         left = " that can be used" if any(item.severity == "warning" for item in findings) else ""
-        raise fatal("EMPTY_DATASET", f"The file has no rows{left}.", where=place(name, 1))
+        what = f"The file has no rows{left}."
+        raise fatal("EMPTY_DATASET", what, where=place(name, 1), others=findings)
     return Table(
         path=name,
         format=chosen,

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gemma_keras_tune.data.check import check_data, score_of
 from gemma_keras_tune.data.findings import CODES, finding
@@ -120,6 +122,47 @@ def test_a_file_that_cannot_be_read_is_a_report_too(check, tmp_path):
     report = check_data(DataRecipe(path=str(tmp_path / "none.csv"), task="text"))
     assert (report.rows, report.score, report.usable) == (0, 0, False)
     assert found(report) == {"FILE_NOT_FOUND": ("error", 1)}
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.just("<eos>"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "type", "text"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+messages = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "system", "x"]), "content": json_values}
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), task=st.sampled_from(["classification", "instruction", "chat", "text"]))
+def test_no_rows_whatever_make_the_report_fail(data, task, check, tiny_tokenizer):
+    parts = {"text", "label", "prompt", "response", "system", "messages"}
+    row = st.fixed_dictionaries({part: json_values | messages for part in parts})
+    rows = data.draw(st.lists(row, max_size=6))
+    too_long = data.draw(st.sampled_from(["error", "truncate", "drop"]))
+    bad_rows = data.draw(st.sampled_from(["error", "skip"]))
+    report = check(
+        rows,
+        task=task,
+        template=template_for("plain", tiny_tokenizer),
+        max_length=8,
+        too_long=too_long,
+        bad_rows=bad_rows,
+    )
+    assert report.findings  # so few rows are a finding at least
+    json.dumps(report.to_json(), allow_nan=False)
 
 
 def test_the_report_is_plain_json_with_the_promised_keys(check):

@@ -185,7 +185,8 @@ def test_rows_in_both_files_are_refused_above_one_in_a_hundred(recipe, tmp_path)
     made = recipe("text,label\n" + "".join(f"t{i},a\n" for i in range(200)), task="classification")
     made = made.model_copy(update={"test_path": str(test)})
     test.write_text("text,label\n" + "".join(f"T{i} ,a\n" for i in range(198, 400)))
-    assert len(load_examples(made).findings) == 1  # 2 of 202
+    (overlap,) = load_examples(made).findings  # 2 of 202
+    assert (overlap.code, overlap.severity, overlap.count) == ("TRAIN_TEST_OVERLAP", "warning", 2)
     test.write_text("text,label\n" + "".join(f"T{i} ,a\n" for i in range(197, 400)))
     found = refusal(made)
     assert (found.code, found.count) == ("TRAIN_TEST_LEAKAGE", 3)

@@ -6,6 +6,8 @@ import codecs
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gemma_keras_tune.data import decode
 from gemma_keras_tune.data.findings import CODES
@@ -177,6 +179,7 @@ def test_skipping_every_row_leaves_an_empty_data_set(file):
     with pytest.raises(DataError) as caught:
         read_table(file(HEAD + b"a\nb\n"), bad_rows="skip")
     assert caught.value.code == "EMPTY_DATASET"
+    assert [item.code for item in caught.value.findings] == ["EMPTY_DATASET", "CSV_RAGGED_ROW"]
 
 
 def test_all_problems_of_a_file_are_listed_at_once(file):
@@ -301,6 +304,40 @@ def test_a_file_that_changes_while_it_is_read_is_refused(file, monkeypatch):
 
     monkeypatch.setattr(read, "read_csv_rows", slow)
     assert refusal(path).code == "FILE_CHANGED"
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.jsonl"])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.text(alphabet='",\n\r{}[]:;\t\\\\u0aé\x00', max_size=200).map(str.encode),
+    ),
+    bad_rows=st.sampled_from(["error", "skip"]),
+)
+def test_no_bytes_whatever_get_more_than_a_clear_refusal(name, content, bad_rows, file):
+    path = file(content, name)
+    try:
+        table = read_table(path, bad_rows=bad_rows, wanted=("text",))
+    except DataError as error:
+        assert error.code in CODES
+        assert error.findings
+    else:
+        assert table.rows
+        assert all(set(row) <= set(table.columns) for row in table.rows)
+        json.dumps(table.rows, ensure_ascii=False, allow_nan=False).encode()
+
+
+def test_a_file_that_may_not_be_read_is_named(file, monkeypatch):
+    from gemma_keras_tune.data import read
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(read, "known_binary", refuse)
+    found = refusal(file(GOOD))
+    assert found.code == "FILE_UNREADABLE"
+    assert "Permission denied" in found.what
 
 
 def test_reading_stays_small_in_memory_and_keeps_every_row(file):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from gemma_keras_tune.data.examples import Example
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import DataError
-from gemma_keras_tune.text.template import Turn, template_for
+from gemma_keras_tune.text.template import Role, Turn, template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.tiny_tokenizer import tiny_proto
 
@@ -17,7 +19,7 @@ PLAIN, GEMMA = template_for("plain", TINY), template_for("gemma", TINY)
 
 
 def example(*texts, row=2, label=None, frame=("", "")):
-    roles = ("user", "model") * len(texts)
+    roles: tuple[Role, ...] = ("user", "model") * len(texts)
     turns = tuple(Turn(role, text) for role, text in zip(roles, texts, strict=False))
     return Example(turns, label, row, "data.csv", frame)
 
@@ -36,7 +38,8 @@ def test_ids_masks_and_offsets_of_two_rows():
     assert tokens.offsets.tolist() == [0, 6, 11]
     assert tokens.lengths.tolist() == [6, 5]
     assert tokens.rows.tolist() == [0, 1]
-    assert (tokens.ids.dtype, tokens.supervised.dtype) == (np.int32, np.bool_)
+    assert tokens.ids.dtype == np.int32
+    assert tokens.supervised.dtype == np.bool_
     assert tokens.findings == ()
 
 
@@ -177,8 +180,8 @@ def test_what_the_template_refuses_is_named_with_file_and_row():
 ROWS = [example("n" * 9, "it"), example("no", "it"), example("as", "in")]
 
 
-def cached(folder, rows=ROWS, template=PLAIN, **options):
-    options = {"max_length": 8, "too_long": "truncate"} | options
+def cached(folder, rows=ROWS, template=PLAIN, **changes):
+    options: dict[str, Any] = {"max_length": 8, "too_long": "truncate"} | changes
     return tokenize_examples(rows, template, cache_dir=folder, **options)
 
 
