@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple, overload
 
 from ..errors import RecipeError
@@ -139,20 +140,17 @@ def examine(recipe: DataRecipe) -> Examples:
         held_back[part] = file.examples
         findings += _leakage(train, file.examples)
     findings += _empty_splits(recipe, held_back)
-
-    def split(part: tuple[Example, ...]) -> Split:
-        return Split(
-            examples=part,
-            task=recipe.task,
-            labels=labels,
-            max_length=recipe.max_length,
-            too_long=recipe.too_long,
-        )
-
+    split = partial(
+        Split,
+        task=recipe.task,
+        labels=labels,
+        max_length=recipe.max_length,
+        too_long=recipe.too_long,
+    )
     return Examples(
-        train=split(train),
-        validation=split(held_back["validation"]),
-        test=split(held_back["test"]),
+        train=split(examples=train),
+        validation=split(examples=held_back["validation"]),
+        test=split(examples=held_back["test"]),
         labels=labels,
         task=recipe.task,
         sources={file.path: file.sha256 for file in files},

@@ -175,6 +175,15 @@ def test_an_unknown_label_is_refused_with_those_that_are_allowed(recipe, tmp_pat
     assert "'c' is none of 'a', 'b'" in found.what
 
 
+def test_a_split_is_a_sequence_that_knows_what_the_recipe_says(recipe):
+    made = recipe("text,label\nx,a\ny,b\nz,a\n", task="classification", max_length=64)
+    train = load_examples(made).train
+    assert [example.label for example in train] == ["a", "b", "a"]
+    assert (train.task, train.labels, train.max_length) == ("classification", ("a", "b"), 64)
+    assert train[1:].labels == ("a", "b")
+    assert (len(train[1:]), train[1:][0].row) == (2, 3)
+
+
 def test_named_labels_keep_their_order(recipe):
     made = recipe("text,label\nx,a\ny,b\n", task="classification", labels=("b", "a", "c"))
     assert load_examples(made).labels == ("b", "a", "c")

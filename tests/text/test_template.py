@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any, cast
+
 import jinja2
 import pytest
 from hypothesis import given
@@ -92,7 +95,7 @@ def test_content_cannot_forge_a_turn(template, data):
         ([Turn("text", "b"), Turn("user", "b")], "ROLE_ORDER"),
         ([Turn("user", " \n")], "EMPTY_TURN"),
         ([Turn("system", ""), Turn("user", "a")], "EMPTY_TURN"),
-        ([Turn("robot", "a")], "UNKNOWN_ROLE"),
+        ([Turn(cast(Any, "robot"), "a")], "UNKNOWN_ROLE"),
         ([Turn("user", "\udc00")], "LONE_SURROGATE"),
     ],
 )
@@ -113,8 +116,7 @@ def test_an_unknown_template_is_refused_with_the_names_that_exist():
 
 
 def test_a_tokenizer_without_the_markers_is_refused():
-    from sentencepiece import sentencepiece_model_pb2
-
+    sentencepiece_model_pb2: Any = import_module("sentencepiece.sentencepiece_model_pb2")
     model = sentencepiece_model_pb2.ModelProto.FromString(TINY.proto)
     model.pieces[TINY.id_of("<end_of_turn>")].piece = "<something_else>"
     with pytest.raises(ModelError) as caught:
