@@ -1,0 +1,130 @@
+"""What a checkpoint says besides its arrays: where the run stands, and which run it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from ..data.tokenize import TokenSet
+from ..errors import CheckpointError
+from ..model.lora import Adapters
+from ..model.value import Model
+from ..recipe import TrainRecipe
+from .plan import TrainPlan
+
+_BIT_RELEVANT = ("jax", "jaxlib", "optax", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run stands besides its arrays.
+
+    Attributes:
+        step: Optimizer steps done.
+        measured_step: The last step after which the validation loss was measured.
+        best_step: Step of the lowest validation loss so far, 0 for none.
+        best_loss: That loss, in nats per answer token, or None.
+        without_gain: Measurements since then.
+    """
+
+    step: int = 0
+    measured_step: int = 0
+    best_step: int = 0
+    best_loss: float | None = None
+    without_gain: int = 0
+
+    def after(self, loss: float) -> Standing:
+        """The standing after a measurement at this step."""
+        measured = dataclasses.replace(self, measured_step=self.step)
+        if self.best_loss is None or loss < self.best_loss:
+            return dataclasses.replace(
+                measured, best_step=self.step, best_loss=loss, without_gain=0
+            )
+        return dataclasses.replace(measured, without_gain=self.without_gain + 1)
+
+
+def to_meta(standing: Standing, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Plain values for a checkpoint; `from_meta` reads them back."""
+    return {
+        "standing": dataclasses.asdict(standing),
+        "identity": dict(identity),
+        "versions": versions(),
+    }
+
+
+def from_meta(meta: Mapping[str, Any], identity: Mapping[str, str]) -> Standing:
+    """The standing that a checkpoint of this very run holds.
+
+    Raises:
+        CheckpointError: `CKPT_OTHER_RUN` if it was made with other settings, data or weights.
+    """
+    saved = meta["identity"]
+    changed = [name for name, digest in identity.items() if saved.get(name) != digest]
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint belongs to a run with another {', '.join(changed)}, so going on from "
+            "it would give neither run's result. Resume with the recipe and the files that the "
+            "run was started with, or start a new run.",
+            code="CKPT_OTHER_RUN",
+        )
+    return Standing(**meta["standing"])
+
+
+def version_changes(meta: Mapping[str, Any]) -> list[str]:
+    """Packages that have changed since the checkpoint, such as `jax 0.10.2 -> 0.11.0`."""
+    now = versions()
+    return [
+        f"{name} {before} -> {now.get(name)}"
+        for name, before in meta["versions"].items()
+        if before != now.get(name)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages, and the kind of device, on which a run's exact bits depend."""
+    found = {name: metadata.version(name) for name in _BIT_RELEVANT}
+    return found | {"device": jax.devices()[0].device_kind}
+
+
+def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> dict[str, str]:
+    """Digests of all that decides a run's result, by what a person calls it."""
+    adapters = model.adapters
+    start = _digest_of_arrays(adapters) if adapters else model.lora.model_dump_json()
+    return {
+        "train section": _digest(_decisive(plan.recipe), plan.length),
+        "training data": _digest_of_tokens(plan.tokens),
+        "validation data": _digest_of_tokens(validation) if validation else "",
+        "base model": _digest(model.source.sha256, model.config.to_json(), str(model.dtype)),
+        "adapter": _digest(start),
+    }
+
+
+def _decisive(recipe: TrainRecipe) -> dict[str, Any]:
+    """The settings that change the result; how often checkpoints are made doesn't."""
+    free = {"checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints"}
+    return recipe.model_dump(mode="json", exclude=free)
+
+
+def _digest(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_tokens(tokens: TokenSet) -> str:
+    digest = hashlib.sha256()
+    for array in (tokens.ids, tokens.supervised, tokens.offsets):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of_arrays(adapters: Adapters) -> str:
+    digest = hashlib.sha256(adapters.config.model_dump_json().encode())
+    for leaf in jax.tree.leaves(adapters):
+        digest.update(jax.device_get(leaf).tobytes())
+    return digest.hexdigest()
