@@ -31,7 +31,7 @@ def judge_contents(examples: Examples) -> list[Finding]:
         return []
     findings = _repetitions(every, classification=examples.task == "classification")
     if examples.task == "classification":
-        findings += _labels(every)
+        findings += _labels(every, allowed=examples.labels)
     elif examples.task != "text":
         short = [row for row in every if len(row.turns[-1].text.strip()) < SHORT_LETTERS]
         findings += _about("SHORT_ANSWERS", f"Answers below {SHORT_LETTERS} letters.", short)
@@ -60,16 +60,17 @@ def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Find
     return findings
 
 
-def _labels(every: Sequence[Example]) -> list[Finding]:
+def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding]:
     counts = Counter(example.label for example in every if example.label is not None)
     findings = []
     if len(counts) == 1:
         what = f"Every row has the label {next(iter(counts))!r}."
         findings.append(finding("SINGLE_CLASS", what, count=len(every)))
-    rare = {label for label, count in counts.items() if count < 2}
+    rare = {label for label in (*allowed, *counts) if counts[label] < 2}
     if rare:
-        rows = [example for example in every if example.label in rare]
-        findings += _about("RARE_LABEL", f"Only one row each: {_listed(rare)}.", rows)
+        where = [place(row.file, row.row) for row in every if row.label in rare]
+        what = f"Fewer than two rows each: {_listed(rare)}."
+        findings.append(finding("RARE_LABEL", what, count=len(rare), where=where))
     (_, most), (rarest, least) = counts.most_common()[0], counts.most_common()[-1]
     if len(counts) > 1 and most > IMBALANCE * least:
         what = f"The label {rarest!r} has {least} rows, the most common one {most}."

@@ -82,6 +82,12 @@ def test_a_single_class_and_few_rows_are_warnings(check):
     assert report.usable
 
 
+def test_an_allowed_label_without_any_row_is_noticed(check):
+    report = check(clean(100), labels=("a", "b", "never"))
+    assert found(report) == {"RARE_LABEL": ("warning", 1)}
+    assert "'never'" in report.findings[0].what
+
+
 def test_a_column_of_ids_taken_for_labels_is_noticed(check):
     rows = [{"text": f"t{i}", "label": f"id{i}"} for i in range(60)]
     assert found(check(rows))["TOO_MANY_LABELS"] == ("warning", 60)
