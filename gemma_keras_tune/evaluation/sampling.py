@@ -1,4 +1,4 @@
-"""The choice of the next token from its logits: temperature, top-k and top-p as in `transformers`."""
+"""The choice of the next token: temperature, top-k and top-p as in `transformers`."""
 
 from __future__ import annotations
 

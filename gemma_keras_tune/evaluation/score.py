@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import DataError
 from ..model.config import GemmaConfig
 from ..model.forward import hidden_states, softcap_scores
 from ..model.lora import Adapters
@@ -103,7 +104,8 @@ def score_labels(
         on_event: Receives `Progress` of the stage `evaluation`, counted in prompts.
 
     Raises:
-        ValueError: If labels are too few or alike, or a prompt is empty or too long.
+        DataError: `LABELS_ALIKE`, if labels are too few or alike.
+        ValueError: If a prompt is empty or too long.
     """
     answers = label_answers(model, labels)
     pieces = (labels_piece(prompt, answers) for prompt in prompts)
@@ -139,11 +141,17 @@ def label_answers(model: Model, labels: Sequence[str]) -> list[tuple[int, ...]]:
     """Answer ids of each label, stop id included.
 
     Raises:
-        ValueError: If there are fewer than two labels, or two have the same ids.
+        DataError: `LABELS_ALIKE`, if there are fewer than two labels, or two have the same ids;
+            or what the template refuses.
     """
     answers = [model.template.answer(label) for label in labels]
     if len(answers) < 2 or len(set(answers)) != len(answers):
-        raise ValueError(f"scoring needs at least two labels that differ, not {list(labels)}")
+        raise DataError(
+            f"A classification needs at least two labels that differ, not {list(labels)}. White "
+            "space around a label doesn't count. Correct the rows, or name the labels in "
+            "data.labels.",
+            code="LABELS_ALIKE",
+        )
     return answers
 
 
@@ -191,9 +199,14 @@ def score_pieces(
         by_model = [_batch_log_probabilities(model, batch) for model in models]
         for index, places in batch.members:
             of_piece = groups.pop(index)
-            yield index, [np.bincount(of_piece, weights=flat[places]) for flat in by_model]
+            yield index, [_sums(of_piece, flat[places]) for flat in by_model]
         done += len(batch.members)
         reporter.report(done)
+
+
+def _sums(groups: npt.NDArray[np.int32], values: Floats) -> Floats:
+    """The sum of each group's values, `[groups]`; at least one group, if an empty one."""
+    return np.bincount(groups, weights=values, minlength=1).astype(np.float64)
 
 
 def _noted(

@@ -42,3 +42,8 @@ def tuned(model: Model, *, strength: float = 0.05) -> Model:
     for pair in adapters.tree.values():
         pair["b"] = jnp.asarray(rng.normal(size=pair["b"].shape) * strength, jnp.float32)
     return model.replace(adapters=adapters)
+
+
+def compiled(function: Any) -> int:
+    """How many shapes a jitted function was compiled for."""
+    return int(function._cache_size())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.evaluation import generate as generate_module
 from gemma_keras_tune.evaluation.generate import generate
 from gemma_keras_tune.text.template import Turn
-from tests.evaluation.support import tiny_model, tuned, twin_models
+from tests.evaluation.support import compiled, tiny_model, tuned, twin_models
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_texts_and_turns_are_rendered_by_the_template(model):
 
 def test_sampled_answers_depend_on_seed_and_place_not_on_the_batch(model):
     prompts = _prompts(5, 21, 1, 11, 5)
-    settings = {"max_tokens": 10, "temperature": 1.0, "stop_ids": ()}
+    settings: dict[str, Any] = {"max_tokens": 10, "temperature": 1.0, "stop_ids": ()}
     wide = generate(model, prompts, seed=7, batch_rows=8, **settings)
     narrow = generate(model, prompts, seed=7, batch_rows=2, **settings)
     assert [answer.ids for answer in wide] == [answer.ids for answer in narrow]
@@ -114,12 +116,12 @@ def test_adapters_take_part(model):
 
 
 def test_a_second_call_of_the_same_shape_compiles_nothing(model):
-    settings = {"batch_rows": 4, "stop_ids": (7,)}
+    settings: dict[str, Any] = {"batch_rows": 4, "stop_ids": (7,)}
     generate(model, _prompts(5, 21, 9), max_tokens=20, temperature=0.5, top_k=5, **settings)
     functions = (generate_module._first_tokens, generate_module._more_tokens)
-    before = [function._cache_size() for function in functions]
+    before = [compiled(function) for function in functions]
     generate(model, _prompts(30, 2), max_tokens=19, temperature=0.9, top_k=50, **settings)
-    assert [function._cache_size() for function in functions] == before
+    assert [compiled(function) for function in functions] == before
 
 
 def test_every_token_is_handed_out_in_order(model):
@@ -136,7 +138,7 @@ def test_every_token_is_handed_out_in_order(model):
 
 
 def test_progress_reaches_the_number_of_prompts(model):
-    events = []
+    events: list[Any] = []
     generate(model, _prompts(9, 6, 14), max_tokens=40, batch_rows=2, on_event=events.append)
     assert [event.stage for event in events] == ["generation"] * len(events)
     done = [event.done for event in events]

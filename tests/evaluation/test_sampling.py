@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,8 @@ def _theirs(logits, *, temperature, top_k, top_p):
         warpers.append(TopKLogitsWarper(top_k))
     if top_p is not None and top_p < 1:
         warpers.append(TopPLogitsWarper(top_p))
-    scores = warpers(torch.zeros((len(logits), 1), dtype=torch.long), torch.tensor(logits))
+    ids: Any = torch.zeros((len(logits), 1), dtype=torch.long)
+    scores = warpers(ids, torch.tensor(logits))
     return torch.softmax(scores, dim=-1).numpy()
 
 

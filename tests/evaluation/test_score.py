@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.evaluation import packing, score
 from gemma_keras_tune.evaluation.packing import answer_piece, labels_piece, pack_stream
 from gemma_keras_tune.evaluation.score import answer_losses, mean_loss, score_labels
 from gemma_keras_tune.text.template import Turn
-from tests.evaluation.support import tiny_model, tuned, twin_models
+from tests.evaluation.support import compiled, tiny_model, tuned, twin_models
 
 LABELS = ("spam", "ham", "no answer", "ham or spam")
 
@@ -105,9 +110,7 @@ def test_rows_longer_than_the_shortest_ones_are_scored_the_same(twins):
 
 def test_the_softcap_is_in_the_scores_of_every_label(tiny_tokenizer):
     model = tiny_model(tiny_tokenizer)
-    capped = model.replace(config=model.config.__class__(
-        **{**model.config.to_json(), "final_softcap": 2.0, "layer_is_local": model.config.layer_is_local}
-    ))  # fmt: skip
+    capped = model.replace(config=replace(model.config, final_softcap=2.0))
     prompt = _prompts(12)[0]
     (scores,) = score_labels(capped, [prompt], LABELS)
     for label, found in zip(LABELS, scores.log_probabilities, strict=True):
@@ -155,13 +158,13 @@ def test_adapters_take_part(model):
 
 def test_all_batches_of_a_length_share_one_compiled_function(model):
     score_labels(model, _prompts(40, 1, 17, 100, 60, 33), LABELS, batch_rows=2)
-    before = score._log_probabilities._cache_size()
+    before = compiled(score._log_probabilities)
     score_labels(model, _prompts(*[50] * 30), LABELS[:2], batch_rows=2)
-    assert score._log_probabilities._cache_size() == before
+    assert compiled(score._log_probabilities) == before
 
 
 def test_progress_has_the_seconds_left_and_reaches_the_end(model):
-    events = []
+    events: list[Any] = []
     prompts = _prompts(*[100] * 30)
     score_labels(model, prompts, LABELS, batch_rows=2, on_event=events.append)
     assert len(events) > 3
@@ -173,8 +176,9 @@ def test_progress_has_the_seconds_left_and_reaches_the_end(model):
 
 @pytest.mark.parametrize("labels", [(), ("spam",), ("spam", "spam"), ("spam", " spam ")])
 def test_labels_that_do_not_differ_are_refused(model, labels):
-    with pytest.raises(ValueError, match="at least two labels that differ"):
+    with pytest.raises(DataError, match="at least two labels that differ") as caught:
         score_labels(model, _prompts(5), labels)
+    assert caught.value.code == "LABELS_ALIKE"
 
 
 def test_a_prompt_longer_than_the_model_takes_is_refused(model):
@@ -225,8 +229,6 @@ def test_one_token_answers_fit_though_they_take_no_place_of_their_own():
 
 
 def test_bfloat16_scores_differ_only_by_rounding(model):
-    import jax.numpy as jnp
-
     narrow = model.replace(weights=jax.tree.map(lambda w: w.astype(jnp.bfloat16), model.weights))
     prompts = _prompts(12, 20)
     wide, rough = (score_labels(m, prompts, LABELS) for m in (model, narrow))
