@@ -28,6 +28,7 @@ _HOME_OF = {
     "load_examples": "data.examples",
     "load_model": "model.load",
     "load_recipe": "recipe",
+    "load_run": "run_outputs",
     "run": "pipeline",
     "train": "training.loop",
 }
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .model.value import Model
     from .pipeline import run
     from .recipe import Recipe, load_recipe
+    from .run_outputs import load_run
     from .training.loop import TrainResult, train
 
 

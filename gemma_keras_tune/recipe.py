@@ -255,7 +255,9 @@ class Recipe(_Section):
 
     def to_toml(self) -> str:
         """The recipe as TOML, only what differs from the defaults."""
-        plain = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        plain = self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
+        )
         return tomli_w.dumps({"schema": 1, **plain})
 
     @property
@@ -298,7 +300,8 @@ def parse_recipe(settings: Mapping[str, Any], *, where: str = "recipe") -> Recip
         text = json.dumps(settings, allow_nan=False, default=str)
     except ValueError as error:
         raise RecipeError(
-            f"{where}: NaN and infinity are no settings; write a finite number.", code="RECIPE_VALUE"
+            f"{where}: NaN and infinity are no settings; write a finite number.",
+            code="RECIPE_VALUE",
         ) from error
     try:
         return Recipe.model_validate_json(text)
@@ -438,6 +441,12 @@ def _nearest(key: str) -> str:
     near = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
     if not near:
         tail = plain.rpartition(".")[2]
-        near = [k for k in known if k.rpartition(".")[2] in difflib.get_close_matches(
-            tail, [k.rpartition(".")[2] for k in known], n=1, cutoff=0.7)][:1]
+        near = [
+            k
+            for k in known
+            if k.rpartition(".")[2]
+            in difflib.get_close_matches(
+                tail, [k.rpartition(".")[2] for k in known], n=1, cutoff=0.7
+            )
+        ][:1]
     return f" Did you mean {near[0]!r}?" if near else " `docs/reference` lists all settings."

@@ -86,9 +86,7 @@ def prefill(
         cache, last = carry
         ids = jax.lax.dynamic_slice_in_dim(token_ids, start, size, axis=1)
         starts = jnp.full(batch, start, jnp.int32)
-        hidden, cache = extend(
-            config, weights, ids, starts=starts, cache=cache, adapters=adapters
-        )
+        hidden, cache = extend(config, weights, ids, starts=starts, cache=cache, adapters=adapters)
         place = lengths - 1 - start
         found = hidden[rows, jnp.clip(place, 0, size - 1)]
         here = (place >= 0) & (place < size)

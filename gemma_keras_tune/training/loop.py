@@ -23,7 +23,7 @@ from .measure import Loss, measure_loss
 from .optimizer import learning_rate_at, with_learning_rate
 from .plan import TrainPlan
 from .standing import Standing, from_meta, identity_of, to_meta, version_changes
-from .step import StepMetrics, TrainState, initial_state, train_step
+from .step import StepMetrics, initial_state, train_step
 
 OnEvent = Callable[[Event], None]
 SaveReason = Literal["steps", "time", "best", "stop", "end"]
@@ -258,9 +258,7 @@ class _Run:
         )
         seconds, self.saved_at = time.monotonic() - self.saved_at, time.monotonic()
         self.on_event(
-            CheckpointSaved(
-                step=saved.step, seconds=seconds, bytes=saved.size_bytes, reason=reason
-            )
+            CheckpointSaved(step=saved.step, seconds=seconds, bytes=saved.size_bytes, reason=reason)
         )
 
     def _resume(self) -> None:
@@ -283,11 +281,14 @@ class _Run:
         """What to raise after a request to stop, once the checkpoint is saved."""
         step, total = self.standing.step, self.plan.total_steps
         if self.store is None:
-            return TuneError(f"Stopped after step {step} of {total}; nothing is kept.", code="STOPPED")
+            return TuneError(
+                f"Stopped after step {step} of {total}; nothing is kept.", code="STOPPED"
+            )
         if self.saved_step < step or step == 0:
             self._save("stop")
         return StoppedWithCheckpoint(
-            f"Stopped after step {step} of {total} with a checkpoint; resume it any time.", step=step
+            f"Stopped after step {step} of {total} with a checkpoint; resume it any time.",
+            step=step,
         )
 
     def _not_a_number(self, what: str, found: StepMetrics | None = None) -> TuneError:

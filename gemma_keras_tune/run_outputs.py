@@ -1,0 +1,114 @@
+"""What a run leaves in its folder besides events and checkpoints, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .data.examples import Examples, Split
+from .durable import atomic_write_json, atomic_write_text, new_folder
+from .errors import RecipeError, TuneError
+from .evaluation.report import evaluate
+from .events import Note
+from .lineage import collect_lineage
+from .model.load import load_model
+from .model.lora import load_adapter, save_adapter
+from .model.value import Model
+from .recipe import Recipe, load_recipe
+from .run_folder import RunFolder
+from .stages import OnEvent
+
+
+def load_run(run_dir: str | Path) -> tuple[Recipe, Model]:
+    """The recipe of a run and its trained model, adapters live beside the base weights.
+
+    Raises:
+        TuneError: `RUN_UNTRAINED` if its training has not finished.
+        ModelError: If the base model or the adapter can't be read.
+    """
+    folder = RunFolder(Path(run_dir))
+    if not folder.adapter.is_dir():
+        raise TuneError(
+            f"The run {folder.id} has no trained adapter yet. "
+            f"Finish it with: gemma-keras-tune resume {folder.id}",
+            code="RUN_UNTRAINED",
+        )
+    recipe = load_recipe(folder.recipe_json)
+    base = load_model(recipe.model)
+    return recipe, base.replace(adapters=load_adapter(folder.adapter, base.config))
+
+
+def keep_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """Write the resolved recipe, or make sure that it is the one that is there.
+
+    Raises:
+        RecipeError: If the folder belongs to a run of another recipe.
+    """
+    if not folder.recipe_json.exists():
+        atomic_write_text(folder.recipe_json, recipe.to_json() + "\n")
+    elif load_recipe(folder.recipe_json) != recipe:
+        raise RecipeError(
+            f"{folder.path} is a run with other settings. Give the new run a folder of its own, "
+            f"or go on with the old one: gemma-keras-tune resume {folder.id}",
+            code="RUN_OTHER_RECIPE",
+        )
+
+
+def keep_lineage(
+    folder: RunFolder, recipe: Recipe, base: Model, examples: Examples
+) -> dict[str, object]:
+    """The lineage, as it now stands in the run's folder."""
+    lineage = collect_lineage(
+        recipe=recipe,
+        data=examples.sources,
+        base=asdict(base.source),
+        tokenizer_sha256=base.tokenizer.sha256,
+    )
+    atomic_write_json(folder.lineage_json, lineage)
+    return lineage
+
+
+def keep_adapter(folder: RunFolder, model: Model) -> None:
+    """Write the trained adapter, whole or not at all."""
+    with new_folder(folder.adapter, replace=True) as adapter:
+        save_adapter(adapter, model.adapters, base_name=model.source.name)
+
+
+def keep_report(
+    folder: RunFolder, recipe: Recipe, model: Model, test: Split, *, base: Model, tell: OnEvent
+) -> None:
+    """Evaluate and write the report and the predictions, unless the report is there already.
+
+    Args:
+        folder: The run's folder.
+        recipe: What to measure and show.
+        model: The trained model.
+        test: The held-back rows; without any there is only a note.
+        base: The model before training.
+        tell: Receives the events.
+    """
+    if folder.report_json.exists():
+        return
+    if not test:
+        tell(Note(message="No rows are held back, so there is nothing to report on."))
+        return
+    report = evaluate(
+        model,
+        test,
+        recipe.evaluate,
+        base=base,
+        on_event=tell,
+        predictions_path=folder.predictions,
+    )
+    atomic_write_text(folder.report_md, report.to_markdown())
+    atomic_write_json(folder.report_json, report.to_json())
+
+
+def saved_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The content of `report.json`, or None where nothing was held back."""
+    if not folder.report_json.exists():
+        return None
+    report: dict[str, Any] = json.loads(folder.report_json.read_text(encoding="utf-8"))
+    return report
