@@ -67,9 +67,9 @@ class DataRecipe(_Section):
     task: Task
     """What a row is: a text with a label, a prompt with a response, a chat, or plain text."""
     columns: dict[str, str] = {}
-    """Which column of the file plays which part, as part = "column"; equal names may be left out."""
+    """Which column of the file plays which part, as part = "column"; leave out equal names."""
     prompt_format: str = "{prompt}"
-    """The text around each prompt; must contain `{prompt}` once, everything else is kept as it is."""
+    """The text around each prompt; contains `{prompt}` once, the rest is kept as it is."""
     system: str = ""
     """A system message for every row; put before the first prompt."""
     labels: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class DataRecipe(_Section):
     max_length: int = Field(default=512, ge=8, le=131_072, json_schema_extra={"unit": "tokens"})
     """The longest example, and the length of the packed rows."""
     too_long: Literal["error", "truncate", "drop"] = "error"
-    """What to do with longer examples: refuse the data, cut the prompt's start, or leave them out."""
+    """What to do with longer examples: refuse the data, shorten the prompt, or leave them out."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with rows that can't be read: refuse the data, or skip and count them."""
     validation_share: float = Field(default=0.1, ge=0, le=0.5)
@@ -137,7 +137,7 @@ class ModelRecipe(_Section):
     """Which weights to start from, and what is added to them."""
 
     preset: str = Field(default="demo", min_length=1)
-    """`demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, or a local folder or GGUF file."""
+    """`demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, a local folder or GGUF file."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen weights; `auto` is bfloat16 on TPU and GPU, float32 on CPU."""
     template: Literal["auto", "gemma", "plain"] = "auto"
@@ -175,7 +175,7 @@ class TrainRecipe(_Section):
     """Tokens that pass through the model at once, rounded down to whole rows of `max_length`;
     less takes less memory and gives the same result."""
     remat: Literal["none", "dots", "full"] = "full"
-    """What the backward pass computes again to save memory: nothing, all but matrix products, all."""
+    """What the backward pass computes again to save memory: nothing, all but products, all."""
     loss_chunk: int = Field(default=256, ge=8, json_schema_extra={"unit": "tokens"})
     """Answer tokens whose logits exist at once."""
     seed: int = Field(default=0, ge=0)

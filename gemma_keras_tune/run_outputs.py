@@ -71,7 +71,13 @@ def keep_lineage(
 
 
 def keep_adapter(folder: RunFolder, model: Model) -> None:
-    """Write the trained adapter, whole or not at all."""
+    """Write the trained adapter, whole or not at all.
+
+    Raises:
+        ValueError: If the model has none.
+    """
+    if model.adapters is None:
+        raise ValueError("the model has no adapters to keep")
     with new_folder(folder.adapter, replace=True) as adapter:
         save_adapter(adapter, model.adapters, base_name=model.source.name)
 

@@ -213,16 +213,16 @@ def _lora_recipe(folder: Path, settings: dict[str, Any]) -> LoraRecipe:
             code="ADAPTER_KIND",
         )
     targets = settings.get("target_modules") or []
-    names = [targets] if isinstance(targets, str) else sorted(targets, key=str)
+    values = {
+        "rank": settings.get("r"),
+        "alpha": settings.get("lora_alpha"),
+        "dropout": settings.get("lora_dropout", 0.0),
+        "targets": [targets] if isinstance(targets, str) else sorted(targets, key=str),
+        "use_rslora": bool(settings.get("use_rslora")),
+    }
     try:
-        return LoraRecipe(
-            rank=settings.get("r", 0),
-            alpha=float(settings.get("lora_alpha", 0)),
-            dropout=float(settings.get("lora_dropout", 0)),
-            targets=tuple(names),
-            use_rslora=bool(settings.get("use_rslora")),
-        )
-    except (ValidationError, TypeError, ValueError) as error:
+        return LoraRecipe.model_validate_json(json.dumps(values))
+    except ValidationError as error:
         raise ModelError(f"{folder / ADAPTER_CONFIG}: {error}", code="ADAPTER_CONFIG") from error
 
 

@@ -82,6 +82,7 @@ def train(
         StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.
         TuneError: `LOSS_NAN` if the loss or the gradient is no number.
     """
+    tell = on_event or (lambda event: None)
 
     def tokens_of(split: Split) -> TokenSet:
         tokens = tokenize_examples(
@@ -91,9 +92,8 @@ def train(
             too_long=split.too_long,
             cache_dir=cache_dir,
         )
-        for finding in tokens.findings if on_event else ():
-            if not (finding.code == "LOW_SUPERVISED_SHARE" and split.task == "classification"):
-                on_event(Warned(code=finding.code, message=str(finding)))
+        for finding in tokens.findings:
+            tell(Warned(code=finding.code, message=str(finding)))
         return tokens
 
     plan = TrainPlan(
@@ -107,7 +107,7 @@ def train(
         examples=examples,
         plan=plan,
         validation=tokens_of(validation) if validation else None,
-        on_event=on_event or (lambda event: None),
+        on_event=tell,
         store=store,
         should_stop=should_stop,
     )
@@ -233,7 +233,8 @@ class _Run:
         return is_best
 
     def _out_of_patience(self) -> bool:
-        return bool(self.recipe.patience) and self.standing.without_gain >= self.recipe.patience
+        patience = self.recipe.patience
+        return patience is not None and self.standing.without_gain >= patience
 
     def _save_if_due(self, measured_best: bool) -> None:
         step, every = self.standing.step, self.recipe.checkpoint_every_steps
