@@ -19,8 +19,8 @@ Progress = Callable[[str, int, int], None]
 Layout = Callable[[np.ndarray], np.ndarray]
 """Makes of our array a view with the axes of the file's tensor."""
 
-BLOCK_BYTES = 8 << 20
-"""How much of a file is in memory at once."""
+BLOCK_BYTES = 1 << 20  # more leaves the cache: 8 MB takes 1.5 to 2.5 times as long
+"""How much of a file is in memory at once, about."""
 
 _ALIGNMENT = 64  # what JAX's CPU client asks for before it takes an array without a copy
 

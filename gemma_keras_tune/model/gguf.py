@@ -38,7 +38,7 @@ def gguf_config(gguf_file: GgufFile) -> GemmaConfig:
     """The config in the metadata.
 
     Raises:
-        ModelError: If it is no Gemma 3, or a value is missing or makes no sense.
+        ModelError: If it is no Gemma 3, only a part of one, or a value is missing or senseless.
     """
     metadata, where = gguf_file.metadata, gguf_file.path.name
     architecture = metadata.get("general.architecture")
@@ -46,6 +46,13 @@ def gguf_config(gguf_file: GgufFile) -> GemmaConfig:
         raise ModelError(
             f"{where} holds a model of architecture {architecture!r}; only gemma3 can be loaded.",
             code="MODEL_TYPE",
+        )
+
+    if int(metadata.get("split.count", 1)) > 1:
+        raise ModelError(
+            f"{where} is one part of {metadata['split.count']}. Join them first: "
+            "llama-gguf-split --merge FIRST_PART OUT.gguf",
+            code="MODEL_SPLIT_FILE",
         )
 
     def get(key: str, *default: Any) -> Any:

@@ -90,7 +90,7 @@ def read_gguf(path: Path) -> GgufFile:
 def read_float_blocks(
     gguf_file: GgufFile, tensor: GgufTensor, file: BinaryIO
 ) -> Iterator[np.ndarray]:
-    """The tensor as float32 rows, dequantised a few megabytes at a time.
+    """The tensor as float32 rows, dequantised about 1 MB at a time.
 
     Yields:
         `[rows, ...]` float32 arrays.

