@@ -326,6 +326,21 @@ def test_an_attempt_in_between_that_fell_back_further_also_counts():
     assert steps_of(found) == [(1, 1), (2, 2), (2, 3), (3, 4)]
 
 
+def test_what_was_measured_again_at_the_resumed_step_counts_once():
+    def validation(loss: float) -> Validation:
+        return Validation(step=2, loss=loss, perplexity=1, tokens=1, best=True)
+
+    found = resolved(
+        records(
+            (1, RunStarted()),
+            (1, validation(1.0)),
+            (2, RunStarted(resumed_from=2)),
+            (2, validation(2.0)),
+        )
+    )
+    assert [r.event for r in found if isinstance(r.event, Validation)] == [validation(2.0)]
+
+
 def test_a_late_writer_of_an_old_attempt_changes_nothing():
     found = resolved(
         records(

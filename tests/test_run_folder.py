@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_keras_tune import durable, run_folder
+from gemma_keras_tune import durable, locks, run_folder
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.events import EventWriter, Note
 from gemma_keras_tune.run_folder import (
@@ -193,16 +193,20 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_writer(tmp_path):
         os.kill(forked, signal.SIGKILL)
 
 
-def test_a_forked_child_that_ends_leaves_the_lock_and_its_description_alone(tmp_path):
+def test_a_forked_child_that_ends_touches_neither_the_lock_nor_a_file_with_its_number(tmp_path):
     folder = RunFolder(tmp_path / "run")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
     body = (
         "import os; pid = os.fork()\n"
-        "    if pid: os.waitpid(pid, 0); print(1, flush=True); time.sleep(60)"
+        "    if pid: os.waitpid(pid, 0); print(1, flush=True); time.sleep(60)\n"
+        f"    else: kept = os.open({str(victim)!r}, os.O_RDWR)"  # gets the number of the lock
     )
     child = hold(folder, body)
     assert child.stdout is not None
     assert child.stdout.readline() == "1\n"
     try:
+        assert victim.read_text() == "mine"
         found = current_writer(folder)
         assert found is not None
         assert found.pid == child.pid
@@ -211,6 +215,23 @@ def test_a_forked_child_that_ends_leaves_the_lock_and_its_description_alone(tmp_
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_lock_on_a_file_that_was_replaced_meanwhile_is_not_believed(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    real = locks.fcntl.flock
+    replaced: list[bool] = []
+
+    def replaced_first(handle: int, how: int) -> None:
+        if not replaced:
+            folder.lock.unlink()
+            folder.lock.touch()
+            replaced.append(True)
+        real(handle, how)
+
+    monkeypatch.setattr(locks.fcntl, "flock", replaced_first)
+    with open_for_writing(folder, wait_s=5):
+        assert current_writer(folder) is not None, "the lock is on the file that others see"
 
 
 def test_a_writer_waits_for_the_one_before_when_asked(tmp_path):

@@ -316,9 +316,7 @@ class CheckpointFolder:
         manifest, problem = check_folder(self.directory / entry.name, entry.manifest_sha256)
         if not problem:
             return Content(entry=entry, path=self.directory / entry.name, manifest=manifest)
-        index = self.index()
-        if entry.name not in {listed.name for listed in index.entries}:
-            return None  # a writer rotated it away while we read; the index already says so
+        index = self.index()  # read again: a writer may have rotated it away meanwhile
         bad = (replace(old, problem=problem) if old == entry else old for old in index.entries)
         if not self._try_to_write(replace(index, entries=tuple(bad))):
             self._found_bad[entry.name] = problem
