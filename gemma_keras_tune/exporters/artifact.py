@@ -1,0 +1,243 @@
+"""`export`: a model as files for other tools, published only after their consumer agreed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..durable import FULL_DISK, atomic_write_json, new_folder, sha256_file
+from ..errors import ExportError
+from ..event_types import Event, Note, Progress
+from ..lineage import collect_lineage
+from ..model.value import Model
+from ..model.weights import weight_shapes
+from ..recipe import ExportRecipe
+from .card import model_card
+from .consumer import Job, compute_dtype, need_consumer
+from .gate import Parity, check_artifact
+from .hf import write_hf
+from .peft import write_peft
+
+OnEvent = Callable[[Event], None]
+
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+_TOKENIZER_BYTES = 60 << 20
+_PROMPT_ROWS = 128  # positions whose logits the gate keeps, about
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A published artifact.
+
+    Attributes:
+        path: Its folder.
+        format: `hf` or `peft`.
+        parity: What is in its `parity.json`.
+    """
+
+    path: Path
+    format: str
+    parity: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What a writer needs: see `export`."""
+
+    model: Model
+    recipe: ExportRecipe
+    folder: Path
+    scratch: Path
+    on_event: OnEvent | None
+
+
+def export(
+    model: Model,
+    format: str,
+    out_dir: str | Path,
+    *,
+    recipe: ExportRecipe | None = None,
+    base: Model | None = None,
+    report: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    on_event: OnEvent | None = None,
+) -> Artifact:
+    """The artifact at `<out_dir>/<format>`, checked against `model` before it got that name.
+
+    It is written into a temporary folder beside its place and reloaded there by a fresh process
+    with its real consumer. If that computes something else, the folder is removed and what was
+    at its place before stays.
+
+    Args:
+        model: With live adapters, or without.
+        format: `hf`: a Hugging Face folder, adapters merged. `peft`: the adapter alone.
+        out_dir: Made if it is missing.
+        recipe: Type and file size of the weights; float32 and 2 GB by default.
+        base: The model before training, where `model` has no adapters that can be taken away.
+        report: `report.json`'s content, for the card.
+        lineage: `lineage.json`'s content; a short one is made without it.
+        on_event: Told the progress, in bytes.
+
+    Raises:
+        ExportError: If the format is unknown or can't express the model, the disk is full, or the
+            artifact did not compute what the model computes; the text has the numbers.
+        MissingExtraError: If a library of the extra `export` isn't installed.
+    """
+    if format not in _WRITERS:
+        raise ExportError(
+            f"There is no export format {format!r}. Choose one of: {', '.join(_WRITERS)}.",
+            code="EXPORT_FORMAT",
+        )
+    chosen = {} if recipe is None else recipe.model_dump(mode="json")
+    recipe = ExportRecipe.model_validate({**chosen, "format": format})
+    target = Path(out_dir) / format
+    _preflight(model, recipe, target.parent)
+    with _plain_disk_errors(target), new_folder(target, replace=True) as folder:
+        with _scratch(target.parent) as scratch:
+            work = _Work(
+                model=model, recipe=recipe, folder=folder, scratch=scratch, on_event=on_event
+            )
+            job = _WRITERS[format](work)
+            _tell(on_event, Note(message=f"Checking the {format} artifact with its own consumer."))
+            parity = _gate(job, work, base=base)
+        _describe(folder, model, recipe, parity, report=report, lineage=lineage)
+    return Artifact(path=target, format=format, parity=parity.to_json())
+
+
+def _write_hf(work: _Work) -> Job:
+    write_hf(work.folder, work.model, work.recipe, on_bytes=_progress(work.on_event))
+    dtype = compute_dtype(work.model, work.recipe.dtype)
+    return Job(kind="hf", folder=work.folder, compute_dtype=dtype)
+
+
+def _write_peft(work: _Work) -> Job:
+    write_peft(work.folder, work.model)
+    base = work.scratch / "base"
+    base.mkdir()
+    dtype = _model_dtype(work.model)
+    plain = work.model.replace(adapters=None)
+    recipe = ExportRecipe.model_validate({"format": "hf", "dtype": dtype})
+    write_hf(base, plain, recipe, on_bytes=_progress(work.on_event))
+    return Job(
+        kind="peft", folder=work.folder, base=base, compute_dtype=compute_dtype(plain, dtype)
+    )
+
+
+_WRITERS: dict[str, Callable[[_Work], Job]] = {"hf": _write_hf, "peft": _write_peft}
+
+
+def _gate(job: Job, work: _Work, *, base: Model | None) -> Parity:
+    answers = work.scratch / "answers"
+    answers.mkdir()
+    dtype = work.recipe.dtype if job.kind == "hf" else _model_dtype(work.model)
+    parity = check_artifact(job, work.model, dtype=dtype, base=base, work_dir=answers)
+    if not parity.passed:
+        numbers = {
+            key: value
+            for key, value in parity.to_json().items()
+            if isinstance(value, bool | float) and key != "passed"
+        }
+        raise ExportError(
+            f"The {job.kind} artifact does not compute what the model computes, so it is not "
+            f"published: {'; '.join(parity.problems)}. Measured: {json.dumps(numbers)}. Reloaded "
+            f"with {', '.join(f'{k} {v}' for k, v in parity.versions.items())}.",
+            code="EXPORT_PARITY",
+        )
+    return parity
+
+
+def _describe(
+    folder: Path,
+    model: Model,
+    recipe: ExportRecipe,
+    parity: Parity,
+    *,
+    report: Mapping[str, Any] | None,
+    lineage: Mapping[str, Any] | None,
+) -> None:
+    """Writes parity.json, lineage.json and the card."""
+    if lineage is None:
+        lineage = collect_lineage(
+            base=asdict(model.source), tokenizer_sha256=model.tokenizer.sha256
+        )
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+    written = {"format": recipe.format, "dtype": recipe.dtype, "files": files}
+    if recipe.format == "peft":
+        written["dtype"] = "float32"
+    lineage = {**lineage, "artifact": written}
+    atomic_write_json(folder / "parity.json", parity.to_json())
+    atomic_write_json(folder / "lineage.json", lineage)
+    card = model_card(model, recipe.format, parity, report=report, lineage=lineage)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _preflight(model: Model, recipe: ExportRecipe, out_dir: Path) -> None:
+    """Refuse before the first byte what could only fail after minutes.
+
+    Raises:
+        ExportError: If the disk has too little room.
+        MissingExtraError: If a library isn't installed.
+    """
+    need_consumer(recipe.format)
+    dtype = recipe.dtype if recipe.format == "hf" else _model_dtype(model)
+    shapes = weight_shapes(model.config)
+    layers = shapes.pop("layers")
+    numbers = sum(int(np.prod(shape)) for shape in (*shapes.values(), *layers.values()))
+    answers = 3 * 4 * _PROMPT_ROWS * model.config.vocab_size
+    needed = numbers * _ITEM_BYTES[dtype] + answers + _TOKENIZER_BYTES
+    out_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out_dir).free
+    if free < needed:
+        raise ExportError(
+            f"The export needs {needed / 1e9:.1f} GB on the disk of {out_dir}, which has "
+            f"{free / 1e9:.1f} GB left. Free some, choose another folder, or export as bfloat16.",
+            code="NEEDS_SPACE",
+        )
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder on the artifact's disk, where the room was looked for; removed at the end."""
+    folder = parent / f".gate.{secrets.token_hex(4)}.tmp"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _plain_disk_errors(target: Path) -> Iterator[None]:
+    """Turns what the disk refuses into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in FULL_DISK
+        advice = "Free some space" if full else "Choose another folder"
+        raise ExportError(
+            f"The artifact {target} can't be written: {error}. {advice}; nothing was published.",
+            code="NEEDS_SPACE" if full else "EXPORT_NOT_WRITABLE",
+        ) from error
+
+
+def _model_dtype(model: Model) -> str:
+    return str(model.dtype)
+
+
+def _progress(on_event: OnEvent | None) -> Callable[[int, int], None] | None:
+    if on_event is None:
+        return None
+    return lambda done, total: on_event(Progress(stage="export", done=done, total=total))
+
+
+def _tell(on_event: OnEvent | None, event: Event) -> None:
+    if on_event is not None:
+        on_event(event)

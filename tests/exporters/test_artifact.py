@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+import gemma_keras_tune as gkt
+from gemma_keras_tune.errors import ExportError, MissingExtraError
+from gemma_keras_tune.event_types import Event, Progress
+from gemma_keras_tune.exporters import artifact as artifact_module
+from gemma_keras_tune.exporters import consumer as consumer_module
+from gemma_keras_tune.exporters import gate_worker
+from gemma_keras_tune.exporters.artifact import export
+from gemma_keras_tune.lineage import collect_lineage
+
+REPORT = {
+    "base": {"loss": 2.5, "perplexity": 12.18, "accuracy": 0.5, "tokens": 40},
+    "tuned": {"loss": 0.5, "perplexity": 1.6487, "accuracy": 0.9375, "tokens": 40},
+}
+
+
+@contextmanager
+def consumer_in_this_process():
+    """A process of its own takes seconds to start; test_gate and the slow tests have one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(consumer_module, "_answer_in_a_fresh_process", gate_worker.main)
+        yield
+
+
+@pytest.fixture(scope="module")
+def published(tuned, tmp_path_factory):
+    """Both formats, and the events that were told."""
+    out = tmp_path_factory.mktemp("artifacts")
+    lineage = collect_lineage(data={"/home/someone/data/rows|1.csv": "ab" * 32})
+    events: list[Event] = []
+    with consumer_in_this_process():
+        made = {
+            name: export(tuned, name, out, report=REPORT, lineage=lineage, on_event=events.append)
+            for name in ("hf", "peft")
+        }
+    return out, made, events
+
+
+def test_both_formats_are_published_with_their_papers(published):
+    out, made, _ = published
+    assert sorted(path.name for path in out.iterdir()) == ["hf", "peft"]
+    for name, artifact in made.items():
+        assert artifact.path == out / name
+        assert artifact.format == name
+        assert artifact.parity["passed"] is True
+        assert json.loads((out / name / "parity.json").read_text()) == json.loads(
+            json.dumps(artifact.parity)
+        )
+        lineage = json.loads((out / name / "lineage.json").read_text())
+        assert lineage["artifact"]["format"] == name
+        assert "tokenizer.json" in lineage["artifact"]["files"]
+
+
+def test_progress_is_told_in_bytes_up_to_the_end(published):
+    progress = [event for event in published[2] if isinstance(event, Progress)]
+    assert progress[-1].done == progress[-1].total > 0
+    assert {event.stage for event in progress} == {"export"}
+
+
+def test_the_card_says_what_it_is_and_names_no_folder_of_the_machine(published):
+    out = published[0]
+    for name in ("hf", "peft"):
+        card = (out / name / "README.md").read_text()
+        assert card.startswith('---\nlicense: "gemma"\n')
+        assert "| loss | 2.5 | 0.5 |" in card
+        assert "| accuracy | 0.5 | 0.9375 |" in card
+        assert "rows\\|1.csv" in card
+        assert "ai.google.dev/gemma/terms" in card
+        for text in (card, (out / name / "lineage.json").read_text()):
+            assert "/home" not in text
+            assert str(out) not in text
+    assert "gemma-keras-tune export tiny --format hf" in (out / "peft" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["hf", "peft"])
+def test_the_snippet_of_the_card_runs(published, tuned, tmp_path, monkeypatch, capsys, name):
+    out = published[0]
+    code = (out / name / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    if name == "peft":
+        plain = tuned.replace(adapters=None)
+        with consumer_in_this_process():
+            export(plain, "hf", tmp_path / "base")
+        (tmp_path / "adapter").symlink_to(out / "peft")
+        monkeypatch.chdir(tmp_path)
+        code = code.replace('folder = "."', 'folder = "adapter"')
+    else:
+        monkeypatch.chdir(out / name)
+    exec(code, {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_card_of_a_base_model_has_no_training_in_it(tuned, tmp_path):
+    with consumer_in_this_process():
+        artifact = export(tuned.replace(adapters=None), "hf", tmp_path)
+    assert artifact.parity["differs_from_base"] is None
+    card = (artifact.path / "README.md").read_text()
+    assert "Results" not in card
+    assert "adapter" not in card.split("## Use")[0]
+
+
+@pytest.fixture
+def failing(monkeypatch, gate):
+    """A gate that says no."""
+    parity = dataclasses.replace(gate.parity("no lora"))
+
+    def check(*args, **kwargs):
+        return parity
+
+    monkeypatch.setattr(artifact_module, "check_artifact", check)
+
+
+def test_what_fails_the_gate_is_not_published_and_the_error_has_the_numbers(
+    failing, tuned, tmp_path
+):
+    with pytest.raises(ExportError, match="not the tuned model") as caught:
+        export(tuned, "hf", tmp_path)
+    assert caught.value.code == "EXPORT_PARITY"
+    assert '"max_abs_diff": ' in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_artifact_stays_when_the_new_one_fails(failing, tuned, tmp_path):
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "old.txt").write_text("old")
+    with pytest.raises(ExportError):
+        export(tuned, "hf", tmp_path)
+    assert (tmp_path / "hf" / "old.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_an_older_artifact_is_replaced_whole_by_one_that_passed(monkeypatch, gate, tuned, tmp_path):
+    monkeypatch.setattr(artifact_module, "check_artifact", lambda *a, **k: gate.parity("hf"))
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "old.txt").write_text("old")
+    export(tuned, "hf", tmp_path)
+    assert not (tmp_path / "hf" / "old.txt").exists()
+    assert (tmp_path / "hf" / "config.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_full_disk_is_found_before_the_first_byte(monkeypatch, tuned, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(
+        artifact_module.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000)
+    )
+    with pytest.raises(ExportError, match="needs 0.1 GB") as caught:
+        export(tuned, "hf", tmp_path)
+    assert caught.value.code == "NEEDS_SPACE"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(monkeypatch, tuned, tmp_path):
+    def full(*args, **kwargs):
+        (args[0] / "half").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifact_module, "write_hf", full)
+    with pytest.raises(ExportError, match="nothing was published") as caught:
+        export(tuned, "hf", tmp_path)
+    assert caught.value.code == "NEEDS_SPACE"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_is_refused_with_those_that_are_known(tuned, tmp_path):
+    with pytest.raises(ExportError, match="Choose one of: hf, peft"):
+        export(tuned, "gguf", tmp_path)
+
+
+@pytest.mark.parametrize("library", ["tokenizers", "torch", "peft"])
+def test_a_missing_library_is_found_before_the_first_byte(monkeypatch, tuned, tmp_path, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=r"gemma-keras-tune\[export\]"):
+        export(tuned, "peft", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_is_a_public_name():
+    assert gkt.export is export
