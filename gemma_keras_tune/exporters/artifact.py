@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
@@ -29,6 +30,7 @@ from .peft import write_peft
 OnEvent = Callable[[Event], None]
 
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _TOKENIZER_BYTES = 60 << 20
 _PROMPT_ROWS = 128  # positions whose logits the gate keeps, about
 
@@ -99,17 +101,29 @@ def export(
     chosen = {} if recipe is None else recipe.model_dump(mode="json")
     recipe = ExportRecipe.model_validate({**chosen, "format": format})
     target = Path(out_dir) / format
-    _preflight(model, recipe, target.parent)
-    with _plain_disk_errors(target), new_folder(target, replace=True) as folder:
-        with _scratch(target.parent) as scratch:
-            work = _Work(
-                model=model, recipe=recipe, folder=folder, scratch=scratch, on_event=on_event
-            )
-            job = _WRITERS[format](work)
-            _tell(on_event, Note(message=f"Checking the {format} artifact with its own consumer."))
-            parity = _gate(job, work, base=base)
-        _describe(folder, model, recipe, parity, report=report, lineage=lineage)
+    with _plain_disk_errors(target):
+        _preflight(model, recipe, target.parent)
+        with new_folder(target, replace=True) as folder:
+            parity = _write_and_check(model, recipe, folder, base=base, on_event=on_event)
+            _describe(folder, model, recipe, parity, report=report, lineage=lineage)
     return Artifact(path=target, format=format, parity=parity.to_json())
+
+
+def _write_and_check(
+    model: Model,
+    recipe: ExportRecipe,
+    folder: Path,
+    *,
+    base: Model | None,
+    on_event: OnEvent | None,
+) -> Parity:
+    with _scratch(folder.parent) as scratch:
+        work = _Work(model=model, recipe=recipe, folder=folder, scratch=scratch, on_event=on_event)
+        job = _WRITERS[recipe.format](work)
+        if on_event is not None:
+            message = f"Checking the {recipe.format} artifact in a fresh process."
+            on_event(Note(message=message))
+        return _gate(job, work, base=base)
 
 
 def _write_hf(work: _Work) -> Job:
@@ -216,11 +230,13 @@ def _scratch(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def _plain_disk_errors(target: Path) -> Iterator[None]:
-    """Turns what the disk refuses into an error that says what to do."""
+    """Turns what the disk refuses into an error that says what to do; other errors stay."""
     try:
         yield
     except OSError as error:
         full = error.errno in FULL_DISK
+        if not full and error.errno not in _NOT_WRITABLE:
+            raise
         advice = "Free some space" if full else "Choose another folder"
         raise ExportError(
             f"The artifact {target} can't be written: {error}. {advice}; nothing was published.",
@@ -236,8 +252,3 @@ def _progress(on_event: OnEvent | None) -> Callable[[int, int], None] | None:
     if on_event is None:
         return None
     return lambda done, total: on_event(Progress(stage="export", done=done, total=total))
-
-
-def _tell(on_event: OnEvent | None, event: Event) -> None:
-    if on_event is not None:
-        on_event(event)

@@ -171,6 +171,13 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(monkeypatch, tuned, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tuned, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ExportError, match="Choose another folder") as caught:
+        export(tuned, "hf", tmp_path / "file" / "artifacts")
+    assert caught.value.code == "EXPORT_NOT_WRITABLE"
+
+
 def test_an_unknown_format_is_refused_with_those_that_are_known(tuned, tmp_path):
     with pytest.raises(ExportError, match="Choose one of: hf, peft"):
         export(tuned, "gguf", tmp_path)
