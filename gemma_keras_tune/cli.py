@@ -1,0 +1,354 @@
+"""The command line: one thin function a command. What they share is in `console/`.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+Exit codes: 0; 1 a failure of ours; 2 the user can fix it; 75 stopped with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import __version__
+from .console import exits, screen
+from .recipe import load_recipe, parse_assignments
+from .run_folder import data_root, find_run
+
+app = typer.Typer(
+    name="gemma-keras-tune",
+    cls=exits.TuneGroup,
+    help="Fine-tune Google's Gemma models in JAX: data, training, evaluation, checked exports.",
+    epilog="Start with: gemma-keras-tune demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(help="Recipes that ship: list them, or copy one to make it your own.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(data_app, name="data")
+
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Where runs are kept: ROOT/runs. By default ~/.gemma-keras-tune."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+Source = Annotated[str, typer.Argument(metavar="FILE|RECIPE", show_default=False)]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, id, start of its id, or 'latest'.")
+]
+RunOrModel = Annotated[
+    str, typer.Argument(metavar="RUN_OR_MODEL", help="A run, or anything a recipe may name.")
+]
+Task = Annotated[
+    str | None, typer.Option(help="classification, instruction, chat or text; by the columns.")
+]
+Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column with this part.")]
+
+
+def main() -> None:
+    """Runs the command that the program was called with."""
+    exits.prepare_streams()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets on standard error
+    app(prog_name=None)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        screen.say(screen.out(), f"gemma-keras-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    """Read by `exits.TuneGroup`."""
+
+
+@app.command()
+def demo(
+    root: Root = None,
+    recipe: Annotated[str, typer.Option(help="A recipe that ships.")] = "spam_classifier",
+) -> None:
+    """Tune a real Gemma on real data, measure it, export it: a few minutes, no network.
+
+    Example: gemma-keras-tune demo
+    """
+    from .console import demonstration
+
+    demonstration.show_demo(load_recipe(recipe), root=root or data_root())
+
+
+@app.command()
+def models(json_output: Json = False) -> None:
+    """List the models that can be used, and which are here already.
+
+    Example: gemma-keras-tune models
+    """
+    from .console import listing
+
+    listing.list_models(json_output=json_output)
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context, json_output: Json = False) -> None:
+    """List the recipes that ship, or copy one to make it your own.
+
+    Example: gemma-keras-tune recipes
+    """
+    from .console import listing
+
+    if context.invoked_subcommand is None:
+        listing.list_recipes(json_output=json_output)
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe that ships.")],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DEST", help="A folder; by default ./NAME.")
+    ] = None,
+) -> None:
+    """Copy a recipe and the data it names into a folder; nothing is ever overwritten.
+
+    Example: gemma-keras-tune recipes copy spam_classifier my-project
+    """
+    from .console import listing
+
+    listing.copy_recipe(name, destination or Path(name))
+
+
+@data_app.command("check")
+def data_check(
+    source: Source,
+    task: Task = None,
+    text: Column = None,
+    label: Column = None,
+    prompt: Column = None,
+    response: Column = None,
+    messages: Column = None,
+    model: Annotated[
+        str | None, typer.Option(help="Measure lengths in this model's tokens.")
+    ] = None,
+    settings: Sets = None,
+    json_output: Json = False,
+) -> None:
+    """Report on the health of a data set; exit code 2 if anything is an error.
+
+    Example: gemma-keras-tune data check messages.csv --text message --label kind
+    """
+    from .console import looking
+
+    columns = {
+        "text": text,
+        "label": label,
+        "prompt": prompt,
+        "response": response,
+        "messages": messages,
+    }
+    chosen = {part: name for part, name in columns.items() if name is not None}
+    wish = looking.Wish(source, parse_assignments(settings or ()), task, chosen, model)
+    usable = looking.check(wish, json_output=json_output)
+    raise typer.Exit(0 if usable else exits.USER_CAN_FIX)
+
+
+@data_app.command("preview")
+def data_preview(
+    source: Source,
+    model: Annotated[
+        str | None, typer.Option(help="Whose tokens; by default the recipe's model, or demo.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many rows.")] = 3,
+    task: Task = None,
+    text: Column = None,
+    label: Column = None,
+    prompt: Column = None,
+    response: Column = None,
+    messages: Column = None,
+    settings: Sets = None,
+    json_output: Json = False,
+) -> None:
+    """Show rows token by token: what is learned, what is only read, what is cut away.
+
+    Example: gemma-keras-tune data preview spam_classifier --rows 2
+    """
+    from .console import looking
+
+    columns = {
+        "text": text,
+        "label": label,
+        "prompt": prompt,
+        "response": response,
+        "messages": messages,
+    }
+    chosen = {part: name for part, name in columns.items() if name is not None}
+    wish = looking.Wish(source, parse_assignments(settings or ()), task, chosen, model)
+    looking.preview(wish, rows=rows, json_output=json_output)
+
+
+@app.command()
+def train(
+    source: Source,
+    settings: Sets = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="The run's folder, instead of a new one under ROOT.")
+    ] = None,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Train, measure and export as a recipe says, or with the defaults on a table of your own.
+
+    Example: gemma-keras-tune train spam_classifier --set train.epochs=1
+    """
+    from .console import working
+
+    working.train(
+        source,
+        parse_assignments(settings or ()),
+        run_dir=run_dir,
+        root=root or data_root(),
+        json_output=json_output,
+    )
+
+
+@app.command()
+def resume(run: RunName, root: Root = None, json_output: Json = False) -> None:
+    """Go on with a run that was stopped, killed or failed, from its newest checkpoint.
+
+    Example: gemma-keras-tune resume latest
+    """
+    from .console import working
+
+    where = root or data_root()
+    working.resume(find_run(where, run), root=where, json_output=json_output)
+
+
+@app.command()
+def evaluate(
+    run: RunName,
+    data: Annotated[
+        Path | None, typer.Option(help="Other rows than those the run held back.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for the report and every prediction.")
+    ] = None,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Measure a trained run and its base model on held-back rows, or on a file.
+
+    Example: gemma-keras-tune evaluate latest --data new_messages.csv
+    """
+    from .console import working
+
+    folder = find_run(root or data_root(), run)
+    working.measure(folder, data=data, out=out, json_output=json_output)
+
+
+@app.command()
+def generate(
+    name: RunOrModel,
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=10, help="0 takes the most probable token.")
+    ] = 0.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Choose among so many tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0001, max=1, help="Choose among this probability.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Changes a choice by temperature.")
+    ] = 0,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Don't put the run's prompt format around the prompt.")
+    ] = False,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Let a trained run, or any model, answer a prompt.
+
+    A run's prompt format and system text are put around the prompt, as in training.
+
+    Example: gemma-keras-tune generate latest "Win a free prize, call now!"
+    """
+    from .console import answering
+
+    answering.answer(
+        name,
+        prompt,
+        root=root or data_root(),
+        as_is=as_is,
+        json_output=json_output,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    )
+
+
+@app.command()
+def export(
+    name: RunOrModel,
+    formats: Annotated[
+        str, typer.Option("--format", help="hf, peft, or both with a comma between.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder that gets one folder a format; by default the run's own."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Type of the weights: float32 or bfloat16.")] = (
+        "float32"
+    ),
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Write a model for other tools, published only once they compute the same.
+
+    Example: gemma-keras-tune export latest --format hf,peft
+    """
+    from .console import working
+
+    working.export_as(
+        name,
+        [part.strip() for part in formats.split(",")],
+        out=out,
+        dtype=dtype,
+        root=root or data_root(),
+        json_output=json_output,
+    )
+
+
+@app.command()
+def doctor(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN_OR_MODEL", help="Also look at a run, or at a model."),
+    ] = None,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Check the machine, and a run or model, for known traps; exit code 2 if a check fails.
+
+    Example: gemma-keras-tune doctor latest
+    """
+    from .console import looking
+
+    healthy = looking.examine(name, root=root or data_root(), json_output=json_output)
+    raise typer.Exit(0 if healthy else exits.USER_CAN_FIX)

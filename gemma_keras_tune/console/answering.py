@@ -1,0 +1,85 @@
+"""One prompt, one answer: as it is written on a terminal, or whole for a program."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..recipe import DataRecipe
+from ..run_folder import RunFolder
+from ..text.template import Turn
+from . import running, screen, sources
+
+if TYPE_CHECKING:
+    from ..text.tokenizer import Tokenizer
+
+
+def answer(
+    name: str, prompt: str, *, root: Path, as_is: bool, json_output: bool, **how: Any
+) -> None:
+    """Prints the model's answer.
+
+    Args:
+        name: A run or a model.
+        prompt: The user's text.
+        root: The data root.
+        as_is: Whether a run's prompt format and system text are left out.
+        json_output: Print `prompt_ids`, `ids`, `text` and `stop_reason` instead of the text.
+        **how: What `generate` takes.
+
+    Raises:
+        TuneError: If the model can't be found or read, or the prompt can't be used.
+    """
+    from ..evaluation.generate import generate
+    from ..model.load import load_model
+    from ..run_outputs import load_run
+
+    found = sources.named_model(name, root)
+    if not json_output:
+        running.show_licence()
+    turns = [Turn("user", prompt)]
+    if isinstance(found, RunFolder):
+        recipe, model = load_run(found.path)
+        if not as_is:
+            turns = turns_as_trained(recipe.data, prompt)
+    else:
+        model = load_model(found)
+    live = not json_output and sys.stdout.isatty()
+    stream = _Stream(model.tokenizer, model.template.stop_ids) if live else None
+    result = generate(model, [turns], on_token=stream, batch_rows=1, **how)[0]
+    if json_output:
+        screen.print_json(asdict(result))
+        return
+    shown = screen.plain(result.text)
+    sys.stdout.write((shown[stream.written :] if stream else shown) + "\n")
+    if result.stop_reason == "length":
+        screen.say(screen.err(), "(cut off; a longer answer: --max-tokens)")
+
+
+def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
+    """The prompt within the text that the recipe puts around every prompt."""
+    system = [Turn("system", recipe.system)] if recipe.system.strip() else []
+    if recipe.task in ("classification", "instruction"):
+        prompt = recipe.prompt_format.replace("{prompt}", prompt)
+    return [*system, Turn("user", prompt)]
+
+
+class _Stream:
+    """Writes an answer while it grows; `written` counts its letters so far."""
+
+    def __init__(self, tokenizer: Tokenizer, stop_ids: tuple[int, ...]) -> None:
+        self._tokenizer, self._stop_ids = tokenizer, stop_ids
+        self._ids: list[int] = []
+        self.written = 0
+
+    def __call__(self, place: int, token: int) -> None:
+        if token in self._stop_ids or token >= self._tokenizer.vocab_size:
+            return
+        self._ids.append(token)
+        # half of a letter is U+FFFD until its other half comes
+        whole = screen.plain(self._tokenizer.decode(self._ids).rstrip("\ufffd"))
+        sys.stdout.write(whole[self.written :])
+        sys.stdout.flush()
+        self.written = max(self.written, len(whole))

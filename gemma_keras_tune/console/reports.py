@@ -1,0 +1,254 @@
+"""Tables: what can be used, what the data is like, how the model did, what was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from . import screen
+from .progress import duration, size
+
+if TYPE_CHECKING:
+    from ..data.check import DataReport
+    from ..doctor import Check
+    from ..model.catalogue import ModelEntry
+    from ..recipe import Recipe
+
+_SEVERITY = {"error": "bold red", "warning": "yellow", "info": "dim"}
+_STATUS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+_LARGEST_MATRIX = 8  # labels; a larger one is in report.md
+_LONGEST_ANSWER = 220  # characters of a prompt or an answer; report.md has more
+_PLACES = 5
+
+
+def show_models(console: Console, entries: Sequence[tuple[ModelEntry, bool]]) -> None:
+    """The models of the catalogue, and which of them need no download."""
+    table = _table("Name", "Parameters", "Longest text", "Takes turns", "Here", "Licence")
+    for entry, here in entries:
+        table.add_row(
+            screen.text(entry.name),
+            _parameters(entry.parameters),
+            f"{entry.context:,} tokens",
+            "yes" if entry.instruct else "no",
+            Text("yes", "green") if here else Text("no", "dim"),
+            screen.text(entry.licence),
+        )
+    screen.say(
+        console,
+        table,
+        "'Takes turns': tuned to answer instructions. The others were only pretrained; they learn "
+        "a task as well, but chat only after training.",
+        "Models that are not here are fetched from Kaggle when a recipe names them. Also possible: "
+        "hf://owner/name, kaggle://owner/model/keras/variation, a local folder, a .gguf file.",
+    )
+
+
+def show_recipes(console: Console, recipes: Mapping[str, Recipe]) -> None:
+    """The recipes that ship."""
+    table = _table("Name", "Task", "Model", "Data", "Exports")
+    for name, recipe in recipes.items():
+        table.add_row(
+            screen.text(name),
+            screen.text(recipe.data.task),
+            screen.text(recipe.model.preset),
+            screen.text(PurePath(recipe.data.path).name),
+            screen.text(", ".join(item.format for item in recipe.export) or "-"),
+        )
+    first = next(iter(recipes), "NAME")
+    screen.say(
+        console,
+        table,
+        screen.text(f"Run one:          {screen.command('train', first)}"),
+        screen.text(f"Make it your own: {screen.command('recipes', 'copy', first)}"),
+    )
+
+
+def show_data(console: Console, report: DataReport) -> None:
+    """The health report of a data set."""
+    rows = [("Rows", _rows(report))]
+    if report.labels:
+        counts = (f"{name} {count}" for name, count in list(report.labels.items())[:12])
+        more = len(report.labels) - 12
+        rows.append(("Labels", ", ".join(counts) + (f", and {more} more" if more > 0 else "")))
+    if report.tokens:
+        rows.append(("Tokens", _tokens(report.tokens)))
+    rows.append(("Score", f"{report.score} of 100"))
+    screen.say(console, screen.pairs(rows))
+    for item in report.findings:
+        where = ", ".join(item.where[:_PLACES]) + (", ..." if item.count > _PLACES else "")
+        head = Text.assemble(
+            (f"{item.severity:8}", _SEVERITY[item.severity]),
+            screen.text(item.code, "bold"),
+            screen.text(f"  {item.count}x  {where}" if where else f"  {item.count}x", "dim"),
+        )
+        screen.say(console, head)
+        table = Table.grid(padding=(0, 0, 0, 8))
+        table.add_column(overflow="fold")
+        table.add_row(screen.text(f"{item.what} {item.fix}".strip()))
+        screen.say(console, table)
+    if not report.findings:
+        screen.say(console, Text("No findings.", "green"))
+
+
+def show_evaluation(console: Console, report: Mapping[str, Any]) -> None:
+    """Base and tuned model side by side.
+
+    Args:
+        console: Where to.
+        report: What `report.json` holds.
+    """
+    models = [(name, report[name.lower()]) for name in ("Base", "Tuned") if report[name.lower()]]
+    notes = f"{report['rows']:,} held-back rows"
+    notes += f", {report['shortened']} of them shortened" if report["shortened"] else ""
+    notes += f", {report['dropped']} left out as too long" if report["dropped"] else ""
+    table = _table(notes, *(name for name, _ in models))
+    figures = [
+        ("Accuracy", "accuracy", "{:.1%}"),
+        ("Macro F1", "macro_f1", "{:.3f}"),
+        ("Loss, nats per answer token", "loss", "{:.4f}"),
+        ("Perplexity per answer token", "perplexity", "{:.4g}"),
+        ("Answer tokens", "tokens", "{:,}"),
+    ]
+    for name, key, how in figures:
+        if key in models[-1][1]:
+            table.add_row(name, *(how.format(one[key]) for _, one in models))
+    screen.say(console, table)
+    if "per_class" in models[-1][1]:
+        _show_labels(console, models)
+
+
+def show_answers(console: Console, samples: Iterable[Mapping[str, Any]]) -> None:
+    """Answers before and after training, beside what was expected."""
+    for number, sample in enumerate(samples, start=1):
+        rows = [
+            (f"{number}. Prompt", _excerpt(sample["prompt"])),
+            ("Expected", _excerpt(sample["expected"])),
+        ]
+        for name in ("base", "tuned"):
+            if sample[name] is not None:
+                rows.append((name.capitalize(), _answer(sample[name], sample["expected"])))
+        screen.say(console, screen.pairs(rows))
+
+
+def show_exports(console: Console, exports: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Artifacts as (format, folder, content of parity.json), with what the gate measured."""
+    columns = ("Format", "Largest logit difference", "Same top token", "Same answer", "Same ids")
+    table, folders = _table(*columns, "Not the base"), []
+    for name, folder, parity in exports:
+        table.add_row(
+            screen.text(name),
+            f"{parity['max_abs_diff']:.2g} (allowed {parity['tolerance']:.2g})",
+            f"{parity['argmax_agreement']:.1%}",
+            _yes(parity["greedy_equal"]),
+            _yes(parity["token_ids_equal"] and parity["chat_ids_equal"]),
+            _yes(parity["differs_from_base"]),
+        )
+        folders.append((name, folder))
+    if folders:
+        screen.say(console, table, screen.pairs(folders))
+
+
+def show_checks(console: Console, checks: Sequence[Check]) -> None:
+    """What the doctor found: evidence for all, cause and fix for what isn't well."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for check in checks:
+        shown = screen.text(check.evidence)
+        if check.cause:
+            shown.append("\nCause: ", "dim").append(screen.plain(check.cause))
+        if check.fix:
+            shown.append("\nFix:   ", "dim").append(screen.plain(check.fix))
+        table.add_row(Text(check.status, _STATUS[check.status]), screen.text(check.name), shown)
+    screen.say(console, table)
+
+
+def show_times(console: Console, seconds: Mapping[str, float], facts: Mapping[str, str]) -> None:
+    """How long the stages took, and what the machine is."""
+    parts = [f"{stage} {duration(value)}" for stage, value in seconds.items()]
+    rows = [("Time", f"{duration(sum(seconds.values()))} ({', '.join(parts)})")] if parts else []
+    screen.say(console, screen.pairs([*rows, *facts.items()]))
+
+
+def memory(count: int) -> str:
+    """Bytes of memory for a person."""
+    return size(count)
+
+
+def _show_labels(console: Console, models: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    columns = ["Label", "Rows"]
+    for name, _ in models:
+        columns += [f"{name}: precision", "recall", "F1"]
+    table = _table(*columns)
+    for label, tuned in models[-1][1]["per_class"].items():
+        figures = [one["per_class"][label] for _, one in models]
+        cells = [f"{one[key]:.3f}" for one in figures for key in ("precision", "recall", "f1")]
+        table.add_row(screen.text(label, lines=False), f"{tuned['support']:,}", *cells)
+    screen.say(console, table)
+    labels = models[-1][1]["confusion"]["labels"]
+    if len(labels) > _LARGEST_MATRIX:
+        screen.say(console, f"The confusion of {len(labels)} labels is in report.md.")
+        return
+    columns = ["Right label"]
+    for name, _ in models:
+        columns += [screen.plain(f"{name}: {label}", lines=False) for label in labels]
+    table = _table(*columns)
+    for index, label in enumerate(labels):
+        counts = [one["confusion"]["counts"][index] for _, one in models]
+        table.add_row(screen.text(label, lines=False), *(f"{n:,}" for row in counts for n in row))
+    screen.say(console, table)
+
+
+def _answer(answer: Mapping[str, Any], expected: str) -> Text:
+    shown = _excerpt(answer["text"])
+    if answer["stop_reason"] == "length":
+        shown.append(" (cut off at the longest answer)", "dim")
+    if "predicted" in answer:
+        right = answer["predicted"] == expected
+        shown.append("  predicted: ", "dim")
+        shown.append(screen.plain(answer["predicted"], lines=False), "green" if right else "red")
+        shown.append(f", confidence {answer['confidence']:.2f}", "dim")
+    return shown
+
+
+def _excerpt(value: str) -> Text:
+    return screen.text(screen.short(value, _LONGEST_ANSWER) or "(nothing)")
+
+
+def _rows(report: DataReport) -> str:
+    parts = {"to learn from": report.train, "to choose the best step": report.validation}
+    parts["held back for the report"] = report.test
+    return f"{report.rows:,}: " + ", ".join(f"{count:,} {what}" for what, count in parts.items())
+
+
+def _tokens(found: Mapping[str, float]) -> str:
+    return (
+        f"{found['total']:,.0f} in all, {found['supervised_share']:.1%} of them learned; "
+        f"a row has {found['median']:,.0f} (median), {found['p95']:,.0f} (95 %), "
+        f"{found['longest']:,.0f} (longest); {found['over_limit']:,.0f} rows over the limit"
+    )
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.1f} billion" if count >= 995e6 else f"{count / 1e6:.0f} million"
+
+
+def _yes(value: bool | None) -> Text:
+    if value is None:
+        return Text("-", "dim")
+    return Text("yes", "green") if value else Text("no", "yellow")
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", overflow="fold")
+    return table

@@ -1,0 +1,184 @@
+"""A run carried out in the foreground: its progress, its result, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from ..errors import StoppedWithCheckpoint, TuneError
+from ..recipe import Recipe
+from ..run_folder import RunFolder, data_root, new_run
+from . import reports, screen
+from .progress import RunView
+from .sources import run_argument
+
+STOPPED = 75  # exit code: stopped with a checkpoint
+
+
+def start_run(recipe: Recipe, *, root: Path, run_dir: Path | None) -> tuple[RunFolder, RunView]:
+    """The finished run and what was seen of it; a start that fails leaves no folder behind.
+
+    Args:
+        recipe: What to do.
+        root: The data root, where no folder is given.
+        run_dir: The run's folder.
+
+    Raises:
+        TuneError: As `pipeline.run`.
+        typer.Exit: With 75, after a stop.
+    """
+    is_new = run_dir is None or not run_dir.exists()
+    folder = new_run(root, recipe.name) if run_dir is None else RunFolder(run_dir.resolve())
+    try:
+        return folder, continue_run(recipe, folder, root=root)
+    except TuneError:
+        if is_new and not _kept_something(folder):
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def continue_run(recipe: Recipe, folder: RunFolder, *, root: Path) -> RunView:
+    """What was seen of the run while it went on to its end.
+
+    Raises:
+        TuneError: As `pipeline.run`.
+        typer.Exit: With 75, after a stop.
+    """
+    with stop_tells_how_to_resume(folder, root=root), RunView() as view:
+        from ..pipeline import run
+
+        run(recipe, folder.path, on_event=view)
+    return view
+
+
+@contextmanager
+def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]:
+    """Turns a stop into exit code 75 and the command that goes on.
+
+    Raises:
+        typer.Exit: With 75.
+    """
+    try:
+        yield
+    except (StoppedWithCheckpoint, KeyboardInterrupt) as stop:
+        said = str(stop) or "Interrupted. What was saved before is kept."
+        resume = screen.command("resume", *run_argument(folder, root))
+        screen.say(screen.err(), "", said, f"Go on with: {resume}")
+        raise typer.Exit(STOPPED) from None
+
+
+def show_licence() -> None:
+    """The terms of the Gemma models, the first time that somebody uses one here."""
+    from ..model.catalogue import LICENCE_NOTICE, licence_notice
+
+    notice: str | None = LICENCE_NOTICE
+    with suppress(OSError):  # a folder that can't be written forgets; then it is shown again
+        notice = licence_notice(data_root())
+    if notice:
+        screen.say(screen.err(), screen.text(notice, "italic"), "")
+
+
+def show_result(folder: RunFolder, view: RunView | None, *, root: Path) -> None:
+    """The summary of a finished run, for a person."""
+    console = screen.out()
+    report, exports = read_report(folder), read_exports(folder)
+    if report:
+        screen.say(console, screen.heading("Before and after"))
+        reports.show_evaluation(console, report)
+        if report["samples"]:
+            screen.say(console, screen.heading("Answers"))
+            reports.show_answers(console, report["samples"])
+    if exports:
+        screen.say(
+            console,
+            screen.heading("Exports, each reloaded in a fresh process and compared"),
+        )
+        reports.show_exports(console, exports)
+    if view is not None:
+        show_costs(view)
+    screen.say(console, screen.heading("The run"), screen.path_name(folder.path))
+    show_next_steps(folder, report, root=root)
+
+
+def show_costs(view: RunView) -> None:
+    """Times, peak memory and the machine's speed."""
+    from ..demo import matrix_gflops, peak_memory_bytes
+
+    peak = peak_memory_bytes()  # before the measurement adds its own
+    facts = {
+        "Memory": f"{reports.memory(peak)} at its peak, this process",
+        "Machine": f"{matrix_gflops():.0f} GFLOP/s in float32 matrix products",
+    }
+    screen.say(screen.out(), screen.heading("What it took"))
+    reports.show_times(screen.out(), view.seconds, facts)
+
+
+def show_next_steps(folder: RunFolder, report: Mapping[str, Any] | None, *, root: Path) -> None:
+    """Commands to go on with, ready to be pasted."""
+    run = run_argument(folder, root)
+    prompt = "Write me a short greeting."
+    if report and report["samples"]:
+        prompt = screen.plain(screen.short(report["samples"][0]["prompt"], 60), lines=False)
+    steps = [
+        ("Ask it something", screen.command("generate", *run, prompt)),
+        ("Measure it on other rows", screen.command("evaluate", *run, "--data", "FILE.csv")),
+        ("Export it", screen.command("export", *run, "--format", "hf", "--out", "my-model")),
+        ("Look for known traps", screen.command("doctor", *run)),
+        ("Check a table of your own", screen.command("data", "check", "FILE.csv")),
+        ("Train on it", screen.command("train", "FILE.csv")),
+    ]
+    console = screen.out()
+    screen.say(console, screen.heading("What to do next"))
+    for what, command in steps:
+        screen.say(console, Text.assemble((f"  {what}: ", "dim"), screen.text(command, "bold")))
+
+
+def read_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The run's `report.json`, or None."""
+    return _read_json(folder.report_json)
+
+
+def read_exports(folder: RunFolder) -> list[tuple[str, str, dict[str, Any]]]:
+    """(format, path, parity.json) of every published artifact of the run."""
+    found = []
+    for path in sorted(folder.artifacts.glob("*/parity.json")):
+        parity = _read_json(path)
+        if parity and not path.parent.name.startswith("."):
+            found.append((path.parent.name, screen.path_name(path.parent), parity))
+    return found
+
+
+def result_json(folder: RunFolder) -> dict[str, Any]:
+    """What a program wants to know of a finished run."""
+    return {
+        "run": folder.id,
+        "path": str(folder.path),
+        "report": read_report(folder),
+        "artifacts": [
+            {"format": name, "path": str(folder.artifacts / name), "parity": parity}
+            for name, _, parity in read_exports(folder)
+        ],
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise TuneError(
+            f"{screen.path_name(path)} can't be read: {error}.", code="RUN_FILE"
+        ) from error
+    return values if isinstance(values, dict) else None
+
+
+def _kept_something(folder: RunFolder) -> bool:
+    return folder.adapter.exists() or any(folder.checkpoints.glob("[0-9]*"))

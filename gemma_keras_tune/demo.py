@@ -1,0 +1,46 @@
+"""What the demo tells about the machine beside the run: its speed, and the memory that it took."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+_SIDE = 2048  # of the square matrices: 17 GFLOP and 50 MB a product
+
+
+def matrix_gflops(*, budget_s: float = 1.0) -> float:
+    """Billions of float32 operations a second in this machine's matrix products, through JAX.
+
+    The best of several products, so that a neighbour's short burst of work doesn't count.
+
+    Args:
+        budget_s: How long to measure, in seconds; at least two products are made.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jnp.full((_SIDE, _SIDE), 1e-3, jnp.float32)
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
+    product(matrix).block_until_ready()
+    best, until = float("inf"), time.monotonic() + budget_s
+    for turn in range(1000):
+        began = time.perf_counter()
+        product(matrix).block_until_ready()
+        best = min(best, time.perf_counter() - began)
+        if turn > 0 and time.monotonic() >= until:
+            break
+    return 2 * _SIDE**3 / best / 1e9
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had resident so far, in bytes."""
+    try:
+        # the kernel's own mark; `ru_maxrss` can still hold what the parent had before exec
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
