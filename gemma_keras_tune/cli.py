@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-recipes_app = typer.Typer(help="Recipes that ship: list them, or copy one to make it your own.")
+recipes_app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
@@ -42,7 +42,12 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
 ]
-Source = Annotated[str, typer.Argument(metavar="FILE|RECIPE", show_default=False)]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|RECIPE", help="A recipe's name or file, or a table: CSV or JSONL."
+    ),
+]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, id, start of its id, or 'latest'.")
 ]

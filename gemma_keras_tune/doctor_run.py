@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .console import screen
 from .doctor import Check
 from .errors import TuneError
 from .recipe import Recipe
@@ -93,7 +94,7 @@ def _state(folder: RunFolder) -> Check:
         name="Run",
         evidence=f"{status}. {last.get('message', '')}".strip(),
         cause="The run is not finished, so its results are not, either.",
-        fix=f"Run: gemma-keras-tune resume {folder.path}",
+        fix=f"Run: {screen.command('resume', screen.path_name(folder.path))}",
     )
 
 
@@ -211,7 +212,7 @@ def _exported_stops(folder: RunFolder, facts: ModelFacts) -> Check:
         name=name,
         evidence=f"{found}; the template's are {sorted(facts.template.stop_ids)}",
         cause="The exported model would not stop where the trained one does.",
-        fix=f"Export again: gemma-keras-tune export {folder.path} --format hf",
+        fix=f"Export again: {screen.command('export', screen.path_name(folder.path))} --format hf",
     )
 
 

@@ -47,7 +47,6 @@ class RunView:
         self._pace: deque[float] = deque(maxlen=_RECENT)
 
     def __enter__(self) -> Self:
-        self._bars.start()
         self._bars.show("start", "Starting JAX")
         return self
 
@@ -159,9 +158,6 @@ class _Bars:
             transient=True,
         )
 
-    def start(self) -> None:
-        self._live.start()
-
     def stop(self) -> None:
         self._live.stop()
 
@@ -174,8 +170,10 @@ class _Bars:
         counted: str = "",
         seconds_left: float | None = None,
     ) -> None:
+        self._live.start()  # does nothing where it runs already
         if stage not in self._tasks:
-            self._tasks[stage] = self._live.add_task("", total=None, counted="", left="")
+            description = screen.plain(name, lines=False)
+            self._tasks[stage] = self._live.add_task(description, total=None, counted="", left="")
         left = "" if seconds_left is None else f"{duration(seconds_left)} left"
         self._live.update(
             self._tasks[stage],
@@ -189,6 +187,8 @@ class _Bars:
     def finish(self, stage: str) -> None:
         if stage in self._tasks:
             self._live.remove_task(self._tasks.pop(stage))
+        if not self._tasks:  # rich prints an empty line again and again where there is no bar
+            self._live.stop()
 
     def line(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True)
@@ -201,9 +201,6 @@ class _Lines:
         self._console = console
         self._said: dict[str, str] = {}
         self._at = 0.0
-
-    def start(self) -> None:
-        pass
 
     def stop(self) -> None:
         pass

@@ -70,7 +70,7 @@ def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]
     except (StoppedWithCheckpoint, KeyboardInterrupt) as stop:
         said = str(stop) or "Interrupted. What was saved before is kept."
         resume = screen.command("resume", *run_argument(folder, root))
-        screen.say(screen.err(), "", said, f"Go on with: {resume}")
+        screen.say(screen.err(), "", said, screen.text(f"Go on with: {resume}"))
         raise typer.Exit(STOPPED) from None
 
 

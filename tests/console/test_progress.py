@@ -1,0 +1,83 @@
+"""Events as bars on a terminal and as lines elsewhere."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gemma_keras_tune import events
+from gemma_keras_tune.console.progress import RunView, duration, size
+
+
+def step(number: int, *, seconds: float) -> events.Step:
+    return events.Step(
+        step=number,
+        total_steps=100,
+        epoch=0.5,
+        loss=0.25,
+        tokens=100,
+        answer_tokens=10,
+        learning_rate=1e-4,
+        grad_norm=1.0,
+        seconds=seconds,
+        tokens_per_s=100 / seconds,
+    )
+
+
+def shown(*said: events.Event, terminal: bool = False) -> str:
+    console = Console(
+        file=io.StringIO(), force_terminal=terminal, color_system=None, width=120, markup=False
+    )
+    with RunView(console) as view:
+        for event in said:
+            view(event)
+            if terminal:
+                view._bars._live.refresh()
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s")],
+)
+def test_durations_are_short(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_long_durations_are_in_hours():
+    assert duration(4205) == "1 h 10 min"
+
+
+def test_sizes_are_in_powers_of_a_thousand():
+    assert [size(n) for n in (12, 12_300, 340e6, 1.07e9)] == ["12 B", "12 kB", "340 MB", "1.1 GB"]
+
+
+def test_the_time_left_is_the_recent_pace_without_the_step_that_compiled():
+    said = [events.StageStarted(stage="training"), step(1, seconds=60)]
+    assert "left" not in shown(*said, terminal=True)
+    assert "3 min 14 s left" in shown(*said, step(2, seconds=2), step(3, seconds=2), terminal=True)
+
+
+def test_a_first_guess_from_next_to_nothing_is_not_shown():
+    far = events.Progress(stage="model", done=3e3, total=1e9, seconds_left=1.5e6)
+    near = events.Progress(stage="model", done=5e8, total=1e9, seconds_left=4)
+    assert "left" not in shown(far, terminal=True)
+    assert "500 MB of 1.0 GB 4.0 s left" in shown(near, terminal=True)
+
+
+def test_without_a_terminal_there_are_few_lines_and_no_escapes():
+    said = [events.StageStarted(stage="training")]
+    said += [step(number, seconds=0.01) for number in range(1, 101)]
+    text = shown(*said, events.StageEnded(stage="training", seconds=75))
+    assert text.splitlines() == ["  Starting JAX", "  Training", "\u2713 Training: 1 min 15 s"]
+
+
+def test_what_others_wrote_is_neither_markup_nor_an_escape():
+    text = shown(events.Warned(code="X", message="[red]a[/red] \x1b[2J b"))
+    assert "[red]a[/red] \\x1b[2J b" in text and "\x1b" not in text
+
+
+def test_a_stage_that_ended_is_remembered_with_its_seconds():
+    view = RunView(Console(file=io.StringIO()))
+    view(events.StageEnded(stage="data", seconds=1.5))
+    assert view.seconds == {"data": 1.5}

@@ -1,0 +1,454 @@
+"""The command line: help, exit codes, clean errors, and no half-written run."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from gemma_keras_tune import cli
+from gemma_keras_tune.console import exits, working
+from gemma_keras_tune.recipe import load_recipe
+from gemma_keras_tune.run_folder import HOME_VARIABLE
+from tests.support.command_line import (
+    environment,
+    run_command,
+    save_tiny_model,
+    write_recipe,
+    write_rows,
+)
+
+HEAVY = ("jax", "keras", "tensorflow", "torch", "transformers", "numpy")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    pytest.importorskip("transformers")
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    """A data root of its own, so that no test sees or leaves anything in the real one."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv(exits.DEBUG_VARIABLE, raising=False)
+    return tmp_path / "home"
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def runs(home: Path) -> list[Path]:
+    return list((home / "runs").glob("*"))
+
+
+def every_command(group=None, path=()):
+    group = group or get_command(cli.app)
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+
+
+COMMANDS = [path for path, command in every_command() if path != ("data",)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example_that_names_it(path):
+    result = call(*path, "--help")
+    assert result.exit_code == 0
+    assert f"Example: gemma-keras-tune {' '.join(path)}" in result.stdout
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_and_argument_says_what_it_is_for(path):
+    command = dict(every_command())[path]
+    silent = [one.name for one in command.params if not getattr(one, "help", None)]
+    assert silent == []
+
+
+def test_all_commands_stand_in_the_help_in_the_order_in_which_one_meets_them():
+    listed = get_command(cli.app).list_commands(None)
+    assert set(listed) == set(get_command(cli.app).commands)
+    assert listed.index("demo") < listed.index("train") < listed.index("resume")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["recipes"], ["models"], ["--version"]]
+)
+def test_help_recipes_and_models_load_nothing_heavy(arguments, home):
+    code = (
+        "import sys\nfrom gemma_keras_tune.cli import main\n"
+        f"sys.argv = ['gemma-keras-tune', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(home)
+    )
+    assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
+
+
+def test_the_module_runs_as_a_program(home):
+    done = subprocess.run(
+        [sys.executable, "-m", "gemma_keras_tune", "--version"],
+        capture_output=True,
+        text=True,
+        env=environment(home),
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "gemma-keras-tune")
+
+
+# Every case is (code, what the message must name, how the recipe or its data is spoilt).
+BAD_INPUTS = {
+    "a misspelt key": ("RECIPE_INVALID", ["train.epoch", "'train.epochs'"], "recipe"),
+    "an empty file": ("EMPTY_DATASET", ["rows.csv"], b""),
+    "a missing column": ("MISSING_COLUMN", ["rows.csv:1", "'label'"], b"text,kind\na b,ham\n"),
+    "a ragged row": ("CSV_RAGGED_ROW", ["rows.csv:3"], b"text,label\na b,ham\nc,spam,x\n"),
+    "undecodable bytes": ("UNDECODABLE_BYTES", ["rows.csv:3"], b"text,label\na,ham\nc\xff,spam\n"),
+    "duplicate columns": ("DUPLICATE_COLUMN", ["rows.csv", "'text'"], b"text,text,label\na,b,c\n"),
+    "no answer": ("EMPTY_ANSWER", ["rows.csv:3"], b"text,label\na b,ham\nc d,\n"),
+    "all rows too long": ("ALL_ROWS_TOO_LONG", ["rows.csv:3", "64 tokens"], "too long"),
+    "an unknown preset": ("MODEL_UNKNOWN", ["'gemma3_1bb'", "gemma3_1b"], "preset"),
+    "a truncated last line": ("TRUNCATED_LAST_LINE", ["rows.jsonl:2"], "jsonl"),
+}
+
+
+@pytest.fixture
+def recipe(tmp_path, model_folder) -> Path:
+    write_rows(tmp_path / "rows.csv")
+    return write_recipe(tmp_path / "tiny.toml", data="rows.csv", preset=str(model_folder))
+
+
+def spoil(recipe: Path, how: object) -> list[str]:
+    """Spoils the recipe or its rows; the arguments of `train` that go with it."""
+    rows = recipe.with_name("rows.csv")
+    if isinstance(how, bytes):
+        rows.write_bytes(how)
+    elif how == "recipe":
+        recipe.write_text(recipe.read_text().replace("epochs", "epoch"))
+    elif how == "too long":
+        rows.write_text("text,label\n" + "".join(f"{'fox ' * 90}{i},ham\n" for i in range(30)))
+    elif how == "preset":
+        return ["--set", "model.preset=gemma3_1bb"]
+    elif how == "jsonl":
+        lines = '{"text": "a b", "label": "ham"}\n{"text": "c d", "lab'
+        rows.with_suffix(".jsonl").write_text(lines)
+        return ["--set", f"data.path={rows.with_suffix('.jsonl')}"]
+    return []
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input_is_one_clear_error_and_leaves_no_run(case, recipe, home):
+    code, named, how = BAD_INPUTS[case]
+    result = call("train", recipe, *spoil(recipe, how))
+    assert result.exit_code == 2, result.stderr
+    message = result.stderr[result.stderr.index("Error") :]
+    assert message.count("Error") == 1 and "Traceback" not in result.output
+    for part in (code, *named):
+        assert part in message
+    assert runs(home) == []
+
+
+def test_a_failed_start_leaves_a_folder_that_was_there_before_alone(recipe, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("keep")
+    spoil(recipe, b"")
+    assert call("train", recipe, "--run-dir", mine).exit_code == 2
+    assert (mine / "notes.txt").read_text() == "keep"
+
+
+def test_all_problems_of_a_recipe_are_told_at_once(recipe):
+    settings = ["--set", "train.epochs=0", "--set", "data.tusk=chat", "--set", "model.lora.rank=x"]
+    result = call("train", recipe, *settings)
+    assert result.exit_code == 2
+    for part in ("3 problems", "train.epochs", "data.tusk", "'data.task'", "model.lora.rank"):
+        assert part in result.stderr
+
+
+@pytest.mark.parametrize("name", ["resume", "evaluate"])
+def test_a_run_that_is_not_there_is_named_with_the_next_step(name):
+    result = call(name, "nobody")
+    assert result.exit_code == 2
+    assert "RUN_NOT_FOUND" in result.stderr and "gemma-keras-tune train RECIPE" in result.stderr
+
+
+def test_a_name_that_is_neither_run_nor_model_says_where_both_are_listed():
+    result = call("generate", "nobody", "Hello")
+    assert result.exit_code == 2
+    assert "RUN_NOT_FOUND" in result.stderr and "models" in result.stderr
+
+
+def test_a_fault_of_ours_is_a_short_message_with_code_1(monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("the very inside")
+
+    monkeypatch.setattr(working, "train", fail)
+    result = call("train", "spam_classifier")
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: the very inside" in result.stderr
+    assert "GEMMA_KERAS_TUNE_DEBUG=1" in result.stderr and "Traceback" not in result.output
+    for how in (["--debug", "train", "x"], ["train", "x"]):
+        monkeypatch.setenv(exits.DEBUG_VARIABLE, "" if "--debug" in how else "1")
+        assert isinstance(call(*how).exception, ZeroDivisionError)
+
+
+def test_ctrl_c_outside_a_run_ends_quietly(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(working, "measure", interrupt)
+    monkeypatch.setattr(cli, "find_run", lambda *_: None)
+    result = call("evaluate", "x")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "Interrupted."
+
+
+def test_data_check_reports_as_json_on_the_last_line(recipe):
+    result = call("data", "check", recipe, "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout.splitlines()[-1])
+    assert report["rows"] == 80 and report["score"] <= 100
+    assert report["tokens"]["longest"] < 64
+    for finding in report["findings"]:
+        assert set(finding) >= {"code", "severity", "count", "where", "fix"}
+
+
+@pytest.mark.parametrize(
+    "case", ["an empty file", "a ragged row", "duplicate columns", "no answer"]
+)
+def test_data_check_ends_with_2_for_any_error_and_still_prints_json(case, recipe):
+    code, _, how = BAD_INPUTS[case]
+    spoil(recipe, how)
+    for source in (recipe, recipe.with_name("rows.csv")):
+        result = call("data", "check", source, "--json")
+        assert result.exit_code == 2
+        found = json.loads(result.stdout.splitlines()[-1])["findings"]
+        assert code in [one["code"] for one in found if one["severity"] == "error"]
+
+
+def test_data_check_takes_a_file_with_columns_of_any_name(tmp_path):
+    path = tmp_path / "mail.csv"
+    rows = write_rows(tmp_path / "rows.csv").read_text()
+    path.write_text(rows.replace("text,label", "body of mail,kind", 1))
+    assert "MISSING_COLUMN" in call("data", "check", path).stdout
+    result = call("data", "check", path, "--text", "body of mail", "--label", "kind", "--json")
+    assert result.exit_code == 0
+    assert set(json.loads(result.stdout)["labels"]) == {"ham", "spam"}
+    unclear = call("data", "check", path, "--text", "body of mail")
+    assert unclear.exit_code == 2 and "--task" in unclear.stderr
+
+
+def test_a_setting_that_is_wrong_for_a_file_is_told_as_for_a_recipe(tmp_path):
+    path = write_rows(tmp_path / "rows.csv")
+    result = call("data", "check", path, "--set", "data.max_length=2")
+    assert result.exit_code == 2
+    assert "data.max_length" in result.stderr and "8" in result.stderr
+
+
+def test_text_from_a_file_can_neither_steer_the_terminal_nor_rich(tmp_path):
+    path = tmp_path / "evil.csv"
+    path.write_text('text,label\n"hello\x1b]0;title\x07",[bold red]spam[/]\n"x y",\x1b[2Jham\n')
+    result = call("data", "check", path)
+    assert "[bold red]spam[/]" in result.stdout
+    assert "\x1b" not in result.output and "\\x1b[2Jham" in result.stdout
+
+
+def test_a_recipe_is_copied_with_its_data_and_can_be_used_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("recipes", "copy", "spam_classifier").exit_code == 0
+    copied = load_recipe(tmp_path / "spam_classifier" / "spam_classifier.toml")
+    shipped = load_recipe("spam_classifier")
+    assert copied.train == shipped.train
+    for mine, theirs in ((copied.data.path, shipped.data.path),):
+        assert Path(mine).is_relative_to(tmp_path)
+        assert Path(mine).read_bytes() == Path(theirs).read_bytes()
+    assert call("data", "check", "spam_classifier/spam_classifier.toml").exit_code == 0
+
+
+def test_copying_never_overwrites_and_then_copies_nothing(tmp_path):
+    mine = tmp_path / "mine" / "data" / "spam_test.csv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my work")
+    result = call("recipes", "copy", "spam_classifier", tmp_path / "mine")
+    assert result.exit_code == 2 and "COPY_EXISTS" in result.stderr
+    assert mine.read_text() == "my work"
+    assert [path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine.name]
+
+
+def test_models_say_what_is_here(monkeypatch):
+    monkeypatch.setattr("gemma_keras_tune.model.catalogue.demo_is_here", lambda: False)
+    found = {one["name"]: one for one in json.loads(call("models", "--json").stdout)["models"]}
+    assert found["demo"]["here"] is False
+    assert found["gemma3_instruct_1b"]["instruct"] is True
+
+
+def test_a_preview_shows_every_token_with_what_becomes_of_it(recipe):
+    shown = call("data", "preview", recipe, "--rows", 1).stdout
+    assert "<bos>" in shown and "<eos>+]" in shown and "[-" in shown.split("\n")[0]
+    result = call("data", "preview", recipe, "--rows", 2, "--json")
+    rows = json.loads(result.stdout.splitlines()[-1])["rows"]
+    assert len(rows) == 2
+    assert rows[0]["tokens"][0] == {"id": 2, "text": "<bos>", "kind": "context"}
+    assert rows[0]["tokens"][-1] == {"id": 1, "text": "<eos>", "kind": "supervised"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--format", "gguf"], "EXPORT_FORMAT"),
+        (["--format", "hf,"], "EXPORT_FORMAT"),
+        (["--format", "hf", "--dtype", "float16"], "EXPORT_DTYPE"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused_before_anything_is_loaded(arguments, code):
+    result = call("export", "demo", *arguments)
+    assert result.exit_code == 2 and code in result.stderr
+
+
+def test_an_export_replaces_only_what_an_export_made(tmp_path, model_folder):
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "thesis.txt").write_text("years of work")
+    result = call("export", model_folder, "--format", "hf", "--out", tmp_path)
+    assert result.exit_code == 2 and "EXPORT_EXISTS" in result.stderr
+    assert (tmp_path / "hf" / "thesis.txt").exists()
+
+
+def test_a_small_run_from_training_to_the_doctor(recipe, home):
+    trained = call("train", recipe, "--json")
+    assert trained.exit_code == 0, trained.output
+    result = json.loads(trained.stdout.splitlines()[-1])
+    assert result["report"]["tuned"]["confusion"]["labels"] == ["ham", "spam"]
+    assert [run.name for run in runs(home)] == [result["run"]]
+
+    resumed = call("resume", "latest")
+    assert resumed.exit_code == 0 and "done already" in resumed.stderr
+    assert "Before and after" in resumed.stdout
+
+    measured = call("evaluate", "latest", "--json")
+    assert measured.exit_code == 0, measured.output
+    again = json.loads(measured.stdout.splitlines()[-1])
+    assert again["tuned"] == result["report"]["tuned"]
+    other = write_rows(recipe.with_name("other.csv"), seed=5)
+    elsewhere = call("evaluate", "latest", "--data", other, "--out", home / "out", "--json")
+    assert json.loads(elsewhere.stdout.splitlines()[-1])["rows"] == 80
+    assert len((home / "out" / "predictions.jsonl").read_text().splitlines()) == 80
+
+    answer = call("generate", "latest", "free prize", "--max-tokens", 4, "--json")
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert set(found) == {"prompt_ids", "ids", "text", "stop_reason"}
+    assert found["prompt_ids"][0] == 2 and 1 <= len(found["ids"]) <= 4
+
+    doctor = call("doctor", "latest", "--json")
+    checks = {one["name"]: one for one in json.loads(doctor.stdout.splitlines()[-1])["checks"]}
+    for name in ("Run", "One <bos>", "End of turn", "Learned share", "Lengths", "Adapter"):
+        assert checks[name]["status"] == "ok", checks[name]
+
+
+def test_a_run_that_was_stopped_names_the_command_that_goes_on(recipe, home, monkeypatch):
+    from gemma_keras_tune import pipeline
+    from gemma_keras_tune.errors import StoppedWithCheckpoint
+
+    def stop(recipe, run_dir, **_):
+        (Path(run_dir) / "recipe.json").write_text(recipe.to_json())
+        raise StoppedWithCheckpoint("Stopped after step 3 of 9 with a checkpoint.", step=3)
+
+    monkeypatch.setattr(pipeline, "run", stop)
+    monkeypatch.setattr(sys, "argv", ["gemma_keras_tune/__main__.py"])
+    result = call("train", recipe)
+    assert result.exit_code == 75
+    (run,) = runs(home)
+    assert f"-m gemma_keras_tune resume {run.name}\n" in result.stderr
+    elsewhere = call("train", recipe, "--root", home / "other")
+    (run,) = runs(home / "other")
+    assert f"resume {run}" in elsewhere.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_way_through_the_real_command(tmp_path, model_folder):
+    """train -> resume -> generate -> evaluate -> export -> doctor, each a process of its own."""
+    home = tmp_path / "home"
+    write_rows(tmp_path / "rows.csv")
+    recipe = write_recipe(
+        tmp_path / "tiny.toml",
+        data="rows.csv",
+        preset=str(model_folder),
+        more='[[export]]\nformat = "hf"',
+    )
+
+    def call(*arguments: str):
+        done = run_command(*arguments, home=home)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    trained = call("train", str(recipe)).stdout
+    for part in ("Before and after", "Accuracy", "Exports", "What to do next", "GFLOP/s"):
+        assert part in trained
+    (run,) = runs(home)
+    assert json.loads((run / "artifacts/hf/parity.json").read_text())["passed"]
+    assert "done already" in call("resume", run.name).stderr
+
+    ours = json.loads(call("generate", "latest", "free prize", "--json").stdout.splitlines()[-1])
+    theirs = json.loads(
+        call("generate", str(run / "artifacts/hf"), "free prize", "--json").stdout.splitlines()[-1]
+    )
+    assert ours == theirs
+    assert ours["text"] in call("generate", "latest", "free prize").stdout
+    assert "Tuned" in call("evaluate", "latest").stdout
+    exported = call(
+        "export", run.name, "--format", "peft", "--out", str(tmp_path / "mine"), "--json"
+    )
+    (artifact,) = json.loads(exported.stdout.splitlines()[-1])["artifacts"]
+    assert artifact["parity"]["passed"] and (tmp_path / "mine/peft/adapter_config.json").is_file()
+    base = call("export", str(model_folder), "--format", "hf", "--out", str(tmp_path / "base"))
+    assert "base/hf" in base.stdout
+    assert "Exported stop ids" in call("doctor", run.name).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_a_checkpoint_and_the_resumed_run_ends_as_if_nothing_was(
+    number, tmp_path, model_folder
+):
+    write_rows(tmp_path / "rows.csv", count=120)
+    recipe = write_recipe(
+        tmp_path / "tiny.toml", data="rows.csv", preset=str(model_folder), epochs=40
+    )
+    home, whole, stopped = tmp_path / "home", tmp_path / "whole", tmp_path / "stopped"
+    assert run_command("train", str(recipe), "--run-dir", str(whole), home=home).returncode == 0
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gemma_keras_tune", "train", recipe, "--run-dir", stopped],
+        env=environment(home),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_steps(stopped, 5, child)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 75, err
+    assert f"resume {stopped}" in err and out == ""
+    again = run_command("resume", str(stopped), home=home)
+    assert again.returncode == 0, again.stderr
+    adapters = [run / "adapter/adapter_model.safetensors" for run in (whole, stopped)]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
+
+
+def wait_for_steps(run: Path, count: int, child: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and child.poll() is None:
+        events = run / "events.jsonl"
+        if events.exists() and events.read_text().count('"kind":"step"') >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {count} steps; the child ended with {child.poll()}")
