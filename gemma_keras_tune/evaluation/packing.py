@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int32]
 
-SHORTEST_ROW = 256  # tokens; longer examples get rows of this length, doubled until they fit
+BATCH_TOKENS = 256  # tokens of a batch for each of `batch_rows`, whatever the rows' length
+_ROW_LENGTHS = (256, 320, 384, 448, 512)  # attention is still cheap; longer ones are doubled
+_LOOKED_AT = 512  # examples whose sizes decide on the rows' length
 _LAG = 512  # examples that may overtake one that waits for its row to fill
 
 
@@ -133,33 +135,35 @@ class _Row:
         self.free -= piece.size
 
 
-def pack_stream(pieces: Iterable[Piece], *, batch_rows: int) -> Iterator[PackedRows]:
-    """The pieces in packed rows, almost in their order, reading ahead only a little.
+def pack_stream(pieces: Sequence[Piece], *, batch_rows: int) -> Iterator[PackedRows]:
+    """The pieces in packed rows, almost in their order, so that results can be written early.
 
-    Each piece goes where it leaves the least room. Longer rows come fewer at a time, so that all
-    batches have about the same number of tokens.
+    Each piece goes where it leaves the least room. All rows have the length that wastes least,
+    but for pieces longer than that, which get rows of twice the length, or twice that. Batches
+    have about the same number of tokens.
 
     Args:
         pieces: Any number of them.
-        batch_rows: Rows of `SHORTEST_ROW` tokens in a batch.
+        batch_rows: A batch has at most this many times 256 tokens, or one row.
     """
+    usual = _best_row_length([piece.size for piece in pieces[:_LOOKED_AT]])
     waiting: list[_Row] = []
     for index, piece in enumerate(pieces):
         fitting = [row for row in waiting if row.free >= piece.size]
         if fitting:
             min(fitting, key=lambda row: row.free).add(index, piece)
         else:
-            row = _Row(length=_row_length(piece.size), free=_row_length(piece.size))
-            row.add(index, piece)
-            waiting.append(row)
-            like = [other for other in waiting if other.length == row.length]
-            if len(like) > 2 * _rows_at_once(row.length, batch_rows):
+            length = _row_length(piece.size, usual)
+            waiting.append(_Row(length=length, free=length))
+            waiting[-1].add(index, piece)
+            like = [row for row in waiting if row.length == length]
+            if len(like) > 2 * _rows_at_once(length, batch_rows):
                 yield _take(waiting, like, batch_rows)
-        if index - waiting[0].members[0][0] > _LAG:
-            late = [other for other in waiting if other.length == waiting[0].length]
+        if waiting and index - waiting[0].members[0][0] > _LAG:
+            late = [row for row in waiting if row.length == waiting[0].length]
             yield _take(waiting, late, batch_rows)
     while waiting:
-        alike = [other for other in waiting if other.length == waiting[0].length]
+        alike = [row for row in waiting if row.length == waiting[0].length]
         yield _take(waiting, alike, batch_rows)
 
 
@@ -202,12 +206,27 @@ def _pack(plan: Sequence[Sequence[tuple[int, Piece]]], *, rows: int, length: int
     )
 
 
-def _row_length(size: int) -> int:
-    length = SHORTEST_ROW
-    while length < size:
-        length *= 2
-    return length
+def _best_row_length(sizes: Sequence[int]) -> int:
+    """The row length that takes the fewest tokens for pieces of these sizes, most of them."""
+    costs = {}
+    for length in _ROW_LENGTHS:
+        free: list[int] = []
+        for size in sorted((size for size in sizes if size <= length), reverse=True):
+            fitting = [row for row in free if row >= size]
+            if fitting:
+                free[free.index(min(fitting))] -= size
+            else:
+                free.append(length - size)
+        longer = sum(_row_length(size, length) for size in sizes if size > length)
+        costs[length] = len(free) * length + longer
+    return min(costs, key=lambda length: (costs[length], length))
+
+
+def _row_length(size: int, usual: int) -> int:
+    while usual < size:
+        usual *= 2
+    return usual
 
 
 def _rows_at_once(length: int, batch_rows: int) -> int:
-    return max(1, batch_rows * SHORTEST_ROW // length)
+    return max(1, batch_rows * BATCH_TOKENS // length)

@@ -108,8 +108,7 @@ def _measure(
     questions, results = held_back.questions, []
     found = score_pieces(
         models,
-        (question.piece for question in questions),
-        total=len(questions),
+        [question.piece for question in questions],
         batch_rows=recipe.batch_rows,
         on_event=on_event,
     )

@@ -100,7 +100,7 @@ def score_labels(
         model: Its template says how a label is answered.
         prompts: Token ids, each ending where the answer begins.
         labels: At least two, different also after tokenization.
-        batch_rows: Rows of 256 tokens that are computed at once.
+        batch_rows: This many times 256 tokens are computed at once.
         on_event: Receives `Progress` of the stage `evaluation`, counted in prompts.
 
     Raises:
@@ -108,11 +108,9 @@ def score_labels(
         ValueError: If a prompt is empty or too long.
     """
     answers = label_answers(model, labels)
-    pieces = (labels_piece(prompt, answers) for prompt in prompts)
+    pieces = [labels_piece(prompt, answers) for prompt in prompts]
     found: dict[int, LabelScores] = {}
-    for index, (sums,) in score_pieces(
-        [model], pieces, total=len(prompts), batch_rows=batch_rows, on_event=on_event
-    ):
+    for index, (sums,) in score_pieces([model], pieces, batch_rows=batch_rows, on_event=on_event):
         found[index] = label_scores(labels, answers, sums)
     return [found[index] for index in range(len(prompts))]
 
@@ -125,14 +123,12 @@ def answer_losses(
     Args:
         model: The model.
         tokens: The examples.
-        batch_rows: Rows of 256 tokens that are computed at once.
+        batch_rows: This many times 256 tokens are computed at once.
         on_event: Receives `Progress` of the stage `evaluation`, counted in examples.
     """
     pieces = [answer_piece(*tokens.example(index)) for index in range(len(tokens))]
     found: dict[int, AnswerLoss] = {}
-    for index, (sums,) in score_pieces(
-        [model], pieces, total=len(pieces), batch_rows=batch_rows, on_event=on_event
-    ):
+    for index, (sums,) in score_pieces([model], pieces, batch_rows=batch_rows, on_event=on_event):
         found[index] = AnswerLoss(nats=-float(sums.sum()), tokens=len(pieces[index].targets))
     return [found[index] for index in range(len(pieces))]
 
@@ -168,9 +164,8 @@ def label_scores(
 
 def score_pieces(
     models: Sequence[Model],
-    pieces: Iterable[Piece],
+    pieces: Sequence[Piece],
     *,
-    total: int,
     batch_rows: int,
     on_event: OnEvent | None = None,
 ) -> Iterator[tuple[int, list[Floats]]]:
@@ -181,9 +176,8 @@ def score_pieces(
 
     Args:
         models: They share a tokenizer; base and tuned one may share weights.
-        pieces: Read as they are needed.
-        total: How many there are, for the progress.
-        batch_rows: Rows of 256 tokens that are computed at once; longer rows come fewer.
+        pieces: What to score.
+        batch_rows: A batch has this many times 256 tokens; longer rows come fewer.
         on_event: Receives `Progress` of the stage `evaluation`.
 
     Raises:
@@ -191,36 +185,30 @@ def score_pieces(
     """
     if batch_rows < 1:
         raise ValueError(f"batch_rows must be at least 1, not {batch_rows}")
-    reporter = Reporter("evaluation", total, on_event)
-    groups: dict[int, npt.NDArray[np.int32]] = {}
-    longest = min(model.config.max_positions for model in models)
+    _check_lengths(models, pieces)
+    reporter = Reporter("evaluation", len(pieces), on_event)
     done = 0
-    for batch in pack_stream(_noted(pieces, groups, longest), batch_rows=batch_rows):
+    for batch in pack_stream(pieces, batch_rows=batch_rows):
         by_model = [_batch_log_probabilities(model, batch) for model in models]
         for index, places in batch.members:
-            of_piece = groups.pop(index)
-            yield index, [_sums(of_piece, flat[places]) for flat in by_model]
+            yield index, [_sums(pieces[index].groups, flat[places]) for flat in by_model]
         done += len(batch.members)
         reporter.report(done)
+
+
+def _check_lengths(models: Sequence[Model], pieces: Sequence[Piece]) -> None:
+    longest = min(model.config.max_positions for model in models)
+    for index, piece in enumerate(pieces):
+        length = int(piece.positions.max()) + 1
+        if length > longest:
+            raise ValueError(
+                f"example {index} has {length} tokens; the model takes at most {longest}"
+            )
 
 
 def _sums(groups: npt.NDArray[np.int32], values: Floats) -> Floats:
     """The sum of each group's values, `[groups]`; at least one group, if an empty one."""
     return np.bincount(groups, weights=values, minlength=1).astype(np.float64)
-
-
-def _noted(
-    pieces: Iterable[Piece], groups: dict[int, npt.NDArray[np.int32]], longest: int
-) -> Iterator[Piece]:
-    """The pieces, whose groups are noted by index, and which are checked."""
-    for index, piece in enumerate(pieces):
-        if int(piece.positions.max()) >= longest:
-            raise ValueError(
-                f"example {index} has {int(piece.positions.max()) + 1} tokens; "
-                f"the model takes at most {longest}"
-            )
-        groups[index] = piece.groups
-        yield piece
 
 
 def _batch_log_probabilities(model: Model, batch: PackedRows) -> Floats:

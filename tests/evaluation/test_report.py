@@ -83,7 +83,7 @@ def _scores(model, split):
         model.template.render(example.turns[:-1], add_generation_prompt=True).ids
         for example in split
     ]
-    return score_labels(model, prompts, split.labels)
+    return score_labels(model, prompts, split.labels, batch_rows=2)
 
 
 def test_the_json_has_the_promised_keys_and_no_others(measured):
@@ -135,7 +135,7 @@ def test_samples_come_from_the_whole_split_with_both_generated_answers(measured,
     first = report.samples[0]
     assert first.prompt == TEXTS[0] and first.expected == "ham"
     for answer, one in ((first.tuned, model), (first.base, base)):
-        assert answer.text == generate(one, [TEXTS[0]], max_tokens=4)[0].text
+        assert answer.text == generate(one, [TEXTS[0]], max_tokens=4, batch_rows=2)[0].text
     assert first.tuned.predicted == lines[0]["predicted"]
     assert first.tuned.confidence == pytest.approx(lines[0]["confidence"])
     assert first.base.predicted == lines[0]["base_predicted"]
@@ -166,7 +166,7 @@ def test_other_tasks_have_a_loss_over_all_their_answers_and_no_label_metrics(mod
     split, path = _chat(), tmp_path / "predictions.jsonl"
     report = evaluate(model, split, RECIPE, predictions_path=path)
     tokens = tokenize_examples(split.examples, model.template, max_length=512)
-    losses = answer_losses(model, tokens)
+    losses = answer_losses(model, tokens, batch_rows=2)
     assert report.tuned.tokens == tokens.supervised_tokens
     total = sum(loss.nats for loss in losses)
     assert report.tuned.loss == pytest.approx(total / tokens.supervised_tokens, abs=1e-5)
@@ -179,7 +179,7 @@ def test_other_tasks_have_a_loss_over_all_their_answers_and_no_label_metrics(mod
     assert sample.prompt == f"user: {TEXTS[0]}\nmodel: Paris.\nuser: And?"
     assert sample.expected == "no"
     turns = split[0].turns[:-1]
-    assert sample.tuned.text == generate(model, [turns], max_tokens=4)[0].text
+    assert sample.tuned.text == generate(model, [turns], max_tokens=4, batch_rows=2)[0].text
 
 
 def test_a_raw_text_is_continued_from_its_first_half(model):
@@ -255,7 +255,7 @@ def test_damaged_weights_are_named_with_the_row_and_not_reported(base, tmp_path)
         weights={**base.weights, "final_norm": jnp.full_like(base.weights["final_norm"], jnp.nan)}
     )
     with pytest.raises(ModelError, match="a.csv:2: the loss is not finite") as caught:
-        evaluate(damaged, _labelled(), predictions_path=tmp_path / "predictions.jsonl")
+        evaluate(damaged, _labelled(), RECIPE, predictions_path=tmp_path / "predictions.jsonl")
     assert caught.value.code == "LOSS_NOT_FINITE"
 
 

@@ -32,9 +32,9 @@ def _theirs(logits, *, temperature, top_k, top_p):
     return torch.softmax(scores, dim=-1).numpy()
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("top_k", [None, 1, 7, 64, 200, 5000])
-@pytest.mark.parametrize("top_p", [None, 0.05, 0.8, 0.99, 1.0])
+@pytest.mark.parametrize("temperature", [0.3, 2.5])
+@pytest.mark.parametrize("top_k", [None, 1, 64, 200, 5000])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.9, 1.0])
 def test_the_filtered_distribution_is_that_of_transformers(temperature, top_k, top_p):
     logits = np.random.default_rng(0).normal(size=(4, 3000)).astype(np.float32) * 3
     sampling = make_sampling(temperature, top_k, top_p, vocab_size=3000)
