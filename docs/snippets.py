@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
 import re
 import sys
 import tempfile
@@ -21,9 +20,29 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?",
+    r"(?:^<!-- file: (?P<file>[^ ]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```\n"
+    r"(?:\n```text\n(?P<output>.*?)^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of code on a page.
+
+    Args:
+        language: What stands behind its opening fence.
+        code: Its lines.
+        output: The block of `text` right after it; `""` if there is none.
+        file: The name of the file that it is, from a comment right before it; else `""`.
+        line: Where it begins in the page, from 1.
+    """
+
+    language: str
+    code: str
+    output: str
+    file: str
+    line: int
 
 
 @dataclass(frozen=True)
@@ -59,33 +78,51 @@ def main(arguments: list[str] | None = None) -> int:
     return int(bool(wrong) and not given.write)
 
 
+def blocks(page: str) -> Iterator[Block]:
+    """Every block of a page, in order; the output of a block is a part of it.
+
+    Args:
+        page: The page's Markdown.
+    """
+    for found in _BLOCK.finditer(page):
+        line = page[: found.start()].count("\n") + 1
+        parts = (found["output"] or "", found["file"] or "", line)
+        yield Block(found["language"], found["code"], *parts)
+
+
 def run(page: str) -> Iterator[Snippet]:
-    """Every Python block of a page, run in a folder of its own.
+    """Every Python block of a page, run in an empty folder.
 
     Args:
         page: The page's Markdown.
     """
     names: dict[str, Any] = {"__name__": "__page__"}
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            for block in _BLOCK.finditer(page):
-                line = page[: block.start()].count("\n") + 1
-                printed = io.StringIO()
-                with contextlib.redirect_stdout(printed):
-                    # The code is that of our own pages; `line` makes tracebacks point into them.
-                    code = "\n" * line + block["code"]
-                    exec(compile(code, "page", "exec"), names)  # noqa: S102
-                yield Snippet(block["code"], block["output"] or "", printed.getvalue(), line)
-        finally:
-            os.chdir(before)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in blocks(page):
+            if block.language == "python":
+                yield run_block(block, names)
+
+
+def run_block(block: Block, names: dict[str, Any]) -> Snippet:
+    """One Python block, run in the working folder.
+
+    Args:
+        block: The block.
+        names: The namespace, shared by the blocks of a page.
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        # The code is that of our own pages; the empty lines make tracebacks point into them.
+        exec(compile("\n" * block.line + block.code, "page", "exec"), names)  # noqa: S102
+    return Snippet(block.code, block.output, printed.getvalue(), block.line)
 
 
 def _with_output(page: str, ran: list[Snippet]) -> str:
     outputs = iter(ran)
 
     def filled(block: re.Match[str]) -> str:
+        if block["language"] != "python":
+            return block[0]
         snippet = next(outputs)
         output = f"\n```text\n{snippet.printed}```\n" if snippet.printed else ""
         return f"```python\n{snippet.code}```\n{output}"
