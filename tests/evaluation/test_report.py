@@ -19,7 +19,7 @@ from gemma_keras_tune.evaluation.generate import generate
 from gemma_keras_tune.evaluation.held_back import read_held_back
 from gemma_keras_tune.evaluation.markdown import fenced, inline
 from gemma_keras_tune.evaluation.metrics import classify
-from gemma_keras_tune.evaluation.report import evaluate
+from gemma_keras_tune.evaluation.report import _in_order, evaluate
 from gemma_keras_tune.evaluation.report_values import Answer, Measures, Report, Sample
 from gemma_keras_tune.evaluation.score import answer_losses, score_labels
 from gemma_keras_tune.recipe import EvaluateRecipe
@@ -127,6 +127,11 @@ def test_predictions_have_a_line_for_every_row_in_order(measured, model, base):
         assert line["nats"] == pytest.approx(of_tuned.loss(example.label).nats, abs=1e-4)
         assert line["base_nats"] == pytest.approx(of_base.loss(example.label).nats, abs=1e-4)
         assert line["tokens"] == len(model.template.answer(example.label))
+
+
+def test_results_that_come_late_are_waited_for():
+    pairs = [(2, "c"), (0, "a"), (1, "b"), (4, "e"), (3, "d")]
+    assert list(_in_order(pairs)) == [*enumerate("abcde")]
 
 
 def test_samples_come_from_the_whole_split_with_both_generated_answers(measured, model, base):
