@@ -8,7 +8,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
 from rich.text import Text
 
 from .. import events
@@ -142,6 +150,16 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+class _TimeLeft(ProgressColumn):
+    """The time left, counted down between two events; where nobody knows, the time so far."""
+
+    def render(self, task: Task) -> Text:
+        until = task.fields["until"]
+        if until is not None:
+            return Text(f"{duration(max(0.0, until - time.monotonic()))} left", "cyan")
+        return Text(f"{duration(task.elapsed or 0.0)} so far", "dim")
+
+
 class _Bars:
     """Live bars, for a terminal."""
 
@@ -153,7 +171,7 @@ class _Bars:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[counted]}", markup=False),
-            TextColumn("{task.fields[left]}", style="cyan", markup=False),
+            _TimeLeft(),
             console=console,
             transient=True,
         )
@@ -173,15 +191,17 @@ class _Bars:
         self._live.start()  # does nothing where it runs already
         if stage not in self._tasks:
             description = screen.plain(name, lines=False)
-            self._tasks[stage] = self._live.add_task(description, total=None, counted="", left="")
-        left = "" if seconds_left is None else f"{duration(seconds_left)} left"
+            self._tasks[stage] = self._live.add_task(
+                description, total=None, counted="", until=None
+            )
+        until = None if seconds_left is None else time.monotonic() + seconds_left
         self._live.update(
             self._tasks[stage],
             description=screen.plain(name, lines=False),
             completed=done,
             total=total,
             counted=counted,
-            left=left,
+            until=until,
         )
 
     def finish(self, stage: str) -> None:

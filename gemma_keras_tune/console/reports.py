@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _STATUS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 _LARGEST_MATRIX = 8  # labels; a larger one is in report.md
-_LONGEST_ANSWER = 220  # characters of a prompt or an answer; report.md has more
+_LONGEST_ANSWER = 160  # characters of a prompt or an answer; report.md has more
 _PLACES = 5
 
 
@@ -104,6 +104,7 @@ def show_evaluation(console: Console, report: Mapping[str, Any]) -> None:
         report: What `report.json` holds.
     """
     models = [(name, report[name.lower()]) for name in ("Base", "Tuned") if report[name.lower()]]
+    screen.say(console, screen.text(_in_a_sentence(dict(models), report["rows"]), "green"))
     notes = f"{report['rows']:,} held-back rows"
     notes += f", {report['shortened']} of them shortened" if report["shortened"] else ""
     notes += f", {report['dropped']} left out as too long" if report["dropped"] else ""
@@ -126,20 +127,20 @@ def show_evaluation(console: Console, report: Mapping[str, Any]) -> None:
 def show_answers(console: Console, samples: Iterable[Mapping[str, Any]]) -> None:
     """Answers before and after training, beside what was expected."""
     for number, sample in enumerate(samples, start=1):
-        rows = [
+        rows: list[tuple[str, Text | str]] = [
             (f"{number}. Prompt", _excerpt(sample["prompt"])),
             ("Expected", _excerpt(sample["expected"])),
         ]
         for name in ("base", "tuned"):
             if sample[name] is not None:
                 rows.append((name.capitalize(), _answer(sample[name], sample["expected"])))
-        screen.say(console, screen.pairs(rows))
+        screen.say(console, *([""] if number > 1 else []), screen.pairs(rows))
 
 
 def show_exports(console: Console, exports: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
     """Artifacts as (format, folder, content of parity.json), with what the gate measured."""
     columns = ("Format", "Largest logit difference", "Same top token", "Same answer", "Same ids")
-    table, folders = _table(*columns, "Not the base"), []
+    table, folders = _table(*columns, "Differs from base"), []
     for name, folder, parity in exports:
         table.add_row(
             screen.text(name),
@@ -182,6 +183,15 @@ def memory(count: int) -> str:
     return size(count)
 
 
+def _in_a_sentence(models: Mapping[str, Mapping[str, Any]], rows: int) -> str:
+    tuned, base = models["Tuned"], models.get("Base")
+    if "accuracy" in tuned:
+        before = f"; the base model of {base['accuracy']:.1%}" if base else ""
+        return f"The tuned model is right about {tuned['accuracy']:.1%} of {rows:,} rows{before}."
+    before = f"; before training it was {base['loss']:.3f}" if base else ""
+    return f"The loss on {rows:,} rows is {tuned['loss']:.3f} nats per answer token{before}."
+
+
 def _show_labels(console: Console, models: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     columns = ["Label", "Rows"]
     for name, _ in models:
@@ -207,15 +217,14 @@ def _show_labels(console: Console, models: Sequence[tuple[str, Mapping[str, Any]
 
 
 def _answer(answer: Mapping[str, Any], expected: str) -> Text:
-    shown = _excerpt(answer["text"])
-    if answer["stop_reason"] == "length":
-        shown.append(" (cut off at the longest answer)", "dim")
+    """What a model said; in a classification first the label that it finds most probable."""
+    shown = Text()
     if "predicted" in answer:
         right = answer["predicted"] == expected
-        shown.append("  predicted: ", "dim")
         shown.append(screen.plain(answer["predicted"], lines=False), "green" if right else "red")
-        shown.append(f", confidence {answer['confidence']:.2f}", "dim")
-    return shown
+        shown.append(f" with confidence {answer['confidence']:.2f}; it wrote: ", "dim")
+    shown.append_text(_excerpt(answer["text"]))
+    return shown.append(" [cut off]" if answer["stop_reason"] == "length" else "", "dim")
 
 
 def _excerpt(value: str) -> Text:

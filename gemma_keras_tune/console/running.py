@@ -103,7 +103,11 @@ def show_result(folder: RunFolder, view: RunView | None, *, root: Path) -> None:
         reports.show_exports(console, exports)
     if view is not None:
         show_costs(view)
-    screen.say(console, screen.heading("The run"), screen.path_name(folder.path))
+    there = "recipe, events, checkpoints, adapter, artifacts"
+    there += ", report.md" if report else ""
+    screen.say(
+        console, screen.heading("The run"), screen.text(screen.path_name(folder.path)), there
+    )
     show_next_steps(folder, report, root=root)
 
 
@@ -123,21 +127,28 @@ def show_costs(view: RunView) -> None:
 def show_next_steps(folder: RunFolder, report: Mapping[str, Any] | None, *, root: Path) -> None:
     """Commands to go on with, ready to be pasted."""
     run = run_argument(folder, root)
-    prompt = "Write me a short greeting."
-    if report and report["samples"]:
-        prompt = screen.plain(screen.short(report["samples"][0]["prompt"], 60), lines=False)
-    steps = [
-        ("Ask it something", screen.command("generate", *run, prompt)),
-        ("Measure it on other rows", screen.command("evaluate", *run, "--data", "FILE.csv")),
-        ("Export it", screen.command("export", *run, "--format", "hf", "--out", "my-model")),
-        ("Look for known traps", screen.command("doctor", *run)),
-        ("Check a table of your own", screen.command("data", "check", "FILE.csv")),
-        ("Train on it", screen.command("train", "FILE.csv")),
-    ]
+    steps = {
+        "Ask it something": screen.command("generate", *run, _prompt(report)),
+        "Measure it on other rows": screen.command("evaluate", *run, "--data", "FILE.csv"),
+        "Export it somewhere else": screen.command(
+            "export", *run, "--format", "hf", "--out", "my-model"
+        ),
+        "Look for known traps": screen.command("doctor", *run),
+        "Check a table of your own, then train on it": screen.command("data", "check", "FILE.csv"),
+    }
     console = screen.out()
     screen.say(console, screen.heading("What to do next"))
-    for what, command in steps:
-        screen.say(console, Text.assemble((f"  {what}: ", "dim"), screen.text(command, "bold")))
+    for what, command in steps.items():
+        screen.say(console, Text(f"  {what}:", "dim"), screen.text(f"    {command}"))
+    screen.say(console, screen.text(f"    {screen.command('train', 'FILE.csv')}"))
+
+
+def _prompt(report: Mapping[str, Any] | None) -> str:
+    """The beginning of a held-back prompt that needs no odd quotes on a command line."""
+    samples = report["samples"] if report else []
+    prompts = [" ".join(sample["prompt"].split()) for sample in samples]
+    fitting = [prompt for prompt in prompts if prompt.isprintable() and "'" not in prompt[:60]]
+    return fitting[0][:60].rstrip() if fitting else "What can you do?"
 
 
 def read_report(folder: RunFolder) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from gemma_keras_tune import events
-from gemma_keras_tune.console.progress import RunView, duration, size
+from gemma_keras_tune.console.progress import RunView, _Bars, duration, size
 
 
 def step(number: int, *, seconds: float) -> events.Step:
@@ -25,15 +25,16 @@ def step(number: int, *, seconds: float) -> events.Step:
 
 
 def shown(*said: events.Event, terminal: bool = False) -> str:
+    file = io.StringIO()
     console = Console(
-        file=io.StringIO(), force_terminal=terminal, color_system=None, width=120, markup=False
+        file=file, force_terminal=terminal, color_system=None, width=120, markup=False
     )
     with RunView(console) as view:
         for event in said:
             view(event)
-            if terminal:
+            if isinstance(view._bars, _Bars):
                 view._bars._live.refresh()
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_sizes_are_in_powers_of_a_thousand():
 
 
 def test_the_time_left_is_the_recent_pace_without_the_step_that_compiled():
-    said = [events.StageStarted(stage="training"), step(1, seconds=60)]
+    said: list[events.Event] = [events.StageStarted(stage="training"), step(1, seconds=60)]
     assert "left" not in shown(*said, terminal=True)
     assert "3 min 14 s left" in shown(*said, step(2, seconds=2), step(3, seconds=2), terminal=True)
 
@@ -66,7 +67,7 @@ def test_a_first_guess_from_next_to_nothing_is_not_shown():
 
 
 def test_without_a_terminal_there_are_few_lines_and_no_escapes():
-    said = [events.StageStarted(stage="training")]
+    said: list[events.Event] = [events.StageStarted(stage="training")]
     said += [step(number, seconds=0.01) for number in range(1, 101)]
     text = shown(*said, events.StageEnded(stage="training", seconds=75))
     assert text.splitlines() == ["  Starting JAX", "  Training", "\u2713 Training: 1 min 15 s"]

@@ -27,15 +27,18 @@ def test_control_characters_are_made_visible_and_letters_stay(given, shown):
 
 
 def test_text_is_never_markup():
-    console = Console(file=io.StringIO(), width=80)
-    screen.say(console, "[bold]x[/bold] [link=http://a]y", screen.text("[/nothing]"))
-    assert console.file.getvalue() == "[bold]x[/bold] [link=http://a]y\n[/nothing]\n"
+    file = io.StringIO()
+    screen.say(
+        Console(file=file, width=80), "[bold]x[/bold] [link=http://a]y", screen.text("[/nothing]")
+    )
+    assert file.getvalue() == "[bold]x[/bold] [link=http://a]y\n[/nothing]\n"
 
 
 def test_a_command_is_never_broken():
-    console = Console(file=io.StringIO(), width=20, force_terminal=True, color_system=None)
+    file = io.StringIO()
+    console = Console(file=file, width=20, force_terminal=True, color_system=None)
     screen.say(console, screen.text("a command that is longer than the line"))
-    assert console.file.getvalue() == "a command that is longer than the line\n"
+    assert file.getvalue() == "a command that is longer than the line\n"
 
 
 def test_json_is_one_ascii_line(capsys):
