@@ -329,7 +329,7 @@ def test_an_export_replaces_only_what_an_export_made(tmp_path, model_folder):
 
 
 def test_a_small_run_from_training_to_the_doctor(recipe, home):
-    trained = call("train", recipe, "--json")
+    trained = call("train", recipe, *NO_ANSWERS, "--json")
     assert trained.exit_code == 0, trained.output
     result = json.loads(trained.stdout.splitlines()[-1])
     assert result["report"]["tuned"]["confusion"]["labels"] == ["ham", "spam"]
@@ -461,6 +461,33 @@ def test_a_signal_saves_a_checkpoint_and_the_resumed_run_ends_as_if_nothing_was(
     assert again.returncode == 0, again.stderr
     adapters = [run / "adapter/adapter_model.safetensors" for run in (whole_run, stopped)]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
+
+
+def test_ctrl_c_before_a_run_has_begun_leaves_nothing(recipe, home, monkeypatch):
+    from gemma_keras_tune import pipeline
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupt)
+    result = call("train", recipe)
+    assert result.exit_code == 130 and "resume" not in result.stderr
+    assert runs(home) == []
+
+
+def test_an_error_after_training_says_that_the_work_is_kept(recipe, home, monkeypatch):
+    from gemma_keras_tune import pipeline
+    from gemma_keras_tune.errors import ExportError
+
+    def fail(recipe, run_dir, **_):
+        (Path(run_dir) / "adapter").mkdir()
+        raise ExportError("The disk is full.", code="NEEDS_SPACE")
+
+    monkeypatch.setattr(pipeline, "run", fail)
+    result = call("train", recipe)
+    (run,) = runs(home)
+    assert result.exit_code == 2 and "NEEDS_SPACE" in result.stderr
+    assert f"resume {run.name}" in result.stderr
 
 
 def wait_for_steps(run: Path, count: int, child: subprocess.Popen) -> None:

@@ -38,7 +38,7 @@ def start_run(recipe: Recipe, *, root: Path, run_dir: Path | None) -> tuple[RunF
     folder = new_run(root, recipe.name) if run_dir is None else RunFolder(run_dir.resolve())
     try:
         return folder, continue_run(recipe, folder, root=root)
-    except TuneError:
+    except (TuneError, KeyboardInterrupt):
         if is_new and not _kept_something(folder):
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -51,10 +51,17 @@ def continue_run(recipe: Recipe, folder: RunFolder, *, root: Path) -> RunView:
         TuneError: As `pipeline.run`.
         typer.Exit: With 75, after a stop.
     """
-    with stop_tells_how_to_resume(folder, root=root), RunView() as view:
-        from ..pipeline import run
+    try:
+        with stop_tells_how_to_resume(folder, root=root), RunView() as view:
+            from ..pipeline import run
 
-        run(recipe, folder.path, on_event=view)
+            run(recipe, folder.path, on_event=view)
+    except TuneError:
+        if _kept_something(folder):
+            again = screen.command("resume", *run_argument(folder, root))
+            said = f"What was done is kept. Once the following is mended, go on with: {again}"
+            screen.say(screen.err(), screen.text(said))
+        raise
     return view
 
 
@@ -64,10 +71,13 @@ def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]
 
     Raises:
         typer.Exit: With 75.
+        KeyboardInterrupt: If the run had not begun.
     """
     try:
         yield
     except (StoppedWithCheckpoint, KeyboardInterrupt) as stop:
+        if not folder.recipe_json.is_file():  # it had not begun
+            raise
         said = str(stop) or "Interrupted. What was saved before is kept."
         resume = screen.command("resume", *run_argument(folder, root))
         screen.say(screen.err(), "", said, screen.text(f"Go on with: {resume}"))

@@ -211,6 +211,8 @@ def _put(settings: dict[str, Any], key: str, value: Any) -> None:
         place = place.setdefault(name, {})
         if not isinstance(place, dict):
             raise RecipeError(f"{key}: {name!r} holds no settings of its own.", code="RECIPE_KEY")
+    if sections == ["data"] and last.endswith("path") and isinstance(value, str):
+        value = str(Path(value).expanduser().absolute())  # a run may be resumed from elsewhere
     place[last] = value
 
 
