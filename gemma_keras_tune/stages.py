@@ -40,11 +40,19 @@ def told_how_it_ended(tell: OnEvent) -> Iterator[None]:
 
 
 def progress_of(name: str, tell: OnEvent) -> Callable[[str, int, int], None]:
-    """A function of (what, done, total) that tells the progress of a stage, with time left."""
-    began = monotonic()
+    """A function of (what, done, total) that tells the progress of a stage, with time left.
+
+    It tells twice a second at most, and the end.
+    """
+    began = told = monotonic()
 
     def report(what: str, done: int, total: int) -> None:
-        left = (monotonic() - began) * (total - done) / done if done else None
+        nonlocal told
+        now = monotonic()
+        if done < total and now - told < 0.5:
+            return
+        told = now
+        left = (now - began) * (total - done) / done if done else None
         tell(Progress(stage=name, done=done, total=total, seconds_left=left))
 
     return report

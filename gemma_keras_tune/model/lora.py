@@ -213,11 +213,12 @@ def _lora_recipe(folder: Path, settings: dict[str, Any]) -> LoraRecipe:
             code="ADAPTER_KIND",
         )
     targets = settings.get("target_modules") or []
+    names = [targets] if isinstance(targets, str) else sorted(targets, key=str)
     values = {
         "rank": settings.get("r"),
         "alpha": settings.get("lora_alpha"),
         "dropout": settings.get("lora_dropout", 0.0),
-        "targets": [targets] if isinstance(targets, str) else sorted(targets, key=str),
+        "targets": ["all-linear"] if set(names) == set(LORA_TARGETS) else names,
         "use_rslora": bool(settings.get("use_rslora")),
     }
     try:

@@ -96,13 +96,14 @@ class _Chunks:
         size: int,
         softcap: float | None,
     ) -> None:
-        self.hidden, self.head, self.targets, self.mask = hidden, head, targets, mask
+        arrays = (jnp.asarray(array) for array in (hidden, head, targets, mask))
+        self.hidden, self.head, self.targets, self.mask = arrays
         self.softcap = softcap
         total = hidden.shape[0]
         self.size = min(size, total)
-        order = jnp.argsort(mask == 0, stable=True).astype(jnp.int32)
+        order = jnp.argsort(self.mask == 0, stable=True).astype(jnp.int32)
         self.order = jnp.concatenate([order, jnp.full(self.size, total, jnp.int32)])
-        self.count = jnp.count_nonzero(mask).astype(jnp.int32)
+        self.count = jnp.count_nonzero(self.mask).astype(jnp.int32)
 
     def fold(self, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
         """`step(positions, carry)` over whole chunks, and over the rest in small ones.

@@ -1,0 +1,260 @@
+"""The forward pass against KerasHub, `transformers`, and itself under packing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gemma_keras_tune.model.config import GemmaConfig
+from gemma_keras_tune.model.forward import (
+    attention,
+    attention_masks,
+    hidden_states,
+    low_rank_product,
+    rms_norm,
+)
+from gemma_keras_tune.model.lora import Adapters, init_adapters
+from gemma_keras_tune.model.weights import init_random
+from gemma_keras_tune.recipe import LoraRecipe
+from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
+from tests.support.tiny_models import tiny_gemma3
+
+LENGTHS = (37, 23, 11)  # past the sliding window of 8
+ALL = LoraRecipe(rank=4, targets=("all-linear",))
+
+
+def forward(config: GemmaConfig, weights: Any, ids: Any, **more: Any) -> np.ndarray:
+    """Hidden states of rows without padding, or with the given positions and segments."""
+    ids = jnp.asarray(ids, jnp.int32)
+    batch, length = ids.shape
+    more.setdefault("positions", jnp.broadcast_to(jnp.arange(length), (batch, length)))
+    more.setdefault("segment_ids", jnp.ones((batch, length), jnp.int32))
+    remat = more.pop("remat", "none")
+    return np.asarray(jax.jit(partial(hidden_states, config, remat=remat))(weights, ids, **more))
+
+
+def random_adapters(config: GemmaConfig, lora: LoraRecipe = ALL, *, size: float = 0.02) -> Adapters:
+    """Adapters whose B is not zero, weak enough to move the output by a few per cent."""
+    fresh = init_adapters(config, lora)
+    rng = np.random.default_rng(7)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape, np.float32) * size), fresh
+    )
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, as a share of the largest value."""
+    found, expected = np.asarray(found, np.float32), np.asarray(expected, np.float32)
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.fixture(scope="module")
+def config() -> GemmaConfig:
+    return tiny_gemma3(layers=7)
+
+
+@pytest.fixture(scope="module")
+def weights(config: GemmaConfig) -> dict[str, Any]:
+    return init_random(config, seed=0)
+
+
+@pytest.fixture(scope="module")
+def ids(config: GemmaConfig) -> np.ndarray:
+    return np.random.default_rng(0).integers(4, config.vocab_size, (2, 37))
+
+
+def packed(config: GemmaConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three examples and 9 places of padding in one row of 80: ids, positions, segments."""
+    ids = np.zeros((1, 80), np.int32)
+    positions, segments = np.zeros_like(ids), np.zeros_like(ids)
+    rng, start = np.random.default_rng(1), 0
+    for number, length in enumerate(LENGTHS, start=1):
+        span = slice(start, start + length)
+        ids[0, span] = rng.integers(4, config.vocab_size, length)
+        positions[0, span] = np.arange(length)
+        segments[0, span] = number
+        start += length
+    return ids, positions, segments
+
+
+def test_hidden_states_equal_transformers_past_the_sliding_window(
+    config: GemmaConfig, ids: np.ndarray
+) -> None:
+    import torch
+
+    model = tiny_hf_gemma3(config)
+    with torch.no_grad():
+        expected = model.model(torch.tensor(ids)).last_hidden_state.numpy()
+    assert relative(forward(config, weights_from_hf(model, config), ids), expected) < 1e-5
+
+
+def kerashub_backbone(*, kv_heads: int, rope_scaling: float, dtype: str) -> Any:
+    """A random Gemma 3 backbone of seven layers with a window of 8, norms away from zero."""
+    from keras_hub.models import Gemma3Backbone
+
+    backbone = Gemma3Backbone(
+        vocabulary_size=512, image_size=16, num_layers=7, num_query_heads=4,
+        num_key_value_heads=kv_heads, hidden_dim=32, intermediate_dim=64, head_dim=16,
+        query_head_dim_normalize=True, use_query_key_norm=True, use_post_ffw_norm=True,
+        use_post_attention_norm=True, use_sliding_window_attention=True, sliding_window_size=8,
+        global_rope_scaling_factor=rope_scaling, vision_encoder=None, dtype=dtype,
+    )  # fmt: skip
+    rng = np.random.default_rng(3)
+    for variable in backbone.variables:
+        variable.assign(rng.standard_normal(variable.shape) * 0.2)
+    return backbone
+
+
+def kerashub_states(backbone: Any, ids: np.ndarray) -> np.ndarray:
+    """What KerasHub's backbone computes, compiled, as float32."""
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
+    return np.asarray(jax.jit(lambda x: backbone(x))(inputs), np.float32)
+
+
+@pytest.mark.parametrize(("kv_heads", "rope_scaling"), [(1, 1.0), (2, 8.0)])
+def test_hidden_states_equal_kerashub_past_the_sliding_window(
+    ids: np.ndarray, kv_heads: int, rope_scaling: float
+) -> None:
+    from gemma_keras_tune.model.keras import from_keras
+
+    backbone = kerashub_backbone(kv_heads=kv_heads, rope_scaling=rope_scaling, dtype="float32")
+    config, weights = from_keras(backbone)
+    assert (config.sliding_window, config.rope_scaling) == (8, rope_scaling)
+    assert relative(forward(config, weights, ids), kerashub_states(backbone, ids)) < 1e-5
+
+
+def test_in_bfloat16_we_are_as_near_to_float32_as_kerashub_is(ids: np.ndarray) -> None:
+    from gemma_keras_tune.model.keras import from_keras
+
+    backbone = kerashub_backbone(kv_heads=2, rope_scaling=1.0, dtype="bfloat16")
+    config, weights = from_keras(backbone)
+    exact = forward(config, jax.tree.map(lambda w: w.astype(jnp.float32), weights), ids)
+    theirs = relative(kerashub_states(backbone, ids), exact)
+    assert relative(forward(config, weights, ids), exact) < 1.5 * theirs
+
+
+def test_packed_examples_equal_the_same_examples_alone(
+    config: GemmaConfig, weights: dict[str, Any]
+) -> None:
+    ids, positions, segments = packed(config)
+    together = forward(config, weights, ids, positions=positions, segment_ids=segments)
+    start = 0
+    for length in LENGTHS:
+        alone = forward(config, weights, ids[:, start : start + length])
+        assert relative(together[:, start : start + length], alone) < 1e-5
+        start += length
+
+
+def test_without_segments_the_examples_of_a_row_would_mix(
+    config: GemmaConfig, weights: dict[str, Any]
+) -> None:
+    ids, positions, segments = packed(config)
+    apart = forward(config, weights, ids, positions=positions, segment_ids=segments)
+    mixed = forward(config, weights, ids, positions=positions, segment_ids=(segments > 0) * 1)
+    assert relative(mixed[:, 37:71], apart[:, 37:71]) > 0.1
+
+
+def test_branches_equal_the_prompt_with_each_answer_alone(
+    config: GemmaConfig, weights: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(2)
+    prompt, first, second = (rng.integers(4, 400, size) for size in (20, 3, 5))
+    row = np.concatenate([prompt, first, second])[None]
+    positions = np.concatenate([np.arange(20), 20 + np.arange(3), 20 + np.arange(5)])[None]
+    branches = np.array([[0] * 20 + [1] * 3 + [2] * 5])
+    both = forward(config, weights, row, positions=positions, branch_ids=branches)
+    alone_1 = forward(config, weights, np.concatenate([prompt, first])[None])
+    alone_2 = forward(config, weights, np.concatenate([prompt, second])[None])
+    assert relative(both[:, :23], alone_1) < 1e-5
+    assert relative(both[:, 23:], alone_2[:, 20:]) < 1e-5
+
+
+def test_fresh_adapters_change_nothing(
+    config: GemmaConfig, weights: dict[str, Any], ids: np.ndarray
+) -> None:
+    fresh = init_adapters(config, ALL)
+    np.testing.assert_array_equal(
+        forward(config, weights, ids, adapters=fresh), forward(config, weights, ids)
+    )
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_computing_again_gives_the_same_gradient(
+    config: GemmaConfig, weights: dict[str, Any], ids: np.ndarray, remat: str
+) -> None:
+    adapters = random_adapters(config)
+
+    def loss(adapters: Adapters, remat: Any) -> jax.Array:
+        shape = ids.shape
+        hidden = hidden_states(
+            config, weights, jnp.asarray(ids), adapters=adapters, remat=remat,
+            positions=jnp.broadcast_to(jnp.arange(shape[1]), shape),
+            segment_ids=jnp.ones(shape, jnp.int32),
+        )  # fmt: skip
+        return (hidden**2).mean()
+
+    plain = jax.jit(jax.grad(partial(loss, remat="none")))(adapters)
+    again = jax.jit(jax.grad(partial(loss, remat=remat)))(adapters)
+    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_the_low_rank_product_has_the_gradient_of_its_two_factors() -> None:
+    rng = np.random.default_rng(0)
+    x, a, b = (
+        jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((2, 5, 8), (8, 3), (3, 7))
+    )
+    ours = jax.grad(lambda *args: jnp.sin(low_rank_product(*args)).sum(), (0, 1, 2))(x, a, b)
+    plain = jax.grad(lambda x, a, b: jnp.sin(x @ a @ b).sum(), (0, 1, 2))(x, a, b)
+    for one, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_acts_on_the_adapter_only_and_depends_on_the_key(
+    config: GemmaConfig, weights: dict[str, Any], ids: np.ndarray
+) -> None:
+    lora = ALL.model_copy(update={"dropout": 0.5})
+    adapters = random_adapters(config, lora)
+    key = jax.random.key(0)
+    once = forward(config, weights, ids, adapters=adapters, dropout_key=key)
+    same = forward(config, weights, ids, adapters=adapters, dropout_key=key)
+    other = forward(config, weights, ids, adapters=adapters, dropout_key=jax.random.key(1))
+    without = forward(config, weights, ids, adapters=adapters)
+    np.testing.assert_array_equal(once, same)
+    assert relative(once, other) > 1e-4
+    assert relative(once, without) > 1e-4
+    fresh = init_adapters(config, lora)
+    np.testing.assert_array_equal(
+        forward(config, weights, ids, adapters=fresh, dropout_key=key),
+        forward(config, weights, ids),
+    )
+
+
+def test_a_local_layer_sees_the_window_and_a_global_layer_everything_before() -> None:
+    config = tiny_gemma3(sliding_window=2)
+    positions = jnp.arange(4)[None]
+    local, everywhere = attention_masks(config, positions, jnp.ones((1, 4), jnp.int32))
+    np.testing.assert_array_equal(
+        local[0], [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    )
+    np.testing.assert_array_equal(everywhere[0], np.tri(4))
+
+
+def test_attention_with_a_soft_cap_equals_the_numbers_worked_out_by_hand() -> None:
+    query = jnp.ones((1, 1, 1, 2))
+    key = jnp.array([[[[1.0, 1.0]], [[0.0, 0.0]]]])
+    value = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    out = attention(query, key, value, mask=jnp.ones((1, 1, 2), bool), softcap=1.0)
+    share = 1 / (1 + np.exp(-np.tanh(2.0)))  # scores 2 and 0, capped at 1
+    np.testing.assert_allclose(out[0, 0, 0], [share, 1 - share], rtol=1e-6)
+
+
+def test_rms_norm_of_three_and_four_is_worked_out_by_hand() -> None:
+    config = tiny_gemma3(rms_eps=0.0)
+    out = rms_norm(jnp.array([3.0, 4.0]), jnp.array([0.0, 1.0]), config)
+    np.testing.assert_allclose(out, [3 / np.sqrt(12.5), 2 * 4 / np.sqrt(12.5)], rtol=1e-6)
