@@ -113,7 +113,7 @@ def _parameters(
 def _option(parameter: inspect.Parameter, kind: Any, info: OptionInfo) -> list[str]:
     plain = f"--{parameter.name.replace('_', '-')}"
     # with `Annotated`, the first name given stands where a default used to
-    names = [name for name in (info.default, *(info.param_decls or ())) if _is_name(name)]
+    names = [str(name) for name in (info.default, *(info.param_decls or ())) if _is_name(name)]
     if not names:
         names = [plain, f"--no-{plain.removeprefix('--')}"] if kind is bool else [plain]
     if kind is not bool:

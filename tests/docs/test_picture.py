@@ -1,6 +1,7 @@
 """The picture of the README is drawn from a run's own files."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,9 @@ _PARITY = {
 def run(tmp_path):
     """The files of a finished run that the picture needs."""
     sample = {"row": 2, "file": "a.csv", "prompt": "See you", "expected": "ham"}
-    report = {"rows": 3, "shortened": 0, "dropped": 0, "base": None, "tuned": _MEASURES}
-    report |= {"task": "classification", "samples": [{**sample, "base": None, "tuned": _ANSWER}]}
+    report: dict[str, Any] = {"rows": 3, "shortened": 0, "dropped": 0}
+    report |= {"task": "classification", "base": None, "tuned": _MEASURES}
+    report["samples"] = [{**sample, "base": None, "tuned": _ANSWER}]
     lineage = {"base": {"name": "demo"}, "device": {"kind": "cpu", "machine": "x86_64"}}
     step = {
         **{"kind": "step", "step": 1, "total_steps": 1, "epoch": 1.0, "loss": 1.0, "tokens": 9},
