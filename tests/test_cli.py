@@ -328,6 +328,27 @@ def test_an_export_replaces_only_what_an_export_made(tmp_path, model_folder):
     assert (tmp_path / "hf" / "thesis.txt").exists()
 
 
+def test_a_run_without_held_back_rows_trains_resumes_and_passes_the_doctor(recipe, home):
+    few = ("--set", "data.test_share=0", "--set", "train.max_steps=2")
+    trained = call("train", recipe, *few)
+    assert trained.exit_code == 0, trained.output
+    assert "Before and after" not in trained.stdout and "What to do next" in trained.stdout
+    (run,) = runs(home)
+    resumed = call("resume", "tiny", "--json")
+    assert resumed.exit_code == 0 and "done already" in resumed.stderr
+    assert json.loads(resumed.stdout.splitlines()[-1])["report"] is None
+    measured = call("evaluate", "latest")
+    assert measured.exit_code == 2 and "EMPTY_SPLIT" in measured.stderr
+    checks = {one["name"]: one["status"] for one in doctor_checks("latest")}
+    assert checks["Adapter"] == checks["Run"] == "ok"
+    assert checks["Better than the base"] == "skip"
+
+
+def doctor_checks(name: str) -> list[dict[str, str]]:
+    return json.loads(call("doctor", name, "--json").stdout.splitlines()[-1])["checks"]
+
+
+@pytest.mark.slow
 def test_a_small_run_from_training_to_the_doctor(recipe, home):
     trained = call("train", recipe, *NO_ANSWERS, "--json")
     assert trained.exit_code == 0, trained.output
@@ -354,8 +375,7 @@ def test_a_small_run_from_training_to_the_doctor(recipe, home):
     assert set(found) == {"prompt_ids", "ids", "text", "stop_reason"}
     assert found["prompt_ids"][0] == 2 and 1 <= len(found["ids"]) <= 4
 
-    doctor = call("doctor", "latest", "--json")
-    checks = {one["name"]: one for one in json.loads(doctor.stdout.splitlines()[-1])["checks"]}
+    checks = {one["name"]: one for one in doctor_checks("latest")}
     for name in ("Run", "One <bos>", "End of turn", "Learned share", "Lengths", "Adapter"):
         assert checks[name]["status"] == "ok", checks[name]
 
