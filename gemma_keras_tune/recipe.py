@@ -306,7 +306,7 @@ def parse_recipe(settings: Mapping[str, Any], *, where: str = "recipe") -> Recip
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
-        problems = [_problem(entry) for entry in error.errors()]
+        problems = [_problem(entry) for entry in _innermost(error.errors())]
         lines = "\n".join(f"  {line}" for line in problems)
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise RecipeError(f"{where} has {count}:\n{lines}", code="RECIPE_INVALID") from error
@@ -420,6 +420,15 @@ def _override(settings: dict[str, Any], key: str, value: Any) -> None:
     if key == "model.preset" and isinstance(value, str):
         value = _resolve_preset(value, Path.cwd())
     place[last] = value
+
+
+def _innermost(entries: Sequence[Any]) -> Iterator[Any]:
+    """The entries without those that only repeat that something inside them is wrong."""
+    places = [entry["loc"] for entry in entries]
+    for entry in entries:
+        size = len(entry["loc"])
+        if not any(len(place) > size and place[:size] == entry["loc"] for place in places):
+            yield entry
 
 
 def _problem(entry: Mapping[str, Any]) -> str:

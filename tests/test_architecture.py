@@ -49,8 +49,8 @@ def imported_rooms(name: str, path: Path) -> set[str]:
                 base = package[: len(package) - node.level + 1]
                 target = [*base, *(node.module or "").split(".")] if node.module else base
                 names = [target] if node.module else [[*base, a.name] for a in node.names]
-            elif (node.module or "").split(".")[0] == "gemma_keras_tune":
-                names = [node.module.split(".")[1:] or [a.name] for a in node.names]
+            elif (module := node.module or "").split(".")[0] == "gemma_keras_tune":
+                names = [module.split(".")[1:] or [a.name] for a in node.names]
             else:
                 continue
             rooms |= {parts[0] for parts in names if parts}

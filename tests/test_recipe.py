@@ -24,6 +24,7 @@ from gemma_keras_tune.recipe import (
 
 LEAST = {"name": "x", "data": {"path": "/rows.csv", "task": "classification"}}
 
+EXPORTS: list[dict[str, str]] = [{"format": "hf"}, {"format": "peft", "dtype": "bfloat16"}]
 numbers = st.floats(min_value=1e-6, max_value=1, exclude_min=True)
 recipes = st.fixed_dictionaries(
     {
@@ -63,9 +64,9 @@ recipes = st.fixed_dictionaries(
             },
         ),
         "export": st.lists(
-            st.sampled_from([{"format": "hf"}, {"format": "peft", "dtype": "bfloat16"}]),
+            st.sampled_from(EXPORTS),
             max_size=2,
-            unique_by=lambda item: item["format"],
+            unique_by=str,
         ),
     }
 )
@@ -159,7 +160,7 @@ def test_nan_is_no_setting() -> None:
 def test_a_recipe_can_not_be_changed() -> None:
     recipe = parse_recipe(LEAST)
     with pytest.raises(ValidationError):
-        recipe.train.epochs = 5  # type: ignore[misc]
+        recipe.train.epochs = 5
 
 
 def test_paths_are_relative_to_the_recipe_and_overrides_to_the_working_folder(

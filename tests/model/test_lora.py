@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +125,7 @@ def test_peft_computes_the_same_with_a_saved_adapter(tmp_path: Path, use_rslora:
     ids = np.random.default_rng(0).integers(4, 400, (2, 20))
     with torch.no_grad():
         base = hf.model(torch.tensor(ids)).last_hidden_state.numpy()
-        live = peft.PeftModel.from_pretrained(hf, str(tmp_path))
+        live: Any = peft.PeftModel.from_pretrained(hf, str(tmp_path))
         theirs = live.base_model.model.model(torch.tensor(ids)).last_hidden_state.numpy()
     ours = forward(config, weights, ids, adapters=adapters)
     assert relative(ours, theirs) < 1e-5
@@ -142,7 +143,7 @@ def test_an_adapter_that_peft_wrote_is_read(tmp_path: Path) -> None:
         r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], init_lora_weights=False
     )
     torch.manual_seed(0)
-    theirs = peft.get_peft_model(hf, settings).eval()
+    theirs: Any = peft.get_peft_model(hf, settings).eval()
     theirs.save_pretrained(str(tmp_path))
     adapters = load_adapter(tmp_path, config)
     assert adapters.config.projections == ("q_proj", "down_proj")

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from gemma_keras_tune.events import Event
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune.text.tokenizer import Tokenizer
@@ -30,6 +31,11 @@ def main(folder: str) -> None:
         checkpoint_every_steps=2,
     )
     run = RunFolder(Path(folder))
+
+    def tell(event: Event) -> None:
+        if event.kind == "step":
+            print("step", event.step, flush=True)
+
     with open_for_writing(run) as writer:
         result = train(
             model,
@@ -37,7 +43,7 @@ def main(folder: str) -> None:
             recipe,
             validation=spam_rows(8, seed=1),
             store=CheckpointStore(run.checkpoints, attempt=writer.attempt),
-            on_event=lambda event: event.kind == "step" and print("step", event.step, flush=True),
+            on_event=tell,
         )
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(result.model.adapters):

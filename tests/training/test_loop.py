@@ -93,7 +93,7 @@ def test_eight_micro_batches_of_one_row_equal_one_of_eight(model: Model) -> None
     rng = np.random.default_rng(0)
     shape = (8, 32)
     mask = np.arange(32) >= rng.integers(1, 31, 8)[:, None]
-    batch = {
+    batch: dict[str, np.ndarray] = {
         "token_ids": rng.integers(4, 400, shape),
         "targets": rng.integers(4, 400, shape),
         "loss_mask": mask.astype(np.float32),

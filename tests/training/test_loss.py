@@ -17,20 +17,19 @@ from tests.support.tiny_models import tiny_gemma3
 N, WIDTH, VOCAB = 51, 8, 50
 
 
-def problem(seed: int = 0) -> tuple[np.ndarray, ...]:
+def problem(seed: int = 0) -> tuple[jax.Array, ...]:
     """Hidden states, head, targets and a mask that covers about 40 %."""
     rng = np.random.default_rng(seed)
     hidden = rng.standard_normal((3, N // 3, WIDTH)).astype(np.float32)
     head = rng.standard_normal((VOCAB, WIDTH)).astype(np.float32)
     targets = rng.integers(0, VOCAB, (3, N // 3)).astype(np.int32)
     mask = (rng.random((3, N // 3)) < 0.4).astype(np.float32)
-    return hidden, head, targets, mask
+    return tuple(jnp.asarray(array) for array in (hidden, head, targets, mask))
 
 
-def dense(
-    hidden: np.ndarray, head: np.ndarray, targets: np.ndarray, mask: np.ndarray, cap: float | None
-) -> tuple[float, np.ndarray, np.ndarray]:
+def dense(*arrays: jax.Array, cap: float | None) -> tuple[float, np.ndarray, np.ndarray]:
     """Loss and both gradients in float64, all logits at once."""
+    hidden, head, targets, mask = (np.asarray(array) for array in arrays)
     h, w = hidden.reshape(-1, WIDTH).astype(np.float64), head.astype(np.float64)
     raw = h @ w.T
     scores = raw if cap is None else cap * np.tanh(raw / cap)
@@ -60,7 +59,7 @@ def test_loss_and_gradients_equal_the_dense_reference_in_float64(
     chunk: int, cap: float | None
 ) -> None:
     hidden, head, targets, mask = problem()
-    expected, of_hidden, of_head = dense(hidden, head, targets, mask, cap)
+    expected, of_hidden, of_head = dense(hidden, head, targets, mask, cap=cap)
 
     def loss(hidden: jax.Array, head: jax.Array) -> jax.Array:
         return fused_cross_entropy(hidden, head, targets, mask, chunk=chunk, softcap=cap)[0]
@@ -73,7 +72,7 @@ def test_loss_and_gradients_equal_the_dense_reference_in_float64(
 
 def test_the_gradient_of_the_hidden_states_alone_is_the_same() -> None:
     hidden, head, targets, mask = problem()
-    _, of_hidden, _ = dense(hidden, head, targets, mask, None)
+    _, of_hidden, _ = dense(hidden, head, targets, mask, cap=None)
     found = jax.grad(lambda h: fused_cross_entropy(h, head, targets, mask)[0])(hidden)
     np.testing.assert_allclose(found, of_hidden, atol=2e-6)
 
@@ -87,7 +86,7 @@ def test_a_scaled_loss_scales_its_gradient() -> None:
 
 def test_nothing_supervised_costs_nothing_and_moves_nothing() -> None:
     hidden, head, targets, mask = problem()
-    mask = np.zeros_like(mask)
+    mask = jnp.zeros_like(mask)
     loss, count = fused_cross_entropy(hidden, head, targets, mask)
     assert (float(loss), float(count)) == (0.0, 0.0)
     gradient = jax.grad(lambda h: fused_cross_entropy(h, head, targets, mask)[0])(hidden)
@@ -99,7 +98,7 @@ def test_token_log_probabilities_sum_to_the_loss_and_are_zero_off_the_mask() -> 
     found = token_log_probabilities(hidden, head, targets, mask, chunk=4)
     loss, _ = fused_cross_entropy(hidden, head, targets, mask)
     np.testing.assert_allclose(-found.sum(), loss, rtol=1e-6)
-    assert not np.any(np.asarray(found)[mask == 0])
+    assert not np.any(np.asarray(found)[np.asarray(mask) == 0])
 
 
 def test_masks_of_another_shape_are_refused() -> None:
@@ -111,7 +110,7 @@ def test_masks_of_another_shape_are_refused() -> None:
 def test_only_supervised_positions_reach_the_head() -> None:
     """NaN states off the mask would spoil the loss if their logits were ever computed."""
     hidden, head, targets, mask = problem()
-    hidden = np.where(mask[..., None] > 0, hidden, np.nan)
+    hidden = jnp.where(mask[..., None] > 0, hidden, jnp.nan)
     loss, _ = fused_cross_entropy(hidden, head, targets, mask, chunk=8)
     assert np.isfinite(loss)
 
@@ -134,7 +133,7 @@ def test_the_loss_of_a_batch_equals_that_of_transformers() -> None:
         segment_ids=jnp.ones((2, 24), jnp.int32),
     )  # fmt: skip
     loss, count = fused_cross_entropy(
-        hidden[:, :-1], weights["embedding"], jnp.asarray(ids[:, 1:]), answers[:, 1:]
+        hidden[:, :-1], weights["embedding"], jnp.asarray(ids[:, 1:]), jnp.asarray(answers[:, 1:])
     )
     assert count == answers[:, 1:].sum()
     np.testing.assert_allclose(loss / count, expected, rtol=1e-5)
