@@ -158,7 +158,9 @@ def _prompt(report: Mapping[str, Any] | None) -> str:
     samples = report["samples"] if report else []
     prompts = [" ".join(sample["prompt"].split()) for sample in samples]
     fitting = [prompt for prompt in prompts if prompt.isprintable() and "'" not in prompt[:60]]
-    return fitting[0][:60].rstrip() if fitting else "What can you do?"
+    if not fitting:
+        return "What can you do?"
+    return fitting[0] if len(fitting[0]) <= 60 else fitting[0][:60].rpartition(" ")[0]
 
 
 def read_report(folder: RunFolder) -> dict[str, Any] | None:
