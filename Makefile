@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 .PHONY: demo test test-fast lint docs clean
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/gemma-keras-tune demo
+	$(BIN)/gemma-keras-tune demo --root .
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not accelerator"

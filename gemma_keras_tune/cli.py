@@ -73,6 +73,11 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _named(**columns: str | None) -> dict[str, str]:
+    """The columns that were named, by the part that they play."""
+    return {part: name for part, name in columns.items() if name is not None}
+
+
 @app.callback()
 def _options(
     debug: Annotated[
@@ -159,15 +164,8 @@ def data_check(
     """
     from .console import looking
 
-    columns = {
-        "text": text,
-        "label": label,
-        "prompt": prompt,
-        "response": response,
-        "messages": messages,
-    }
-    chosen = {part: name for part, name in columns.items() if name is not None}
-    wish = looking.Wish(source, parse_assignments(settings or ()), task, chosen, model)
+    columns = _named(text=text, label=label, prompt=prompt, response=response, messages=messages)
+    wish = looking.Wish(source, parse_assignments(settings or ()), task, columns, model)
     usable = looking.check(wish, json_output=json_output)
     raise typer.Exit(0 if usable else exits.USER_CAN_FIX)
 
@@ -194,15 +192,8 @@ def data_preview(
     """
     from .console import looking
 
-    columns = {
-        "text": text,
-        "label": label,
-        "prompt": prompt,
-        "response": response,
-        "messages": messages,
-    }
-    chosen = {part: name for part, name in columns.items() if name is not None}
-    wish = looking.Wish(source, parse_assignments(settings or ()), task, chosen, model)
+    columns = _named(text=text, label=label, prompt=prompt, response=response, messages=messages)
+    wish = looking.Wish(source, parse_assignments(settings or ()), task, columns, model)
     looking.preview(wish, rows=rows, json_output=json_output)
 
 
@@ -210,6 +201,12 @@ def data_preview(
 def train(
     source: Source,
     settings: Sets = None,
+    task: Task = None,
+    text: Column = None,
+    label: Column = None,
+    prompt: Column = None,
+    response: Column = None,
+    messages: Column = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="The run's folder, instead of a new one under ROOT.")
     ] = None,
@@ -222,9 +219,12 @@ def train(
     """
     from .console import working
 
+    columns = _named(text=text, label=label, prompt=prompt, response=response, messages=messages)
     working.train(
         source,
         parse_assignments(settings or ()),
+        task=task,
+        columns=columns,
         run_dir=run_dir,
         root=root or data_root(),
         json_output=json_output,

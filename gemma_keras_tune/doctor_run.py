@@ -15,19 +15,19 @@ from .recipe import Recipe
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from .console.sources import ModelFacts
     from .data.examples import Examples
     from .data.tokenize import TokenSet
+    from .model.load import ModelDescription
 
 _NO_LIMIT = 2**31 - 1
 
 
-def check_model(facts: ModelFacts) -> list[Check]:
+def check_model(facts: ModelDescription) -> list[Check]:
     """Whether the model's template, tokenizer and vocabulary belong together."""
     return [_template_fits(facts), _tokenizer_fits(facts)]
 
 
-def check_run(folder: RunFolder, recipe: Recipe, facts: ModelFacts) -> list[Check]:
+def check_run(folder: RunFolder, recipe: Recipe, facts: ModelDescription) -> list[Check]:
     """The known traps of fine-tuning, looked for in a run.
 
     Args:
@@ -52,7 +52,7 @@ def check_run(folder: RunFolder, recipe: Recipe, facts: ModelFacts) -> list[Chec
     return [*checks, _exported_stops(folder, facts), _adapter(folder), _better(folder)]
 
 
-def _template_fits(facts: ModelFacts) -> Check:
+def _template_fits(facts: ModelDescription) -> Check:
     kind = "instruct" if facts.instruct else "pretrained"
     evidence = f"a {kind} model with the template {facts.template.name!r}"
     if facts.instruct == (facts.template.name == "gemma"):
@@ -66,11 +66,12 @@ def _template_fits(facts: ModelFacts) -> Check:
     return Check(status="warn", name="Template", evidence=evidence, cause=cause, fix=fix)
 
 
-def _tokenizer_fits(facts: ModelFacts) -> Check:
+def _tokenizer_fits(facts: ModelDescription) -> Check:
     tokens, stops = facts.template.tokenizer, facts.template.stop_ids
     names = ", ".join(f"{tokens.piece(stop)} ({stop})" for stop in stops)
-    evidence = f"{tokens.vocab_size:,} tokens for {facts.vocab_size:,} embeddings; stops: {names}"
-    if tokens.vocab_size <= facts.vocab_size:
+    rows = facts.config.vocab_size
+    evidence = f"{tokens.vocab_size:,} tokens for {rows:,} embeddings; stops: {names}"
+    if tokens.vocab_size <= rows:
         return Check(status="ok", name="Tokenizer", evidence=evidence)
     return Check(
         status="fail",
@@ -98,7 +99,7 @@ def _state(folder: RunFolder) -> Check:
     )
 
 
-def _tokens(recipe: Recipe, facts: ModelFacts) -> tuple[Examples, TokenSet]:
+def _tokens(recipe: Recipe, facts: ModelDescription) -> tuple[Examples, TokenSet]:
     from .data.examples import load_examples
     from .data.tokenize import tokenize_examples
 
@@ -111,7 +112,7 @@ def _rows(tokens: TokenSet, test: Callable[[Any, Any], bool]) -> int:
     return sum(test(*tokens.example(index)) for index in range(len(tokens)))
 
 
-def _one_bos(tokens: TokenSet, facts: ModelFacts) -> Check:
+def _one_bos(tokens: TokenSet, facts: ModelDescription) -> Check:
     bos = facts.template.tokenizer.bos_id
     wrong = _rows(tokens, lambda ids, _: int(np.sum(ids == bos)) != 1 or ids[0] != bos)
     evidence = f"{len(tokens) - wrong:,} of {len(tokens):,} rows begin with exactly one <bos>"
@@ -126,7 +127,7 @@ def _one_bos(tokens: TokenSet, facts: ModelFacts) -> Check:
     )
 
 
-def _turn_end_learned(tokens: TokenSet, facts: ModelFacts) -> Check:
+def _turn_end_learned(tokens: TokenSet, facts: ModelDescription) -> Check:
     stops = list(facts.template.stop_ids)
 
     def lacks_end(ids: Any, supervised: Any) -> bool:
@@ -159,20 +160,21 @@ def _supervised_share(tokens: TokenSet, recipe: Recipe) -> Check:
     return Check(status="ok", name="Learned share", evidence=evidence)
 
 
-def _lengths(tokens: TokenSet, recipe: Recipe, facts: ModelFacts) -> Check:
+def _lengths(tokens: TokenSet, recipe: Recipe, facts: ModelDescription) -> Check:
     limit, longest = recipe.data.max_length, int(tokens.lengths.max())
     over = int((tokens.lengths > limit).sum())
     evidence = (
         f"the longest row has {longest:,} tokens; data.max_length is {limit:,}, the model takes "
-        f"{facts.longest:,}, its local layers look back {facts.window:,}"
+        f"{facts.config.max_positions:,}, "
+        f"its local layers look back {facts.config.sliding_window:,}"
     )
-    if limit > facts.longest:
+    if limit > facts.config.max_positions:
         return Check(
             status="fail",
             name="Lengths",
             evidence=evidence,
             cause="Rows may be longer than what the model was made for.",
-            fix=f"Set data.max_length = {facts.longest} at most.",
+            fix=f"Set data.max_length = {facts.config.max_positions} at most.",
         )
     if over:
         return Check(
@@ -196,7 +198,7 @@ def _special_text(examples: Examples) -> Check:
     return Check(status="ok", name="Special tokens in the data", evidence=evidence)
 
 
-def _exported_stops(folder: RunFolder, facts: ModelFacts) -> Check:
+def _exported_stops(folder: RunFolder, facts: ModelDescription) -> Check:
     path = folder.artifacts / "hf" / "generation_config.json"
     name = "Exported stop ids"
     try:

@@ -14,6 +14,7 @@ from .data.examples import load_examples
 from .errors import StoppedWithCheckpoint
 from .events import Event, EventWriter, RunStarted, Warned
 from .exporters.artifact import export
+from .exporters.consumer import need_consumer
 from .lineage import package_versions
 from .model.load import load_model
 from .recipe import Recipe
@@ -39,6 +40,8 @@ def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None)
         StoppedWithCheckpoint: After SIGTERM or SIGINT, once a checkpoint is saved.
         TuneError: What the stages raise; the last event says so too.
     """
+    for item in recipe.export:
+        need_consumer(item.format)  # better now than after hours of training
     folder = RunFolder(Path(run_dir).resolve())
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
 

@@ -122,7 +122,7 @@ class LoraRecipe(_Section):
     """Which projections get an adapter, named as PEFT names them; `all-linear` means all seven."""
     use_rslora: bool = False
     """Multiply by alpha / sqrt(rank) instead (rank-stabilised LoRA, arXiv:2312.03732)."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Changes the adapter's random start."""
 
     @property
@@ -174,11 +174,11 @@ class TrainRecipe(_Section):
     micro_batch_tokens: int = Field(default=1024, ge=8, json_schema_extra={"unit": "tokens"})
     """Tokens that pass through the model at once, rounded down to whole rows of `max_length`;
     less takes less memory and gives the same result."""
-    remat: Literal["none", "dots", "full"] = "full"
+    remat: Literal["none", "dots", "full"] = "dots"
     """What the backward pass computes again to save memory: nothing, all but products, all."""
-    loss_chunk: int = Field(default=256, ge=8, json_schema_extra={"unit": "tokens"})
+    loss_chunk: int = Field(default=128, ge=8, json_schema_extra={"unit": "tokens"})
     """Answer tokens whose logits exist at once."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Changes the order of the rows and the dropout."""
     evaluate_every_steps: int | None = Field(default=None, ge=1)
     """Steps between two measurements on the validation rows; without it, once an epoch."""
@@ -205,7 +205,7 @@ class EvaluateRecipe(_Section):
     """Choose among so many most probable tokens."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Choose among the most probable tokens that together have this probability."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Changes the choice where the temperature is above 0."""
     batch_rows: int = Field(default=8, ge=1, le=1024)
     """Rows measured or generated at once."""

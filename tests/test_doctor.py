@@ -9,23 +9,22 @@ import pytest
 from safetensors.numpy import save_file
 
 from gemma_keras_tune import doctor, doctor_run
-from gemma_keras_tune.console.sources import ModelFacts
 from gemma_keras_tune.durable import atomic_write_json
 from gemma_keras_tune.events import EventWriter, RunEnded
+from gemma_keras_tune.model.load import ModelDescription
 from gemma_keras_tune.recipe import parse_recipe
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.text.template import template_for
 from tests.support.command_line import write_rows
+from tests.support.tiny_models import tiny_gemma3
 
 
 @pytest.fixture
-def facts(tiny_tokenizer) -> ModelFacts:
-    return ModelFacts(
+def facts(tiny_tokenizer) -> ModelDescription:
+    return ModelDescription(
         template=template_for("plain", tiny_tokenizer),
         instruct=False,
-        longest=1024,
-        window=8,
-        vocab_size=512,
+        config=tiny_gemma3(),
     )
 
 

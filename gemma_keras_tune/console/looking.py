@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..recipe import ModelRecipe, Recipe
 from ..run_folder import RunFolder
 from . import reports, screen, sources, tokens
+
+if TYPE_CHECKING:
+    from ..text.template import Template
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def check(wish: Wish, *, json_output: bool) -> bool:
         measured = wish.model is not None or (
             not sources.is_data_file(wish.source) and sources.is_local(recipe.model.preset)
         )
-        template = sources.look_at(recipe.model).template if measured else None
+        template = _template(recipe.model) if measured else None
         report = check_data(recipe.data, template=template)
     if json_output:
         screen.print_json(report.to_json())
@@ -82,8 +85,7 @@ def preview(wish: Wish, *, rows: int, json_output: bool) -> None:
     from ..data.preview import preview_data
 
     recipe = wish.recipe()
-    template = sources.look_at(recipe.model).template
-    shown = preview_data(recipe.data, template, rows=rows)
+    shown = preview_data(recipe.data, _template(recipe.model), rows=rows)
     if json_output:
         screen.print_json({"rows": [asdict(row) for row in shown]})
     else:
@@ -98,6 +100,7 @@ def examine(name: str | None, *, root: Path, json_output: bool) -> bool:
     """
     from ..doctor import check_machine
     from ..doctor_run import check_model, check_run
+    from ..model.load import describe_model
     from ..recipe import load_recipe
 
     checks = check_machine()
@@ -105,12 +108,18 @@ def examine(name: str | None, *, root: Path, json_output: bool) -> bool:
         found = sources.named_model(name, root)
         if isinstance(found, RunFolder):
             recipe = load_recipe(found.recipe_json)
-            checks += check_run(found, recipe, sources.look_at(recipe.model))
+            checks += check_run(found, recipe, describe_model(recipe.model))
         else:
-            checks += check_model(sources.look_at(ModelRecipe(preset=found.preset)))
+            checks += check_model(describe_model(ModelRecipe(preset=found.preset)))
     healthy = all(item.status != "fail" for item in checks)
     if json_output:
         screen.print_json({"ok": healthy, "checks": [item.to_json() for item in checks]})
     else:
         reports.show_checks(screen.out(), checks)
     return healthy
+
+
+def _template(recipe: ModelRecipe) -> Template:
+    from ..model.load import describe_model  # loads JAX, which reading a table doesn't need
+
+    return describe_model(recipe).template

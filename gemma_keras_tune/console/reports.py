@@ -81,7 +81,8 @@ def show_data(console: Console, report: DataReport) -> None:
     rows.append(("Score", f"{report.score} of 100"))
     screen.say(console, screen.pairs(rows))
     for item in report.findings:
-        where = ", ".join(item.where[:_PLACES]) + (", ..." if item.count > _PLACES else "")
+        where = ", ".join(item.where[:_PLACES])
+        where += ", ..." if len(item.where) > _PLACES else ""
         head = Text.assemble(
             (f"{item.severity:8}", _SEVERITY[item.severity]),
             screen.text(item.code, "bold"),

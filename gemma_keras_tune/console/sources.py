@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,30 +20,11 @@ from ..run_folder import RunFolder, find_run, slug
 from . import screen
 
 if TYPE_CHECKING:
-    from ..text.template import Template
+    pass
 
 _DATA_SUFFIXES = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson"}
 _LARGEST_RECIPE = 1_000_000  # bytes; a larger .json is data
 _FOR_READING = ("format", "encoding", "delimiter")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """A model without its weights.
-
-    Attributes:
-        template: Its turns, with its tokenizer.
-        instruct: Whether it was tuned to take turns.
-        longest: The longest sequence it was made for, tokens.
-        window: How far back most of its layers look, tokens.
-        vocab_size: Rows of its embedding.
-    """
-
-    template: Template
-    instruct: bool
-    longest: int
-    window: int
-    vocab_size: int
 
 
 def named_recipe(
@@ -113,30 +93,6 @@ def run_argument(folder: RunFolder, root: Path) -> list[str]:
     if folder.path == (root / "runs" / folder.id).resolve() and _is_default(root):
         return [folder.id]
     return [screen.path_name(folder.path)]
-
-
-def look_at(recipe: ModelRecipe) -> ModelFacts:
-    """What the model's files say without their weights being read.
-
-    Raises:
-        ModelError: As `load_model`.
-    """
-    # model.load has no public way to these, and the weights take gigabytes
-    from ..model.load import _open
-    from ..text.template import template_for
-    from ..text.tokenizer import Tokenizer
-
-    opened = _open(recipe.preset)
-    name = recipe.template
-    if name == "auto":
-        name = "gemma" if opened.instruct else "plain"
-    return ModelFacts(
-        template=template_for(name, Tokenizer(opened.proto)),
-        instruct=opened.instruct,
-        longest=opened.config.max_positions,
-        window=opened.config.sliding_window,
-        vocab_size=opened.config.vocab_size,
-    )
 
 
 def is_local(preset: str) -> bool:

@@ -23,17 +23,28 @@ def train(
     source: str,
     settings: Mapping[str, Any],
     *,
+    task: str | None = None,
+    columns: Mapping[str, str] | None = None,
     run_dir: Path | None,
     root: Path,
     json_output: bool,
 ) -> None:
     """A run from its start to its end.
 
+    Args:
+        source: A recipe or a data file.
+        settings: Overrides by dotted key.
+        task: Of a data file, where its columns don't tell.
+        columns: Column by part of the task, for a data file.
+        run_dir: The run's folder; None for a new one under `root`.
+        root: The data root.
+        json_output: Whether to print one JSON object instead of the report.
+
     Raises:
         TuneError: As `pipeline.run`.
         typer.Exit: With 75, after a stop.
     """
-    recipe = sources.named_recipe(source, settings)
+    recipe = sources.named_recipe(source, settings, task=task, columns=columns)
     if not json_output:
         running.show_licence()
     folder, view = running.start_run(recipe, root=root, run_dir=run_dir)
@@ -109,7 +120,7 @@ def export_as(
     Raises:
         TuneError: If something is unknown, can't be read or written, or fails the gate.
     """
-    from ..exporters.artifact import export
+    from ..exporters.artifact import export, refuse_stranger
 
     wishes = [_export_recipe(format, dtype) for format in formats]
     found = sources.named_model(name, root)
@@ -129,7 +140,8 @@ def export_as(
             target = out or root / "exports" / slug(Path(found.preset).name)
             running.show_licence()
             model = load_model(found)
-        _refuse_strangers(target, formats)
+        for format in formats:
+            refuse_stranger(target / format)
         view = stack.enter_context(RunView())
         artifacts = [
             export(model, wish.format, target, recipe=wish, on_event=view, **known)
@@ -234,22 +246,6 @@ def _export_recipe(format: str, dtype: str) -> ExportRecipe:
                 code=f"EXPORT_{key.upper()}",
             )
     return ExportRecipe.model_validate({"format": format, "dtype": dtype})
-
-
-def _refuse_strangers(target: Path, formats: Sequence[str]) -> None:
-    """Refuse to replace a folder that no export made.
-
-    Raises:
-        ExportError: `EXPORT_EXISTS`.
-    """
-    for format in formats:
-        folder = target / format
-        if folder.exists() and not (folder / "parity.json").is_file():
-            raise ExportError(
-                f"{screen.path_name(folder)} is there already and is no export, so it is not "
-                "replaced. Name another folder with --out.",
-                code="EXPORT_EXISTS",
-            )
 
 
 def _make_folder(path: Path) -> None:

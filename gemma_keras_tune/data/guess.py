@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ..recipe import DataRecipe
@@ -52,9 +53,21 @@ def guess_recipe(path: str | os.PathLike[str], **settings: Any) -> DataRecipe:
     needs = "; ".join(f"{task}: {', '.join(_NAMES[task])}" for task in tasks)
     raise fatal(
         "MISSING_COLUMN",
-        f"The columns {', '.join(map(repr, table.columns[:20]))} fit no task ({needs}).",
+        f"The columns {', '.join(map(repr, table.columns[:20]))} fit no task ({needs})."
+        f"{_nearly(tasks, table.columns)}",
         where=place(name, 1),
     )
+
+
+def _nearly(tasks: Sequence[str], columns: tuple[str, ...]) -> str:
+    """What was found of the task that lacks the least, and what it lacks; or nothing."""
+    found = {task: _matching(_NAMES[task], columns) for task in tasks}
+    task = max(tasks, key=lambda task: len(found[task]))
+    if not found[task]:
+        return ""
+    have = ", ".join(f"{column!r} as its {part}" for part, column in found[task].items())
+    lack = " and ".join(part for part in _NAMES[task] if part not in found[task])
+    return f" The task {task!r} would take {have}; say which column is its {lack}."
 
 
 def _matching(parts: dict[str, tuple[str, ...]], columns: tuple[str, ...]) -> dict[str, str]:

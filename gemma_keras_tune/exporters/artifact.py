@@ -101,12 +101,30 @@ def export(
     chosen = {} if recipe is None else recipe.model_dump(mode="json")
     recipe = ExportRecipe.model_validate({**chosen, "format": format})
     target = Path(out_dir) / format
+    refuse_stranger(target)
     with _plain_disk_errors(target):
         _preflight(model, recipe, target.parent)
         with new_folder(target, replace=True) as folder:
             parity = _write_and_check(model, recipe, folder, base=base, on_event=on_event)
             _describe(folder, model, recipe, parity, report=report, lineage=lineage)
     return Artifact(path=target, format=format, parity=parity.to_json())
+
+
+def refuse_stranger(target: Path) -> None:
+    """Refuse to replace a folder that no export made.
+
+    Args:
+        target: Where an artifact is to be published.
+
+    Raises:
+        ExportError: `EXPORT_EXISTS`.
+    """
+    if target.exists() and not (target / "parity.json").is_file():
+        raise ExportError(
+            f"{target} is there already and is no export, so it is not replaced. "
+            "Name another folder.",
+            code="EXPORT_EXISTS",
+        )
 
 
 def _write_and_check(

@@ -16,7 +16,7 @@ import numpy as np
 from ..durable import sha256_file
 from ..errors import ModelError
 from ..recipe import ModelRecipe
-from ..text.template import template_for
+from ..text.template import Template, template_for
 from ..text.tokenizer import Tokenizer
 from . import gguf, huggingface, keras_preset
 from .assemble import Progress
@@ -43,6 +43,21 @@ class _Opened:
     sha256: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """A model without its weights.
+
+    Attributes:
+        config: Sizes and constants.
+        template: How turns become ids; it has the tokenizer.
+        instruct: Whether the model was tuned to take turns.
+    """
+
+    config: GemmaConfig
+    template: Template
+    instruct: bool
+
+
 def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> Model:
     """The model that a recipe names, without adapters.
 
@@ -59,17 +74,7 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
         MissingExtraError: If it needs a package that isn't installed.
     """
     opened = _open(recipe.preset)
-    tokenizer = Tokenizer(opened.proto)
-    if tokenizer.vocab_size > opened.config.vocab_size:
-        raise ModelError(
-            f"The tokenizer of {recipe.preset!r} has {tokenizer.vocab_size} tokens, but the model "
-            f"has an embedding for only {opened.config.vocab_size}: they don't belong together.",
-            code="MODEL_TOKENIZER",
-        )
-    name = recipe.template
-    if name == "auto":
-        name = "gemma" if opened.instruct else "plain"
-    template = template_for(name, tokenizer)
+    template = _template(opened, recipe)
     with ThreadPoolExecutor(1) as beside:  # hashing leaves the interpreter free meanwhile
         digest = beside.submit(lambda: opened.sha256 or _digest(opened.files))
         weights = opened.weights(
@@ -78,7 +83,7 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
     return Model(
         config=opened.config,
         weights=weights,
-        tokenizer=tokenizer,
+        tokenizer=template.tokenizer,
         template=template,
         lora=recipe.lora,
         source=ModelSource(
@@ -89,6 +94,38 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
             instruct=opened.instruct,
         ),
     )
+
+
+def describe_model(recipe: ModelRecipe) -> ModelDescription:
+    """What a model's files say without their weights being read.
+
+    Raises:
+        ModelError: As `load_model`.
+        MissingExtraError: As `load_model`.
+    """
+    opened = _open(recipe.preset)
+    return ModelDescription(
+        config=opened.config, template=_template(opened, recipe), instruct=opened.instruct
+    )
+
+
+def _template(opened: _Opened, recipe: ModelRecipe) -> Template:
+    """The turn template that the recipe names, or that belongs to the model, with its tokenizer.
+
+    Raises:
+        ModelError: If the tokenizer is not the model's.
+    """
+    tokenizer = Tokenizer(opened.proto)
+    if tokenizer.vocab_size > opened.config.vocab_size:
+        raise ModelError(
+            f"The tokenizer of {recipe.preset!r} has {tokenizer.vocab_size} tokens, but the model "
+            f"has an embedding for only {opened.config.vocab_size}: they don't belong together.",
+            code="MODEL_TOKENIZER",
+        )
+    name = recipe.template
+    if name == "auto":
+        name = "gemma" if opened.instruct else "plain"
+    return template_for(name, tokenizer)
 
 
 def _open(preset: str) -> _Opened:

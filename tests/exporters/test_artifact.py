@@ -132,6 +132,7 @@ def test_what_fails_the_gate_is_not_published_and_the_error_has_the_numbers(
 def test_an_older_artifact_stays_when_the_new_one_fails(failing, tuned, tmp_path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "old.txt").write_text("old")
+    (tmp_path / "hf" / "parity.json").write_text("{}")
     with pytest.raises(ExportError):
         export(tuned, "hf", tmp_path)
     assert (tmp_path / "hf" / "old.txt").read_text() == "old"
@@ -142,10 +143,20 @@ def test_an_older_artifact_is_replaced_whole_by_one_that_passed(monkeypatch, gat
     monkeypatch.setattr(artifact_module, "check_artifact", lambda *a, **k: gate.parity("hf"))
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "old.txt").write_text("old")
+    (tmp_path / "hf" / "parity.json").write_text("{}")
     export(tuned, "hf", tmp_path)
     assert not (tmp_path / "hf" / "old.txt").exists()
     assert (tmp_path / "hf" / "config.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_folder_that_no_export_made_is_not_replaced(tuned, tmp_path):
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "thesis.txt").write_text("mine")
+    with pytest.raises(ExportError, match="not replaced") as caught:
+        export(tuned, "hf", tmp_path)
+    assert caught.value.code == "EXPORT_EXISTS"
+    assert (tmp_path / "hf" / "thesis.txt").read_text() == "mine"
 
 
 def test_a_full_disk_is_found_before_the_first_byte(monkeypatch, tuned, tmp_path):
