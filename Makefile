@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test test-fast lint docs clean
+.PHONY: demo test test-fast lint bench docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/gemma-keras-tune demo --root .
@@ -18,6 +18,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bench.engine
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_reference.py

@@ -1,0 +1,1 @@
+"""Benchmarks: measured on request with `make bench`, never asserted in a test."""
