@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from docs.markdown_text import one_line, table
-from gemma_keras_tune.recipe import Recipe, shipped_recipes
+from gemma_keras_tune.recipe import Recipe
+from gemma_keras_tune.recipe_files import shipped_recipes
 
 _INTRO = """\
 # Recipe

@@ -27,7 +27,7 @@ _HOME_OF = {
     "generate": "evaluation.generate",
     "load_examples": "data.examples",
     "load_model": "model.load",
-    "load_recipe": "recipe",
+    "load_recipe": "recipe_files",
     "load_run": "run_outputs",
     "run": "pipeline",
     "train": "training.loop",
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from .model.lora import Adapters
     from .model.value import Model
     from .pipeline import run
-    from .recipe import Recipe, load_recipe
+    from .recipe import Recipe
+    from .recipe_files import load_recipe
     from .run_outputs import load_run
     from .training.loop import TrainResult, train
 

@@ -14,7 +14,7 @@ import typer
 
 from . import __version__
 from .console import exits, screen
-from .recipe import load_recipe, parse_assignments
+from .recipe_files import load_recipe, parse_assignments
 from .run_folder import data_root, find_run
 
 app = typer.Typer(

@@ -16,7 +16,8 @@ from .lineage import collect_lineage
 from .model.load import load_model
 from .model.lora import load_adapter, save_adapter
 from .model.value import Model
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
+from .recipe_files import load_recipe
 from .run_folder import RunFolder
 from .stages import OnEvent
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gemma_keras_tune import cli
 from gemma_keras_tune.console import exits, screen, working
-from gemma_keras_tune.recipe import load_recipe
+from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import HOME_VARIABLE
 from tests.support.command_line import (
     environment,

@@ -12,7 +12,7 @@ from gemma_keras_tune import doctor, doctor_run
 from gemma_keras_tune.durable import atomic_write_json
 from gemma_keras_tune.events import EventWriter, RunEnded
 from gemma_keras_tune.model.load import ModelDescription
-from gemma_keras_tune.recipe import parse_recipe
+from gemma_keras_tune.recipe_files import parse_recipe
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.text.template import template_for
 from tests.support.command_line import write_rows

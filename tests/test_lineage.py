@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from gemma_keras_tune import lineage
 from gemma_keras_tune.lineage import code_version, collect_lineage
-from gemma_keras_tune.recipe import parse_recipe
+from gemma_keras_tune.recipe_files import parse_recipe
 
 
 def make_recipe(**data):

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gemma_keras_tune.errors import RecipeError
-from gemma_keras_tune.recipe import (
-    LORA_TARGETS,
-    Recipe,
+from gemma_keras_tune.recipe import LORA_TARGETS, Recipe
+from gemma_keras_tune.recipe_files import (
     load_recipe,
     parse_assignments,
     parse_recipe,
@@ -232,7 +231,7 @@ def test_recipes_that_ship_are_valid_and_their_files_exist(name: str) -> None:
 
 def test_every_setting_has_a_help_text() -> None:
     def sections(section: Any) -> list[Any]:
-        from gemma_keras_tune.recipe import _section_of
+        from gemma_keras_tune.recipe_files import _section_of
 
         inner = [_section_of(field.annotation) for field in section.model_fields.values()]
         return [section, *(found for item in inner if item for found in sections(item))]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import RecipeError, TuneError
-from ..recipe import load_recipe, shipped_recipes
+from ..recipe_files import load_recipe, shipped_recipes
 from . import reports, screen
 
 

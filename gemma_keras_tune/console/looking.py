@@ -101,7 +101,7 @@ def examine(name: str | None, *, root: Path, json_output: bool) -> bool:
     from ..doctor import check_machine
     from ..doctor_run import check_model, check_run
     from ..model.load import describe_model
-    from ..recipe import load_recipe
+    from ..recipe_files import load_recipe
 
     checks = check_machine()
     if name is not None:

@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, RecipeError, TuneError
-from ..recipe import (
-    TASK_COLUMNS,
-    ModelRecipe,
-    Recipe,
-    load_recipe,
-    parse_recipe,
-    shipped_recipes,
-)
+from ..recipe import TASK_COLUMNS, ModelRecipe, Recipe
+from ..recipe_files import load_recipe, parse_recipe, shipped_recipes
 from ..run_folder import RunFolder, find_run, slug
 from . import screen
 

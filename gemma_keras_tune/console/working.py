@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import ExportError, TuneError
-from ..recipe import ExportRecipe, Recipe, load_recipe
+from ..recipe import ExportRecipe, Recipe
+from ..recipe_files import load_recipe
 from ..run_folder import RunFolder, open_for_writing, slug
 from . import reports, running, screen, sources
 from .progress import RunView

@@ -26,7 +26,8 @@ from gemma_keras_tune.evaluation.score import score_labels
 from gemma_keras_tune.model.load import load_model
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.value import Model
-from gemma_keras_tune.recipe import Recipe, load_recipe
+from gemma_keras_tune.recipe import Recipe
+from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.training.plan import TrainPlan
 from gemma_keras_tune.training.step import initial_state, train_step
 

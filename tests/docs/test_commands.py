@@ -20,7 +20,8 @@ import gemma_keras_tune as gkt
 from docs import reference_cli
 from docs.snippets import Block, run_block
 from gemma_keras_tune.cli import app
-from gemma_keras_tune.recipe import Recipe, load_recipe
+from gemma_keras_tune.recipe import Recipe
+from gemma_keras_tune.recipe_files import load_recipe
 from tests.docs.pages import NOT_RUN, PAGES, PROGRAM, ROOT, all_commands, blocks_of, commands_of
 from tests.support.command_line import save_tiny_model
 

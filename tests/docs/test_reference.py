@@ -6,7 +6,7 @@ from docs.generate_reference import PAGES, ROOT, outdated, page_text
 from docs.source import Source, modules
 from gemma_keras_tune import __all__
 from gemma_keras_tune.data.findings import CODES
-from gemma_keras_tune.recipe import recipe_keys
+from gemma_keras_tune.recipe_files import recipe_keys
 
 
 def test_the_committed_reference_is_what_the_code_says():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gemma_keras_tune import load_recipe
-from gemma_keras_tune.recipe import shipped_recipes
+from gemma_keras_tune.recipe_files import shipped_recipes
 
 DATA = Path(__file__).parents[2] / "recipes" / "data"
 FILES = ("spam_train.csv", "spam_test.csv", "chat_train.jsonl", "chat_test.jsonl")
