@@ -88,6 +88,20 @@ def test_the_first_loss_is_that_of_the_untrained_model(
     np.testing.assert_allclose(first.loss, nats / count, rtol=1e-5)
 
 
+def test_a_bfloat16_base_trains_float32_adapters(
+    model: Model, uninterrupted: tuple[TrainResult, list[Event]]
+) -> None:
+    half = model.replace(weights=jax.tree.map(lambda w: w.astype(jnp.bfloat16), model.weights))
+    events: list[Event] = []
+    result = train(half, TRAIN, RECIPE, on_event=events.append)
+    losses = [step.loss for step in of_kind(events, Step)]
+    exact = [step.loss for step in of_kind(uninterrupted[1], Step)]
+    np.testing.assert_allclose(losses[0], exact[0], rtol=0.02)
+    assert losses[-1] < losses[0] / 2
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(result.model.adapters)} == {"float32"}
+    assert result.model.dtype == jnp.bfloat16
+
+
 def test_eight_micro_batches_of_one_row_equal_one_of_eight(model: Model) -> None:
     """Rows with unequal numbers of answer tokens: averaging averages would differ."""
     rng = np.random.default_rng(0)
