@@ -92,7 +92,7 @@ def test_a_template_of_the_other_kind_of_model_warns(facts, tiny_tokenizer, inst
 
 
 def test_a_tokenizer_larger_than_the_embedding_fails(facts):
-    other = dataclasses.replace(facts, vocab_size=300)
+    other = dataclasses.replace(facts, config=tiny_gemma3(vocab_size=300))
     assert found(doctor_run.check_model(other))["Tokenizer"].status == "fail"
 
 
