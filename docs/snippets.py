@@ -113,7 +113,7 @@ def run_block(block: Block, names: dict[str, Any]) -> Snippet:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         # The code is that of our own pages; the empty lines make tracebacks point into them.
-        exec(compile("\n" * block.line + block.code, "page", "exec"), names)  # noqa: S102
+        exec(compile("\n" * block.line + block.code, "page", "exec"), names)  # noqa: S102 - our page
     return Snippet(block.code, block.output, printed.getvalue(), block.line)
 
 

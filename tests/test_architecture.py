@@ -147,3 +147,8 @@ def test_only_the_edges_of_a_process_catch_everything() -> None:
                 caught = ast.unparse(node.type) if node.type else "everything"
                 if caught in ("Exception", "everything"):
                     assert name in allowed, f"{name}, line {node.lineno}"
+                if caught == "BaseException":
+                    last = node.body[-1]
+                    assert isinstance(last, ast.Raise) and last.exc is None, (
+                        f"{name}, line {node.lineno}: must raise again what it caught"
+                    )

@@ -44,7 +44,7 @@ class TuneGroup(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except Exception as error:
+        except Exception as error:  # the edge of the process: a message, not a traceback
             if _is_usage(error) or debugging(ctx):
                 raise
             _show_bug(error)

@@ -340,7 +340,7 @@ def _prompt_ids(model: Model, prompt: Prompt, place: int) -> tuple[int, ...]:
             ids = model.template.render(turns, add_generation_prompt=True).ids
         except DataError as error:
             raise DataError(f"Prompt {place + 1}: {error}", code=error.code) from error
-    else:
+    else:  # neither text nor turns: token ids, which the type checker can't see
         ids = tuple(int(token) for token in prompt)  # type: ignore[arg-type]
         if not ids or min(ids) < 0 or max(ids) >= config.vocab_size:
             raise ValueError(
