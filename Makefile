@@ -37,5 +37,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(INSTALL) '.[test,demo,export,eval,lint]'
+	$(INSTALL) '.[test,demo,export,eval,ui,lint]'
 	touch $@

@@ -1,0 +1,1 @@
+"""The job queue and the child processes that do the work."""

@@ -1,0 +1,243 @@
+"""Opening the database: SQLite in the data root by default, PostgreSQL by URL.
+
+SQLite before 3.51.3 (but 3.44.6 and 3.50.7) can corrupt a database in WAL mode when several
+connections write and checkpoint at once (the "WAL-reset" race, sqlite.org/wal.html#walresetbug).
+With such a library this process keeps the only connection there can be: the pool holds one, and
+`locking_mode=EXCLUSIVE` turns every other away. All else of the app asks this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from gemma_keras_tune.errors import TuneError
+
+from .tables import metadata
+
+_BUSY_MS = 30_000  # SQLite's own waiting is unfair: let it wait long rather than fail
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite has the fix of the WAL-reset race."""
+    line = version[:2]
+    if line == (3, 44):
+        return version >= (3, 44, 6)
+    if line == (3, 50):
+        return version >= (3, 50, 7)
+    return version >= (3, 51, 3)
+
+
+class Store:
+    """The open database.
+
+    Attributes:
+        engine: The pool of connections.
+        is_sqlite: Whether it is SQLite; else it is PostgreSQL.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write: committed at the end, rolled back by an error.
+
+        Keep it short, and await nothing in it but the database.
+        """
+        async with self.engine.begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Gives all connections back."""
+        await self.engine.dispose()
+
+    async def backup(self, path: Path) -> None:
+        """Writes a consistent copy of a SQLite database to `path`, while others go on.
+
+        The copy is checked (`quick_check`) before it gets its name.
+
+        Raises:
+            TuneError: `BACKUP_FAILED` if the copy can't be written or isn't sound;
+                `BACKUP_POSTGRES` if the database is PostgreSQL, which has `pg_dump`.
+        """
+        if not self.is_sqlite:
+            raise TuneError(
+                "A PostgreSQL database is backed up with its own tools: pg_dump.",
+                code="BACKUP_POSTGRES",
+            )
+        temporary = path.with_name(f".{path.name}.tmp")
+        async with self.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            try:
+                temporary.unlink(missing_ok=True)
+                target = await asyncio.to_thread(
+                    sqlite3.connect, temporary, check_same_thread=False
+                )
+                try:
+                    await driver.backup(target, pages=256)
+                    sound = target.execute("PRAGMA quick_check").fetchone() == ("ok",)
+                finally:
+                    target.close()
+            except (sqlite3.Error, OSError) as error:
+                temporary.unlink(missing_ok=True)
+                raise TuneError(
+                    f"The backup {path} can't be written: {error}", code="BACKUP_FAILED"
+                ) from error
+        if not sound:
+            temporary.unlink(missing_ok=True)
+            raise TuneError(
+                "The database's copy isn't sound, so no backup was kept. Stop the server and "
+                "restore the newest backup.",
+                code="BACKUP_FAILED",
+            )
+        temporary.replace(path)
+
+
+async def open_store(url: str) -> Store:
+    """The database at `url`, brought to this version's shape.
+
+    Args:
+        url: `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`.
+
+    Raises:
+        TuneError: `DB_URL` for another kind of database, `DB_UNREACHABLE`, `DB_LOCKED` if another
+            process has it, `DB_DAMAGED` if SQLite's own check finds damage, `DB_NEWER` if a newer
+            version of this program has changed it.
+    """
+    try:
+        backend = make_url(url).get_dialect().name
+    except Exception as error:  # noqa: BLE001  # any of SQLAlchemy's, or of a missing driver
+        raise _bad_url() from error
+    if backend not in ("sqlite", "postgresql"):
+        raise _bad_url()
+    engine = _sqlite_engine(url) if backend == "sqlite" else _postgres_engine(url)
+    store = Store(engine)
+    try:
+        if store.is_sqlite:
+            await _check_sound(engine)
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+            await connection.commit()
+    except (DBAPIError, OSError) as error:
+        await engine.dispose()
+        raise _unusable(url, error) from error
+    except BaseException:
+        await engine.dispose()
+        raise
+    return store
+
+
+def upgrade(connection: Connection) -> None:
+    """Runs the migrations that the database hasn't had, in one transaction.
+
+    Raises:
+        TuneError: `DB_NEWER`.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        known = ScriptDirectory.from_config(config).get_current_head()
+        raise TuneError(
+            "The database was changed by a newer version of gemma-keras-tune (this one knows it "
+            f"up to {known}). Start that version, or restore a backup from before.",
+            code="DB_NEWER",
+        ) from error
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    alone = not wal_is_safe(sqlite3.sqlite_version_info)
+    engine = create_async_engine(
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1 if alone else 4,
+        max_overflow=0,
+        pool_timeout=60,
+        connect_args={"timeout": _BUSY_MS / 1000},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin on its own
+        cursor = connection.cursor()
+        settings = {
+            "busy_timeout": _BUSY_MS,
+            "locking_mode": "EXCLUSIVE" if alone else "NORMAL",
+            "journal_mode": "WAL",
+            "synchronous": "FULL",
+            "foreign_keys": "ON",
+            "mmap_size": 0,
+        }
+        for name, value in settings.items():
+            cursor.execute(f"PRAGMA {name}={value}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Take the write lock first: a lock that is upgraded later can meet SQLITE_BUSY.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: str) -> AsyncEngine:
+    return create_async_engine(url, pool_size=8, max_overflow=0, pool_pre_ping=True)
+
+
+async def _check_sound(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        found = (await connection.execute(text("PRAGMA quick_check(1)"))).scalar()
+    if found != "ok":
+        raise TuneError(
+            f"The database {engine.url.database} is damaged ({found}). Nothing was written to it. "
+            "Put the newest file of the folder backups in its place.",
+            code="DB_DAMAGED",
+        )
+
+
+def _bad_url() -> TuneError:
+    return TuneError(
+        "The database's URL must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://.",
+        code="DB_URL",
+    )
+
+
+def _unusable(url: str, error: Exception) -> TuneError:
+    shown = make_url(url).render_as_string(hide_password=True)
+    cause = getattr(error, "orig", None) or error
+    said = str(cause)
+    if "locked" in said:
+        return TuneError(
+            f"Another process has the database {shown}. One server owns a data root: stop the "
+            "other one, or choose another root with --root.",
+            code="DB_LOCKED",
+        )
+    if isinstance(cause, sqlite3.DatabaseError) and "malformed" in said or "not a database" in said:
+        return TuneError(
+            f"The database {shown} is damaged: {said}. Put the newest file of the folder backups "
+            "in its place.",
+            code="DB_DAMAGED",
+        )
+    return TuneError(f"The database {shown} can't be used: {said}", code="DB_UNREACHABLE")
+
+
+__all__ = ["Store", "metadata", "open_store", "upgrade", "wal_is_safe"]
