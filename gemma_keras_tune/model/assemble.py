@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
 
@@ -123,6 +122,8 @@ class WeightsBuilder:
                 "The download is not complete; download the model again.",
                 code="MODEL_TENSOR_MISSING",
             )
+        import jax  # here, so that reading a config or a tokenizer loads no JAX
+
         # popped, so that on an accelerator each host copy goes before the next one is sent
         arrays = {name: jax.device_put(self._arrays.pop(name)) for name in list(self._arrays)}
         layers = {name: arrays.pop(name) for name in list(arrays) if name in self._per_layer}

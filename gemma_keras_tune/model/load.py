@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
 
@@ -215,6 +214,8 @@ def _says_instruct(name: str) -> bool:
 def _numpy_dtype(name: str) -> Any:
     """What a recipe's `dtype` means on this machine."""
     if name == "auto":
+        import jax  # here, so that `describe_model` loads no JAX
+
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}[name]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .config import GemmaConfig
+
+if TYPE_CHECKING:
+    import jax
 
 Weights = dict[str, Any]
 """`{"embedding", "final_norm", "layers": {name: [layers, ...]}}`, JAX arrays of one dtype."""
@@ -66,7 +67,7 @@ def parameter_count(config: GemmaConfig) -> int:
     return (config.vocab_size + 1) * config.width + config.layers * per_layer
 
 
-def init_random(config: GemmaConfig, *, seed: int, dtype: Any = jnp.float32) -> Weights:
+def init_random(config: GemmaConfig, *, seed: int, dtype: Any = np.float32) -> Weights:
     """Random weights whose every layer matters, for tests and shape-only work.
 
     Matrices have a standard deviation of `1/sqrt(in)`, the embedding `1/sqrt(width)`, norm
@@ -80,6 +81,8 @@ def init_random(config: GemmaConfig, *, seed: int, dtype: Any = jnp.float32) -> 
     Returns:
         The pytree of `weight_shapes(config)`.
     """
+    import jax.numpy as jnp  # here, so that shapes can be asked for without JAX
+
     rng = np.random.default_rng(seed)
 
     def one(name: str, shape: Shape) -> jax.Array:
