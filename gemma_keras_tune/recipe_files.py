@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -59,10 +59,27 @@ def parse_recipe(settings: Mapping[str, Any], *, where: str = "recipe") -> Recip
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
-        problems = [_problem(entry) for entry in _innermost(error.errors())]
-        lines = "\n".join(f"  {line}" for line in problems)
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise RecipeError(f"{where} has {count}:\n{lines}", code="RECIPE_INVALID") from error
+        found = problems(error, known=list(recipe_keys()))
+        raise RecipeError(listed_problems(where, found), code="RECIPE_INVALID") from error
+
+
+def problems(
+    error: ValidationError, *, known: Sequence[str], secret: Container[str] = ()
+) -> list[str]:
+    """One line for each thing that is wrong, by dotted key.
+
+    Args:
+        error: What pydantic found.
+        known: Every dotted key that there is, for the nearest to a misspelt one.
+        secret: Keys whose values are not shown.
+    """
+    return [_problem(entry, known, secret) for entry in _innermost(error.errors())]
+
+
+def listed_problems(where: str, found: Sequence[str]) -> str:
+    """A message that says how many problems `where` has, and each on its line."""
+    lines = "\n".join(f"  {line}" for line in found)
+    return f"{where} has {len(found)} problem{'s' if len(found) > 1 else ''}:\n{lines}"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -165,7 +182,9 @@ def _override(settings: dict[str, Any], key: str, value: Any) -> None:
         inner = place.setdefault(name, {})
         if not isinstance(inner, dict):
             raise RecipeError(
-                f"{key}: {name!r} holds no settings of its own.{_nearest(key)}", code="RECIPE_KEY"
+                f"{key}: {name!r} holds no settings of its own."
+                f"{nearest_key(key, list(recipe_keys()))}",
+                code="RECIPE_KEY",
             )
         place = inner
     if sections == ["data"] and last in _PATH_KEYS and isinstance(value, str):
@@ -184,31 +203,25 @@ def _innermost(entries: Sequence[Any]) -> Iterator[Any]:
             yield entry
 
 
-def _problem(entry: Mapping[str, Any]) -> str:
+def _problem(entry: Mapping[str, Any], known: Sequence[str], secret: Container[str]) -> str:
     """One line for a person, from one of pydantic's errors."""
     key = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
-        return f"{key}: no such setting.{_nearest(key)}"
+        return f"{key}: no such setting.{nearest_key(key, known)}"
     if entry["type"] == "missing":
         return f"{key}: is missing."
     message = str(entry["msg"]).removeprefix("Value error, ")
     if entry["type"] == "value_error":
         return f"{key}.{message}." if key else f"{message}."
-    return f"{key}: {message}; got {entry['input']!r}."
+    return f"{key}: {message}" + ("." if key in secret else f"; got {entry['input']!r}.")
 
 
-def _nearest(key: str) -> str:
-    known = list(recipe_keys())
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """A sentence that names the known key most like a wrong one, or where all are listed."""
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
     near = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
     if not near:
-        tail = plain.rpartition(".")[2]
-        near = [
-            k
-            for k in known
-            if k.rpartition(".")[2]
-            in difflib.get_close_matches(
-                tail, [k.rpartition(".")[2] for k in known], n=1, cutoff=0.7
-            )
-        ][:1]
+        tails = [name.rpartition(".")[2] for name in known]
+        alike = difflib.get_close_matches(plain.rpartition(".")[2], tails, n=1, cutoff=0.7)
+        near = [name for name in known if name.rpartition(".")[2] in alike][:1]
     return f" Did you mean {near[0]!r}?" if near else " `docs/reference` lists all settings."
