@@ -65,7 +65,7 @@ def describe(handle: int) -> None:
     me = Holder(
         pid=os.getpid(),
         host=socket.gethostname(),
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         process_start=process_start(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -95,10 +95,11 @@ def holder(path: str | os.PathLike[str]) -> Holder | None:
     if found.host != socket.gethostname():
         return found
     is_alive = process_start(found.pid) == found.process_start
-    return found if is_alive and found.boot_id == _boot_id() else None
+    return found if is_alive and found.boot_id == boot_id() else None
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Which boot of the machine this is; empty where the system doesn't say."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return ""

@@ -242,7 +242,8 @@ jobs = Table(
     Column("args", JSON, nullable=False),
     Column("key", String(80)),  # makes submitting idempotent
     Column("args_hash", String(64), nullable=False),  # the same key must mean the same work
-    Column("priority", Integer, nullable=False, default=0),
+    Column("priority", Integer, nullable=False, default=0),  # among the jobs of its user
+    Column("pool", String(10), nullable=False),  # which kind of slot it needs: light or device
     Column("state", String(12), nullable=False, default="queued"),
     Column("wish", String(8)),  # cancel or pause, as somebody asked
     Column("wish_at", Float),  # monotonic seconds of `lease_boot`, for escalating
@@ -254,7 +255,8 @@ jobs = Table(
     Column("lease_until", Float),  # monotonic seconds
     Column("pid", Integer),
     Column("process_start", BigInteger),
-    Column("slots", JSON, nullable=False, default=list),  # devices it holds
+    Column("slots", JSON, nullable=False, default=list),  # what it holds, such as gpu:0
+    Column("served", BigInteger, nullable=False, default=0),  # order of claims: whose turn is next
     Column("code", String(40)),
     Column("message", Text),
     _time("created_at"),
@@ -262,6 +264,7 @@ jobs = Table(
     _time("ended_at", nullable=True),
     UniqueConstraint("workspace_id", "key"),
     Index("ix_jobs_turn", "state", "priority", "number"),
+    Index("ix_jobs_served", "user_id", "served"),
     _one_of("state", JOB_STATES),
 )
 
@@ -310,4 +313,5 @@ server = Table(
     _workspace(primary_key=True),  # the first workspace: runs from a terminal belong to it
     Column("root_id", String(32), nullable=False),  # the data root that this database belongs to
     Column("last_job", BigInteger, nullable=False, default=0),  # highest `jobs.number` given out
+    Column("last_claim", BigInteger, nullable=False, default=0),  # highest `jobs.served`
 )

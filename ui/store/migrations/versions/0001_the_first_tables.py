@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.String(length=32), nullable=False),
         sa.Column("root_id", sa.String(length=32), nullable=False),
         sa.Column("last_job", sa.BigInteger(), nullable=False),
+        sa.Column("last_claim", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workspace_id"], ["workspaces.workspace_id"], name=op.f("fk_server_workspace_id")
         ),
@@ -99,6 +100,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=80), nullable=True),
         sa.Column("args_hash", sa.String(length=64), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("pool", sa.String(length=10), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("wish", sa.String(length=8), nullable=True),
         sa.Column("wish_at", sa.Float(), nullable=True),
@@ -111,6 +113,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=True),
         sa.Column("process_start", sa.BigInteger(), nullable=True),
         sa.Column("slots", sa.JSON(), nullable=False),
+        sa.Column("served", sa.BigInteger(), nullable=False),
         sa.Column("code", sa.String(length=40), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -131,6 +134,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_jobs_run_id"), ["run_id"], unique=False)
+        batch_op.create_index("ix_jobs_served", ["user_id", "served"], unique=False)
         batch_op.create_index("ix_jobs_turn", ["state", "priority", "number"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_user_id"), ["user_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_jobs_workspace_id"), ["workspace_id"], unique=False)
