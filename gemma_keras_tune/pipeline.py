@@ -57,7 +57,7 @@ def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None)
 
 
 def _run_stages(
-    recipe: Recipe, writer: Writer, *, tell: OnEvent, should_stop: Callable[[], bool]
+    recipe: Recipe, writer: Writer[RunFolder], *, tell: OnEvent, should_stop: Callable[[], bool]
 ) -> None:
     folder = writer.folder
     store = CheckpointStore(

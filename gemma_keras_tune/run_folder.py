@@ -1,29 +1,36 @@
-"""The names of the files in a run's folder, and who may write there.
+"""The names of the files in a run's folder, and how runs are made and found.
 
 The folder is the interface between the library, the command line, the web app and the cloud.
-One process writes at a time. It holds a lock for as long as it lives, and has an attempt number
-that it checks before each commit, so that a writer that was given up for dead and comes back
-finds itself fenced out.
+Who may write in it is in `writing.py`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import secrets
 import time
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
-from . import locks
-from .durable import FULL_DISK, atomic_write_json, fsync_folder
+from .durable import fsync_folder
 from .errors import TuneError
-from .events import last_record
+from .writing import WorkFolder, Writer, current_writer, open_for_writing
+
+__all__ = [
+    "HOME_VARIABLE",
+    "RunFolder",
+    "Writer",
+    "current_writer",
+    "data_root",
+    "find_run",
+    "new_run",
+    "open_for_writing",
+    "slug",
+]
 
 HOME_VARIABLE = "GEMMA_KERAS_TUNE_HOME"
 
@@ -32,15 +39,10 @@ _LONGEST_LIST = 8  # runs named in an error
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(WorkFolder):
     """The files of one run. Making this value touches no disk."""
 
-    path: Path
-
-    @property
-    def id(self) -> str:
-        """The run's id: the folder's name."""
-        return self.path.name
+    what: ClassVar[str] = "run"
 
     @property
     def recipe_json(self) -> Path:
@@ -51,21 +53,6 @@ class RunFolder:
     def lineage_json(self) -> Path:
         """Hashes of data, tokenizer, weights and code; versions; device."""
         return self.path / "lineage.json"
-
-    @property
-    def events(self) -> Path:
-        """What the run says, one JSON line an event; written by the run only."""
-        return self.path / "events.jsonl"
-
-    @property
-    def control(self) -> Path:
-        """What the run is asked, one JSON line a command; written by others only."""
-        return self.path / "control.jsonl"
-
-    @property
-    def log(self) -> Path:
-        """Standard output and standard error of the process."""
-        return self.path / "log.txt"
 
     @property
     def checkpoints(self) -> Path:
@@ -96,36 +83,6 @@ class RunFolder:
     def artifacts(self) -> Path:
         """The folder of the exported models, one folder a format."""
         return self.path / "artifacts"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the one process that writes; says which."""
-        return self.path / "lock"
-
-    @property
-    def attempt_json(self) -> Path:
-        """The number of the newest attempt: the fence."""
-        return self.path / "attempt.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Writer:
-    """The right to write in a run's folder, for as long as `still_mine` says so.
-
-    Attributes:
-        folder: The run's folder.
-        attempt: This attempt's number, from 1; each time the run is opened it is one higher.
-        token: Tells two attempts apart that got the same number by somebody's copying of files.
-    """
-
-    folder: RunFolder
-    attempt: int
-    token: str
-
-    def still_mine(self) -> bool:
-        """Whether no newer attempt has begun. Ask right before each commit."""
-        stored = _stored_attempt(self.folder)
-        return stored is not None and stored == (self.attempt, self.token)
 
 
 def data_root() -> Path:
@@ -205,91 +162,6 @@ def find_run(
                 code="RUN_AMBIGUOUS",
             )
     raise TuneError(_not_found(root, name_or_path, path=path, runs=runs), code="RUN_NOT_FOUND")
-
-
-@contextmanager
-def open_for_writing(folder: RunFolder, *, wait_s: float = 0.0) -> Iterator[Writer]:
-    """The right to write in `folder`, held until the block ends or the process dies.
-
-    A lock that a killed process left behind is simply taken: the system let go of it. Each opening
-    has the next attempt number, stored durably before the block begins.
-
-    Args:
-        folder: The run's folder; made if it is missing.
-        wait_s: How long to wait for another writer to finish, in seconds.
-
-    Raises:
-        TuneError: `RUN_LOCKED` if another process writes there, and which one it is;
-            `RUN_NOT_WRITABLE` or `NEEDS_SPACE` if the folder can't be written.
-    """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        handle = locks.take(folder.lock, wait_s=wait_s)
-    except BlockingIOError:
-        raise TuneError(_locked_message(folder), code="RUN_LOCKED") from None
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    try:
-        yield _begin_attempt(folder, handle)
-    finally:
-        locks.release(handle)
-
-
-def current_writer(folder: RunFolder) -> locks.Holder | None:
-    """Which process writes in `folder` now, or None. Looks only: it never takes the lock.
-
-    A writer on another machine can't be looked at, and is believed.
-    """
-    return locks.holder(folder.lock)
-
-
-def _begin_attempt(folder: RunFolder, handle: int) -> Writer:
-    writer = Writer(folder=folder, attempt=_last_attempt(folder) + 1, token=secrets.token_hex(8))
-    fence = {"attempt": writer.attempt, "token": writer.token}
-    try:
-        atomic_write_json(folder.attempt_json, fence)
-        locks.describe(handle)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    return writer
-
-
-def _not_writable(folder: RunFolder, error: OSError) -> TuneError:
-    if error.errno in FULL_DISK:
-        return TuneError(
-            f"The disk that holds {folder.path} is full. Free some space, then start again.",
-            code="NEEDS_SPACE",
-        )
-    return TuneError(
-        f"Nothing can be written in {folder.path}: {error.strerror or error}. "
-        "Check its permissions, or copy the run elsewhere.",
-        code="RUN_NOT_WRITABLE",
-    )
-
-
-def _locked_message(folder: RunFolder) -> str:
-    info = current_writer(folder)
-    if info is None:
-        return f"The run {folder.id} is being written by another process. Wait until it has ended."
-    return (
-        f"The run {folder.id} is being written by process {info.pid} on {info.host}, since "
-        f"{info.since}. Wait until it has ended, or stop it with: kill {info.pid}"
-    )
-
-
-def _last_attempt(folder: RunFolder) -> int:
-    """The highest attempt on record, also where `attempt.json` was lost or is damaged."""
-    stored = _stored_attempt(folder)
-    last = last_record(folder.events)
-    return max(stored[0] if stored else 0, last["attempt"] if last else 0)
-
-
-def _stored_attempt(folder: RunFolder) -> tuple[int, str] | None:
-    try:
-        stored = json.loads(folder.attempt_json.read_text(encoding="utf-8"))
-        return int(stored["attempt"]), str(stored["token"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _runs(root: str | os.PathLike[str]) -> list[RunFolder]:

@@ -19,7 +19,8 @@ PACKAGE = Path(gemma_keras_tune.__file__).parent
 RANKS = {
     **dict.fromkeys(("errors", "durable", "locks", "event_types"), 0),
     **dict.fromkeys(
-        ("recipe", "recipe_files", "events", "run_folder", "lineage", "stages", "text"), 1
+        ("recipe", "recipe_files", "events", "writing", "run_folder", "lineage", "stages", "text"),
+        1,
     ),
     **dict.fromkeys(("data", "model"), 2),
     "training": 3,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_keras_tune import durable, locks, run_folder
+from gemma_keras_tune import durable, locks, writing
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.events import EventWriter, Note
 from gemma_keras_tune.run_folder import (
@@ -289,7 +289,7 @@ def test_a_full_disk_at_the_start_is_one_clear_error_and_lets_go_of_the_lock(tmp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "atomic_write_json", full)
+        patch.setattr(writing, "atomic_write_json", full)
         with pytest.raises(TuneError) as caught, open_for_writing(RunFolder(tmp_path)):
             pass
     assert caught.value.code == "NEEDS_SPACE"

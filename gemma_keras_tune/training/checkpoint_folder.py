@@ -68,7 +68,7 @@ class CheckpointFolder:
         directory: The run's `checkpoints` folder.
         attempt: This writer's attempt number; None for a reader, which changes nothing on the disk.
         keep: How many of the newest whole checkpoints stay; the best stays too.
-        still_mine: Asked right before each change of the index; see `run_folder.Writer`.
+        still_mine: Asked right before each change of the index; see `writing.Writer`.
         spare_bytes: Free space that a save must leave.
 
     Raises:
