@@ -142,8 +142,8 @@ def _begin_attempt(folder: Folder, handle: int) -> Writer[Folder]:
     writer = Writer(folder=folder, attempt=_last_attempt(folder) + 1, token=secrets.token_hex(8))
     fence = {"attempt": writer.attempt, "token": writer.token}
     try:
+        locks.describe(handle)  # first: who sees an attempt without a holder takes it for dead
         atomic_write_json(folder.attempt_json, fence)
-        locks.describe(handle)
     except OSError as error:
         raise _not_writable(folder, error) from error
     return writer

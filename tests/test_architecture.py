@@ -22,6 +22,7 @@ RANKS = {
         ("recipe", "recipe_files", "events", "writing", "run_folder", "lineage", "stages", "text"),
         1,
     ),
+    **dict.fromkeys(("job_spec", "job_folder"), 1),
     **dict.fromkeys(("data", "model"), 2),
     "training": 3,
     "evaluation": 4,
