@@ -7,6 +7,7 @@ the folder's list of names after it. Everything that a run must not lose goes th
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -63,6 +64,31 @@ def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write_text(path, text + "\n")
+
+
+def append_line(path: str | os.PathLike[str], line: bytes) -> None:
+    """Appends `line` and a line break durably; several processes may do so at the same time.
+
+    A last line that somebody's kill tore is left as it is, and ours starts on a line of its own.
+
+    Raises:
+        OSError: If it can't be written; then the file is as it was, as far as the disk allows.
+    """
+    handle = _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go of when the file is closed
+        size = os.fstat(handle).st_size
+        is_torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        try:
+            write_all(handle, b"\n" * is_torn + line + b"\n")
+            _fsync(handle)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(handle, size)
+            raise
+    finally:
+        os.close(handle)
+    fsync_folder(Path(path).parent)
 
 
 @contextmanager

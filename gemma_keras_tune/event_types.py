@@ -83,7 +83,11 @@ class Step(_Event):
 
 
 class Validation(_Event):
-    """The loss on the validation rows, in nats per answer token; `best`: lowest so far."""
+    """The loss on the validation rows, in nats per answer token; `best`: lowest so far.
+
+    For a classification also what became of `label_rows` of the rows when every label was scored:
+    `accuracy`, `macro_f1`, and by label the mean probability that its own rows gave to it.
+    """
 
     kind: Literal["validation"] = "validation"
     step: StepCount
@@ -91,6 +95,10 @@ class Validation(_Event):
     perplexity: Number
     tokens: int
     best: bool
+    label_rows: int = 0
+    accuracy: Number | None = None
+    macro_f1: Number | None = None
+    confidence: dict[Text, Number] | None = None
 
 
 class CheckpointSaved(_Event):
@@ -100,7 +108,15 @@ class CheckpointSaved(_Event):
     step: StepCount
     seconds: Number
     bytes: int
-    reason: Literal["steps", "time", "best", "asked", "stop", "end"]
+    reason: Literal["steps", "time", "best", "asked", "pause", "stop", "end"]
+
+
+class RolledBack(_Event):
+    """Step `bad_step` was not a number: the steps after `step` are done again."""
+
+    kind: Literal["rolled_back"] = "rolled_back"
+    step: StepCount
+    bad_step: StepCount
 
 
 class Sample(_Event):
@@ -138,6 +154,40 @@ class ControlApplied(_Event):
     value: JsonValue = None
 
 
+class ControlRefused(_Event):
+    """The command `id` of `control.jsonl` was not carried out, and why; `step` steps were done."""
+
+    kind: Literal["control_refused"] = "control_refused"
+    id: Text
+    command: Text
+    reason: Text
+    step: StepCount | None = None
+    key: Text | None = None
+    value: JsonValue = None
+
+
+class Load(_Event):
+    """What the process and the machine were busy with, every few seconds while a stage works.
+
+    `cpu_percent` is the process's, 100 for each core that it keeps busy; `machine_cpu_percent` is
+    the share of all cores. `rss_bytes` is the memory that the process has resident, and
+    `peak_rss_bytes` the most so far. The device's figures are sums over this process's devices, and
+    null where the backend doesn't tell; `device_percent` needs an NVIDIA GPU and `nvidia-ml-py`.
+    """
+
+    kind: Literal["load"] = "load"
+    cpu_percent: Number
+    rss_bytes: int
+    peak_rss_bytes: int
+    machine_cpu_percent: Number
+    machine_memory_bytes: int
+    machine_memory_total_bytes: int
+    device_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    device_limit_bytes: int | None = None
+    device_percent: Number | None = None
+
+
 class RunEnded(_Event):
     """An attempt ended: done, stopped with a checkpoint, or failed with a code."""
 
@@ -156,10 +206,13 @@ Event = Annotated[
     | Step
     | Validation
     | CheckpointSaved
+    | RolledBack
     | Sample
     | Warned
     | Note
     | ControlApplied
+    | ControlRefused
+    | Load
     | RunEnded,
     Field(discriminator="kind"),
 ]

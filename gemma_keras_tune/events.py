@@ -8,9 +8,10 @@ run, whatever number of times it was resumed), `attempt` (which of those times w
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +24,12 @@ from .errors import TuneError
 from .event_types import (
     CheckpointSaved,
     ControlApplied,
+    ControlRefused,
     Event,
+    Load,
     Note,
     Progress,
+    RolledBack,
     RunEnded,
     RunStarted,
     Sample,
@@ -39,11 +43,14 @@ from .event_types import (
 __all__ = [
     "CheckpointSaved",
     "ControlApplied",
+    "ControlRefused",
     "Event",
     "EventWriter",
+    "Load",
     "Note",
     "Progress",
     "Record",
+    "RolledBack",
     "RunEnded",
     "RunStarted",
     "Sample",
@@ -61,7 +68,7 @@ __all__ = [
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 # Lost with a power cut, any other line only costs the charts a point: its step is done again.
-_FLUSHED = {"run_started", "checkpoint", "control_applied", "run_ended"}
+_FLUSHED = {"run_started", "checkpoint", "control_applied", "control_refused", "run_ended"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +163,9 @@ class EventWriter:
         self._torn = False
 
 
-def read_events(path: str | os.PathLike[str], *, after_seq: int = 0) -> Iterator[Record]:
+def read_events(
+    path: str | os.PathLike[str], *, after_seq: int = 0, kinds: Collection[str] | None = None
+) -> Iterator[Record]:
     """The records of an `events.jsonl`, in the order in which they were written.
 
     Torn lines (a kill or a full disk in the middle of a write) are skipped, and so is a last line
@@ -165,6 +174,7 @@ def read_events(path: str | os.PathLike[str], *, after_seq: int = 0) -> Iterator
     Args:
         path: The file.
         after_seq: Only records with a higher `seq`.
+        kinds: Only events of these kinds; None for all.
 
     Raises:
         TuneError: `EVENT_UNKNOWN` if a whole line isn't an event that this version knows.
@@ -177,7 +187,9 @@ def read_events(path: str | os.PathLike[str], *, after_seq: int = 0) -> Iterator
     with file:
         for number, line in enumerate(file, start=1):
             fields = _fields(line) if line.endswith(b"\n") else None
-            if fields is not None and fields["seq"] > after_seq:
+            if fields is None or fields["seq"] <= after_seq:
+                continue
+            if kinds is None or fields.get("kind") in kinds:
                 yield _record(fields, where=f"{path}, line {number}")
 
 
@@ -186,10 +198,10 @@ def resolved(records: Iterable[Record]) -> list[Record]:
 
     A resumed attempt does again what came after its checkpoint. So of an older attempt, the steps
     (and validations, checkpoints and samples) after the step that a newer attempt resumed from are
-    dropped, and where two attempts still speak of the same step, the newer one is kept.
-    All other events are kept.
+    dropped, and where two attempts still speak of the same step, the newer one is kept. What a
+    `RolledBack` undid goes likewise. All other events are kept.
     """
-    records = list(records)
+    records = _without_undone(list(records))
     resumed_from = _resumed_from(records)
     newest: dict[tuple[str, int], int] = {}
     for record in records:
@@ -273,6 +285,20 @@ def _step_key(record: Record) -> tuple[str, int] | None:
     if isinstance(event, Step | Validation | CheckpointSaved | Sample):
         return event.kind, event.step
     return None
+
+
+def _without_undone(records: list[Record]) -> list[Record]:
+    """The records without those of steps that the same attempt rolled back later."""
+    kept: list[Record] = []
+    undone: dict[int, float] = {}  # by attempt: steps beyond this one are done again further on
+    for record in reversed(records):
+        if isinstance(record.event, RolledBack):
+            before = undone.get(record.attempt, math.inf)
+            undone[record.attempt] = min(before, record.event.step)
+        key = _step_key(record)
+        if key is None or key[1] <= undone.get(record.attempt, math.inf):
+            kept.append(record)
+    return kept[::-1]
 
 
 def _resumed_from(records: list[Record]) -> dict[int, int]:

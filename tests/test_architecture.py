@@ -23,6 +23,7 @@ RANKS = {
         1,
     ),
     **dict.fromkeys(("job_spec", "job_folder"), 1),
+    **dict.fromkeys(("control_file", "control_inbox"), 1),
     **dict.fromkeys(("data", "model"), 2),
     "training": 3,
     "evaluation": 4,
