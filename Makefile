@@ -1,12 +1,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := .venv-audit
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test test-fast lint bench docs clean
+.PHONY: demo ui test test-fast lint bench docs audit sbom clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/gemma-keras-tune demo --root .
+
+ui: $(VENV)/.installed-ui
+	$(BIN)/gemma-keras-tune ui --root .
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not accelerator"
@@ -25,8 +29,18 @@ bench: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_reference.py
 
+# Known weaknesses of what is installed; asks the advisory database of the package index.
+audit: $(VENV)/.installed-ui $(AUDIT)/.installed
+	$(AUDIT)/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+
+# What is installed, by name and version, as a CycloneDX file.
+sbom: $(VENV)/.installed-ui $(AUDIT)/.installed
+	mkdir -p dist
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/sbom.cdx.json $(BIN)/python
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
@@ -38,4 +52,14 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(INSTALL) '.[test,demo,export,eval,ui,lint]'
+	touch $@
+
+$(VENV)/.installed-ui: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) '.[demo,export,eval,ui]'
+	touch $@
+
+# Apart from the rest, so that the tools are not among what they look at.
+$(AUDIT)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --constraint constraints.txt cyclonedx-bom pip-audit
 	touch $@
