@@ -17,7 +17,7 @@ import gemma_keras_tune
 PACKAGE = Path(gemma_keras_tune.__file__).parent
 
 RANKS = {
-    **dict.fromkeys(("errors", "durable", "locks", "event_types"), 0),
+    **dict.fromkeys(("errors", "durable", "locks", "event_types", "machine"), 0),
     **dict.fromkeys(
         ("recipe", "recipe_files", "events", "writing", "run_folder", "lineage", "stages", "text"),
         1,
@@ -27,9 +27,9 @@ RANKS = {
     **dict.fromkeys(("data", "model"), 2),
     "training": 3,
     "evaluation": 4,
-    "exporters": 5,
+    **dict.fromkeys(("exporters", "planning"), 5),
     **dict.fromkeys(("run_outputs", "pipeline"), 6),
-    **dict.fromkeys(("console", "demo", "doctor", "doctor_run", "cli", "__main__"), 8),
+    **dict.fromkeys(("console", "doctor", "doctor_run", "cli", "__main__"), 8),
     "__init__": 0,
 }
 """Modules may import those of a lower rank, and of their own; but see `APART`."""

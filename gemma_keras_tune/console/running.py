@@ -123,7 +123,7 @@ def show_result(folder: RunFolder, view: RunView | None, *, root: Path) -> None:
 
 def show_costs(view: RunView) -> None:
     """Times, peak memory and the machine's speed."""
-    from ..demo import matrix_gflops, peak_memory_bytes
+    from ..machine import matrix_gflops, peak_memory_bytes
 
     peak = peak_memory_bytes()  # before the measurement adds its own
     facts = {

@@ -1,4 +1,4 @@
-"""What the demo tells about the machine beside the run: its speed, and the memory that it took."""
+"""What a machine can do, and what this process has taken of it: speed and memory."""
 
 from __future__ import annotations
 
