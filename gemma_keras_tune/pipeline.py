@@ -19,7 +19,8 @@ from .lineage import package_versions
 from .model.load import load_model
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
-from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report, saved_report
+from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report
+from .run_result import read_report
 from .stages import OnEvent, progress_of, stage, told_how_it_ended
 from .training.checkpoints import CheckpointStore
 from .training.control import stop_requests
@@ -111,7 +112,7 @@ def _run_stages(
                 folder.artifacts,
                 recipe=item,
                 base=base,
-                report=saved_report(folder),
+                report=read_report(folder),
                 lineage=lineage,
                 on_event=tell_or_stop,
             )

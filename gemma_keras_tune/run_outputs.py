@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from .data.examples import Examples, Split
 from .durable import atomic_write_json, atomic_write_text, new_folder
@@ -111,11 +109,3 @@ def keep_report(
     )
     atomic_write_text(folder.report_md, report.to_markdown())
     atomic_write_json(folder.report_json, report.to_json())
-
-
-def saved_report(folder: RunFolder) -> dict[str, Any] | None:
-    """The content of `report.json`, or None where nothing was held back."""
-    if not folder.report_json.exists():
-        return None
-    report: dict[str, Any] = json.loads(folder.report_json.read_text(encoding="utf-8"))
-    return report

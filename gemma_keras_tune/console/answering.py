@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..recipe import DataRecipe
 from ..run_folder import RunFolder
 from ..text.template import Turn
 from . import running, screen, sources
@@ -32,6 +31,7 @@ def answer(
     Raises:
         TuneError: If the model can't be found or read, or the prompt can't be used.
     """
+    from ..after_training import turns_as_trained
     from ..evaluation.generate import generate
     from ..model.load import load_model
     from ..run_outputs import load_run
@@ -56,14 +56,6 @@ def answer(
     sys.stdout.write((shown[stream.written :] if stream else shown) + "\n")
     if result.stop_reason == "length":
         screen.say(screen.err(), "(cut off; a longer answer: --max-tokens)")
-
-
-def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
-    """The prompt within the text that the recipe puts around every prompt."""
-    system = [Turn("system", recipe.system)] if recipe.system.strip() else []
-    if recipe.task in ("classification", "instruction"):
-        prompt = recipe.prompt_format.replace("{prompt}", prompt)
-    return [*system, Turn("user", prompt)]
 
 
 class _Stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from rich.text import Text
 from ..errors import StoppedWithCheckpoint, TuneError
 from ..recipe import Recipe
 from ..run_folder import RunFolder, data_root, new_run
+from ..run_result import read_exports, read_report
 from . import reports, screen
 from .progress import RunView
 from .sources import run_argument
@@ -98,7 +98,8 @@ def show_licence() -> None:
 def show_result(folder: RunFolder, view: RunView | None, *, root: Path) -> None:
     """The summary of a finished run, for a person."""
     console = screen.out()
-    report, exports = read_report(folder), read_exports(folder)
+    report = read_report(folder)
+    exports = [(path.name, screen.path_name(path), parity) for path, parity in read_exports(folder)]
     if report:
         screen.say(console, screen.heading("Before and after"))
         reports.show_evaluation(console, report)
@@ -161,46 +162,6 @@ def _prompt(report: Mapping[str, Any] | None) -> str:
     if not fitting:
         return "What can you do?"
     return fitting[0] if len(fitting[0]) <= 60 else fitting[0][:60].rpartition(" ")[0]
-
-
-def read_report(folder: RunFolder) -> dict[str, Any] | None:
-    """The run's `report.json`, or None."""
-    return _read_json(folder.report_json)
-
-
-def read_exports(folder: RunFolder) -> list[tuple[str, str, dict[str, Any]]]:
-    """(format, path, parity.json) of every published artifact of the run."""
-    found = []
-    for path in sorted(folder.artifacts.glob("*/parity.json")):
-        parity = _read_json(path)
-        if parity and not path.parent.name.startswith("."):
-            found.append((path.parent.name, screen.path_name(path.parent), parity))
-    return found
-
-
-def result_json(folder: RunFolder) -> dict[str, Any]:
-    """What a program wants to know of a finished run."""
-    return {
-        "run": folder.id,
-        "path": str(folder.path),
-        "report": read_report(folder),
-        "artifacts": [
-            {"format": name, "path": str(folder.artifacts / name), "parity": parity}
-            for name, _, parity in read_exports(folder)
-        ],
-    }
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise TuneError(
-            f"{screen.path_name(path)} can't be read: {error}.", code="RUN_FILE"
-        ) from error
-    return values if isinstance(values, dict) else None
 
 
 def _kept_something(folder: RunFolder) -> bool:

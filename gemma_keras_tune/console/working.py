@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import ExportError, TuneError
-from ..recipe import ExportRecipe, Recipe
+from ..recipe import ExportRecipe, ModelRecipe, Recipe
 from ..recipe_files import load_recipe
-from ..run_folder import RunFolder, open_for_writing, slug
+from ..run_folder import RunFolder, slug
+from ..run_result import run_result
 from . import reports, running, screen, sources
 from .progress import RunView
 
 if TYPE_CHECKING:
-    from ..data.examples import Split
-    from ..model.value import Model
+    from ..exporters.artifact import Artifact
 
 
 def train(
@@ -77,26 +75,13 @@ def measure(folder: RunFolder, *, data: Path | None, out: Path | None, json_outp
     Raises:
         TuneError: If the run isn't trained, or the rows can't be used.
     """
-    from ..durable import atomic_write_json, atomic_write_text
-    from ..evaluation.report import evaluate
+    from ..after_training import measure_run
 
-    recipe, model = _trained(folder)
-    split = _rows(folder, recipe, data)
-    if out is not None:
-        _make_folder(out)
+    _check_recipe(folder)
+    running.show_licence()
     with RunView() as view:
-        report = evaluate(
-            model,
-            split,
-            recipe.evaluate,
-            base=model.replace(adapters=None),
-            on_event=view,
-            predictions_path=None if out is None else out / "predictions.jsonl",
-        )
+        report = measure_run(folder, data=data, out=out, tell=view)
     values = report.to_json()
-    if out is not None:
-        atomic_write_json(out / "report.json", values)
-        atomic_write_text(out / "report.md", report.to_markdown())
     if json_output:
         screen.print_json(values)
         return
@@ -121,33 +106,19 @@ def export_as(
     Raises:
         TuneError: If something is unknown, can't be read or written, or fails the gate.
     """
-    from ..exporters.artifact import export, refuse_stranger
+    from ..after_training import export_run
 
     wishes = [_export_recipe(format, dtype) for format in formats]
     found = sources.named_model(name, root)
-    known: dict[str, Any] = {}
-    with ExitStack() as stack:
+    if isinstance(found, RunFolder):
+        _check_recipe(found)
+    running.show_licence()
+    with RunView() as view:
         if isinstance(found, RunFolder):
-            target = out or found.artifacts
-            if out is None:
-                stack.enter_context(open_for_writing(found))
-            _, model = _trained(found)
-            known["base"] = model.replace(adapters=None)
-            known["report"] = running.read_report(found)
-            known["lineage"] = _lineage(found)
+            artifacts = export_run(found, wishes, out=out, tell=view)
         else:
-            from ..model.load import load_model
-
             target = out or root / "exports" / slug(Path(found.preset).name)
-            running.show_licence()
-            model = load_model(found)
-        for format in formats:
-            refuse_stranger(target / format)
-        view = stack.enter_context(RunView())
-        artifacts = [
-            export(model, wish.format, target, recipe=wish, on_event=view, **known)
-            for wish in wishes
-        ]
+            artifacts = _export_model(found, wishes, target, view)
     listed = [(one.format, screen.path_name(one.path), one.parity) for one in artifacts]
     if json_output:
         keys = ("format", "path", "parity")
@@ -158,79 +129,41 @@ def export_as(
 
 def _show(folder: RunFolder, view: RunView | None, *, root: Path, json_output: bool) -> None:
     if json_output:
-        screen.print_json(running.result_json(folder))
+        screen.print_json(run_result(folder))
     else:
         running.show_result(folder, view, root=root)
 
 
 def _recipe_of(folder: RunFolder) -> Recipe:
+    _check_recipe(folder)
+    return load_recipe(folder.recipe_json)
+
+
+def _check_recipe(folder: RunFolder) -> None:
+    """Refuse a run that doesn't say what it is.
+
+    Raises:
+        TuneError: `RUN_NO_RECIPE`.
+    """
     if not folder.recipe_json.is_file():
         raise TuneError(
             f"{screen.path_name(folder.path)} has no recipe.json, so nobody knows how to go on. "
             "Start the run again.",
             code="RUN_NO_RECIPE",
         )
-    return load_recipe(folder.recipe_json)
 
 
-def _trained(folder: RunFolder) -> tuple[Recipe, Model]:
-    from ..run_outputs import load_run
+def _export_model(
+    recipe: ModelRecipe, wishes: Sequence[ExportRecipe], target: Path, view: RunView
+) -> list[Artifact]:
+    """A model that no run made, in each of the formats."""
+    from ..exporters.artifact import export, refuse_stranger
+    from ..model.load import load_model
 
-    _recipe_of(folder)
-    running.show_licence()
-    return load_run(folder.path)
-
-
-def _rows(folder: RunFolder, recipe: Recipe, data: Path | None) -> Split:
-    """The rows that the run held back, or all rows of a file read as the recipe says.
-
-    Raises:
-        DataError: If they can't be used.
-    """
-    from ..data.examples import Split, load_examples, read_examples
-    from ..data.findings import raise_errors
-
-    if data is None:
-        examples = load_examples(recipe.data)
-        _warn_of_changes(folder, examples.sources)
-        return examples.test
-    labels = recipe.data.labels or _labels(folder)
-    if recipe.data.task == "classification" and not labels:
-        labels = load_examples(recipe.data).labels
-    found = read_examples(recipe.data, str(data.expanduser().absolute()), labels=labels)
-    raise_errors(found.findings)
-    return Split(
-        examples=found.examples,
-        task=recipe.data.task,
-        labels=labels,
-        max_length=recipe.data.max_length,
-        too_long=recipe.data.too_long,
-    )
-
-
-def _labels(folder: RunFolder) -> tuple[str, ...]:
-    """The labels that the run was measured with, in order; empty where there is no report."""
-    report = running.read_report(folder) or {}
-    return tuple(report.get("tuned", {}).get("confusion", {}).get("labels", ()))
-
-
-def _warn_of_changes(folder: RunFolder, now: Mapping[str, str]) -> None:
-    """Say so if the files are not those that the run was trained on."""
-    then = {entry["sha256"] for entry in (_lineage(folder) or {}).get("data", [])}
-    changed = [Path(path).name for path, digest in now.items() if digest not in then]
-    if then and changed:
-        screen.say(
-            screen.err(),
-            f"Warning: {', '.join(changed)} changed since the run was trained; rows that it "
-            "learned from may be among those that are measured now.",
-        )
-
-
-def _lineage(folder: RunFolder) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        values: dict[str, Any] = json.loads(folder.lineage_json.read_text("utf-8"))
-        return values
-    return None
+    for wish in wishes:
+        refuse_stranger(target / wish.format)
+    model = load_model(recipe)
+    return [export(model, wish.format, target, recipe=wish, on_event=view) for wish in wishes]
 
 
 def _export_recipe(format: str, dtype: str) -> ExportRecipe:
@@ -247,12 +180,3 @@ def _export_recipe(format: str, dtype: str) -> ExportRecipe:
                 code=f"EXPORT_{key.upper()}",
             )
     return ExportRecipe.model_validate({"format": format, "dtype": dtype})
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TuneError(
-            f"{path} can't be made: {error}. Name another folder with --out.", code="OUT_FOLDER"
-        ) from error

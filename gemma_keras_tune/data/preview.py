@@ -53,22 +53,26 @@ class PreviewRow:
 
 
 def preview_data(
-    recipe: DataRecipe, template: Template, *, rows: int = 5
+    recipe: DataRecipe, template: Template, *, rows: int = 5, offset: int = 0
 ) -> tuple[PreviewRow, ...]:
-    """The first rows of a recipe's training file, token by token.
+    """The first rows of a recipe's training file, or those after them, token by token.
 
     Args:
         recipe: The data section.
         template: The model's.
-        rows: How many rows to read; the rest of the file is not touched.
+        rows: How many rows to show; the rest of the file is not touched.
+        offset: How many rows to pass over before them.
 
     Raises:
         DataError: If the file, or one of these rows, can't be used.
     """
-    read = read_examples(recipe, recipe.path, labels=recipe.labels, limit=rows)
+    read = read_examples(recipe, recipe.path, labels=recipe.labels, limit=offset + rows)
     raise_errors(read.findings)
     return preview_rows(
-        read.examples, template, max_length=recipe.max_length, too_long=recipe.too_long
+        read.examples[offset:],
+        template,
+        max_length=recipe.max_length,
+        too_long=recipe.too_long,
     )
 
 

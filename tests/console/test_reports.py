@@ -4,8 +4,9 @@ import io
 
 from rich.console import Console
 
+from gemma_keras_tune.after_training import turns_as_trained
 from gemma_keras_tune.console import reports
-from gemma_keras_tune.console.answering import _Stream, turns_as_trained
+from gemma_keras_tune.console.answering import _Stream
 from gemma_keras_tune.recipe import DataRecipe
 
 
