@@ -66,7 +66,7 @@ class Action(StrEnum):
     DELETE_RUN = "run.delete"
     DELETE_DATA = "data.delete"
     DELETE_ARTIFACT = "artifact.delete"
-    VIEW_SECRET_NAMES = "secret.names"
+    VIEW_SECRET_NAMES = "secret.names"  # noqa: S105  # the name of an action
     RANK_JOBS = "job.rank"
     MANAGE_MEMBERS = "member.manage"
     MANAGE_QUOTAS = "quota.manage"

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, insert, select
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gemma_keras_tune.durable import atomic_write_json
@@ -200,19 +199,19 @@ class Audit:
                 await self.write(first, actor, "audit.head_accepted", "audit", found)
         return before
 
-    async def _rows(self) -> AsyncIterator[RowMapping]:
+    async def _rows(self) -> AsyncIterator[dict[str, Any]]:
         last = 0
         while True:
             query = select(audit).where(audit.c.seq > last).order_by(audit.c.seq).limit(_PAGE)
             async with self._store.begin() as connection:
                 page = (await connection.execute(query)).mappings().all()
             for row in page:
-                yield row
+                yield dict(row)
                 last = row["seq"]
             if len(page) < _PAGE:
                 return
 
-    async def _why_not(self, bad: RowMapping) -> str:
+    async def _why_not(self, bad: Mapping[str, Any]) -> str:
         """Whether a row that doesn't follow the one before follows another one."""
         if hmac.compare_digest(_chained(self._key, "", bad), bad["hash"]):
             return "reordered"

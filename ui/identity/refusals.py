@@ -28,7 +28,7 @@ class Forbidden(Refusal):
 
 
 class NotFound(Refusal):
-    """There is no such thing in the workspace, or it is another workspace's: nobody learns which."""
+    """There is no such thing, or it is another workspace's: nobody learns which."""
 
     status = 404
 

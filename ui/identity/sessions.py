@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -118,7 +119,7 @@ class Sessions:
             if old is not None:
                 same = sessions.c.id_hash == digest(old)
                 ended = await self.end_in(entries.connection, same)
-            row = {
+            row: dict[str, Any] = {
                 "id_hash": digest(raw),
                 "public_id": secrets.token_hex(16),
                 "workspace_id": workspace_id,

@@ -1,4 +1,4 @@
-"""Values that leave the server and come back: signed, so that a made-up one is thrown away early."""
+"""Values that leave the server and come back: signed, so that made-up ones are thrown away."""
 
 from __future__ import annotations
 

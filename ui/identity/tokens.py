@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -86,7 +87,7 @@ class Tokens:
         name = name.strip()
         _check(name, scopes, expires_at - now)
         raw = PREFIX + secrets.token_urlsafe(32)
-        row = {
+        row: dict[str, Any] = {
             "id": secrets.token_hex(16),
             "workspace_id": principal.workspace_id,
             "user_id": principal.user_id,
@@ -171,7 +172,7 @@ class Tokens:
             tokens.c.revoked_at.is_(None),
             tokens.c.expires_at > now,
         )
-        if await connection.scalar(living) >= _MOST:
+        if (await connection.scalar(living) or 0) >= _MOST:
             raise TuneError(
                 f"You have {_MOST} tokens that still work. Revoke one that you don't need.",
                 code="TOKEN_INVALID",
