@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .console import exits, screen
+from .console import exits, operating, screen
 from .recipe_files import load_recipe, parse_assignments
 from .run_folder import data_root, find_run
 
@@ -32,6 +32,7 @@ recipes_app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
+app.command()(operating.ui)
 
 Root = Annotated[
     Path | None,

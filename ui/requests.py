@@ -20,10 +20,11 @@ from .metrics import Metrics
 _LONGEST_PATH = 200
 _QUIET = ("/healthz", "/readyz", "/metrics")
 _UNKNOWN = "(none)"
+_NICEGUI = ("/_nicegui_ws", "/_nicegui")
 
 
 class RequestLog:
-    """Logs and counts what comes in and how it was answered. It changes nothing but one header.
+    """Logs and counts what comes in and how it was answered. It changes nothing.
 
     Args:
         app: What answers.
@@ -41,14 +42,12 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-        seen: dict[str, Any] = {"status": 0}
+        seen: dict[str, Any] = {"status": 0, "route": None}
+        state = {**scope.get("state", {}), "request_id": request_id, "seen": seen}
 
         async def sending(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 seen["status"] = message["status"]
-                header = (b"x-request-id", request_id.encode())
-                message = {**message, "headers": [*message.get("headers", ()), header]}
             elif message["type"] == "websocket.accept":
                 seen["status"] = 101
             elif message["type"] == "websocket.close" and not seen["status"]:
@@ -58,13 +57,13 @@ class RequestLog:
         begun = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self._app(scope, receive, sending)
+                await self._app({**scope, "state": state}, receive, sending)
             finally:
-                self._keep(scope, seen["status"], time.perf_counter() - begun)
+                self._keep(scope, seen, time.perf_counter() - begun)
 
-    def _keep(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope.get("method", "WEBSOCKET")
-        route = _template(scope)
+    def _keep(self, scope: Scope, seen: dict[str, Any], seconds: float) -> None:
+        method, status = scope.get("method", "WEBSOCKET"), seen["status"]
+        route = _template(scope["path"], seen["route"])
         self._metrics.request(method, route, status, seconds, is_socket=scope["type"] != "http")
         log = self._log.debug if scope["path"] in _QUIET and status < 400 else self._log.info
         log(
@@ -102,15 +101,16 @@ class Failures:
             begun = True
             await send(message)
 
-        state = scope.setdefault("state", {})
+        state = scope.get("state", {})
         try:
             await self._app(scope, receive, sending)
-        except Exception:  # the edge of a request: the log gets it, the asker an id
+        except Exception:  # noqa: BLE001  # the edge of a request: the log gets it, the asker an id
             self._log.exception("request_failed", path=scope["path"][:_LONGEST_PATH])
             if scope["type"] == "http" and not begun:
                 await failure(state.get("request_id", ""))(scope, receive, send)
         finally:
-            state["route"] = scope.get("route")
+            if "seen" in state:
+                state["seen"]["route"] = scope.get("route")
 
 
 def failure(request_id: str) -> Response:
@@ -122,12 +122,9 @@ def failure(request_id: str) -> Response:
     )
 
 
-def _template(scope: Scope) -> str:
+def _template(path: str, route: Any) -> str:
     """The route that answered, by its template, such as `/api/v1/jobs/{id}`."""
-    path = scope["path"]
-    if path.startswith("/_nicegui_ws"):
-        return "/_nicegui_ws"
-    if path.startswith("/_nicegui"):
-        return "/_nicegui"
-    template = getattr(scope["state"].get("route"), "path", None)
-    return template if isinstance(template, str) and template else _UNKNOWN
+    for prefix in _NICEGUI:
+        if path.startswith(prefix):
+            return prefix
+    return getattr(route, "path", None) or _UNKNOWN

@@ -93,8 +93,9 @@ class UploadSettings(_Section):
 class JobSettings(_Section):
     """What may run at the same time, and how much it may take."""
 
-    slots: int = Field(default=1, ge=1, le=64)
-    """How many jobs that compute (train, evaluate, generate, export) run at once: one a device."""
+    slots: int | None = Field(default=None, ge=1, le=64)
+    """How many jobs that compute (train, evaluate, generate, export) run at once; by default one
+    on each GPU, one on a TPU host, or one on a machine with neither."""
     data_workers: int = Field(default=2, ge=1, le=64)
     """How many data jobs run at once."""
     data_memory_bytes: int = Field(
@@ -103,10 +104,14 @@ class JobSettings(_Section):
     """The memory that one data job may take."""
     data_seconds: int = Field(default=600, ge=1, le=24 * 3600, json_schema_extra={"unit": "s"})
     """The time that one data job may take."""
+    user_running: int = Field(default=4, ge=1, le=1000)
+    """How many jobs of one person may run at once, where no quota says otherwise."""
+    user_queued: int = Field(default=200, ge=1, le=100_000)
+    """How many jobs of one person may wait, where no quota says otherwise."""
     disk_reserve_bytes: int = Field(
         default=2**30, ge=2**20, le=2**44, json_schema_extra={"unit": "bytes"}
     )
-    """With less free disk than this the server says that it isn't ready."""
+    """With less free disk than this no job is started, and the server says that it isn't ready."""
 
 
 class BackupSettings(_Section):

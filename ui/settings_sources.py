@@ -18,13 +18,22 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe_files import listed_problems, nearest_key, problems, recipe_keys
 from gemma_keras_tune.run_folder import HOME_VARIABLE, data_root
 
+from .identity.keys import AUDIT_VARIABLE, COOKIE_VARIABLE, VAULT_VARIABLE
 from .settings import ENVIRONMENT_PREFIX, SECTION_MARK, Settings
 
 FILE_NAME = "server.toml"
 HIDDEN = "[hidden]"
 _SECRET = frozenset({"database.url", "oidc.client_secret"})
 # Variables of the same family that are no settings of the server.
-_OTHER_VARIABLES = frozenset({HOME_VARIABLE, f"{ENVIRONMENT_PREFIX}DEBUG"})
+_OTHER_VARIABLES = frozenset(
+    {
+        HOME_VARIABLE,
+        f"{ENVIRONMENT_PREFIX}DEBUG",
+        VAULT_VARIABLE,
+        AUDIT_VARIABLE,
+        COOKIE_VARIABLE,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from . import screen
 DEBUG_VARIABLE = "GEMMA_KERAS_TUNE_DEBUG"
 _ORDER = (
     *("demo", "models", "recipes", "data", "train", "resume", "evaluate", "generate", "export"),
-    "doctor",
+    *("doctor", "ui"),
 )
 OUR_FAULT, USER_CAN_FIX, INTERRUPTED = 1, 2, 130
 

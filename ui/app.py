@@ -1,0 +1,144 @@
+"""The app: FastAPI with the gate before it and NiceGUI's pages mounted on it, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nicegui
+from fastapi import FastAPI, Request
+from nicegui import ui
+from starlette.responses import Response
+from starlette.types import Scope
+
+from gemma_keras_tune import __version__
+from gemma_keras_tune.errors import TuneError
+
+from . import operator_routes
+from .gate.answers import answer_to
+from .gate.middleware import Gate
+from .gate.ports import Person, RateLimit
+from .gate.rules import PUBLIC_PATHS, GateRules
+from .identity.refusals import Refusal
+from .metrics import Metrics
+from .pages import forms, home
+from .parts import Parts, open_parts
+from .proxies import Proxies
+from .requests import Failures, RequestLog
+from .settings import Settings
+
+_RECONNECT_S = 10.0
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app, which opens its parts when it is started.
+
+    `app.state` then has `parts`; `setup_path`, where the first account is made, or None;
+    `children_left` after the end; and `failure`, the error that kept it from starting.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with open_parts(settings, metrics) as parts:
+                app.state.parts = parts
+                if await parts.setup.is_needed():
+                    app.state.setup_path = f"/setup?code={parts.setup.renew()}"
+                yield
+                app.state.children_left = parts.supervisor.running
+        except TuneError as error:
+            app.state.failure = error
+            raise
+
+    app = FastAPI(
+        title="Gemma Keras Tune",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=None,  # with the API comes its own page, behind the gate
+    )
+    app.state.setup_path, app.state.children_left, app.state.failure = None, 0, None
+    app.add_exception_handler(Refusal, _refused)
+    operator_routes.register(app)
+    forms.register(app)
+    _mount_pages(app)
+    _put_gate_before(app, settings, metrics)
+    return app
+
+
+def _mount_pages(app: FastAPI) -> None:
+    home.register(app)
+    nicegui.app.add_exception_handler(Exception, _page_failed)
+    ui.run_with(
+        app,
+        title="Gemma Keras Tune",
+        dark=None,
+        language="en-US",
+        binding_refresh_interval=None,  # pages say what has changed; nothing is polled
+        reconnect_timeout=_RECONNECT_S,
+        show_welcome_message=False,
+    )
+
+
+def _put_gate_before(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """From the inside out: what is added last sees a request first."""
+    app.add_middleware(Failures)
+    app.add_middleware(
+        Gate,
+        rules=GateRules(
+            hosts=settings.hosts,
+            is_https=settings.is_https,
+            public_paths=PUBLIC_PATHS | {"/readyz"},
+        ),
+        sessions=_Sessions(app),
+        tokens=_Tokens(app),
+        rate_limit=_rate_limit(app),
+    )
+    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(
+        Proxies,
+        trusted=settings.trusted_proxies,
+        only=bool(settings.trusted_proxies) and settings.tls.certificate is None,
+    )
+
+
+class _Sessions:
+    """The sessions, which are there only once the app has started."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def principal_of(self, raw_id: str, *, touch: bool = True) -> Person | None:
+        """Who holds this session."""
+        parts: Parts = self._app.state.parts
+        return await parts.sessions.principal_of(raw_id, touch=touch)
+
+
+class _Tokens:
+    """The tokens, which are there only once the app has started."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def principal_of(self, raw: str) -> Person | None:
+        """Who holds this token."""
+        parts: Parts = self._app.state.parts
+        return await parts.tokens.principal_of(raw)
+
+
+def _rate_limit(app: FastAPI) -> RateLimit:
+    async def limit(user_id: str, _: Scope) -> None:
+        app.state.parts.api_limits.enter(user_id)
+
+    return limit
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Refusal):
+        raise error
+    return answer_to(error, request_id=request.scope["state"].get("request_id", ""))
+
+
+async def _page_failed(request: Request, error: Exception) -> Response:
+    """NiceGUI's own answer shows the error to whoever asked."""
+    raise error

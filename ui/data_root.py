@@ -1,0 +1,105 @@
+"""Whether the data root can carry a server: its folder, its file system, its free space."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gemma_keras_tune import locks
+from gemma_keras_tune.durable import atomic_write_bytes
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.run_folder import HOME_VARIABLE
+
+LOCK_NAME = "server.lock"
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs")
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+def prepare(root: Path, *, holds_database: bool) -> None:
+    """Makes the root and tries whether a file can be kept there.
+
+    Args:
+        root: The data root.
+        holds_database: Whether the database is a SQLite file in it.
+
+    Raises:
+        TuneError: `ROOT_NOT_WRITABLE`; `ROOT_ON_NETWORK` for SQLite on a network file system,
+            whose locks can't be relied on (sqlite.org/howtocorrupt.html, section 2.1).
+    """
+    probe = root / f".writable-{secrets.token_hex(4)}"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic_write_bytes(probe, b"x")
+        probe.unlink()
+    except OSError as error:
+        raise TuneError(
+            f"The data root {root} can't be written: {error.strerror or error}. Choose another "
+            f"folder with --root or the variable {HOME_VARIABLE}, or make room in it.",
+            code="ROOT_NOT_WRITABLE",
+        ) from error
+    kind = file_system(root)
+    if holds_database and kind in _NETWORK:
+        raise TuneError(
+            f"The data root {root} is on a network file system ({kind}), where SQLite can lose "
+            "its database. Choose a local folder with --root, or PostgreSQL with database.url.",
+            code="ROOT_ON_NETWORK",
+        )
+
+
+@contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Holds the root for this process: one server a data root.
+
+    Raises:
+        TuneError: `SERVER_RUNNING`, with who holds it.
+    """
+    lock = root / LOCK_NAME
+    try:
+        handle = locks.take(lock)
+    except BlockingIOError as error:
+        raise _running(root, locks.holder(lock)) from error
+    try:
+        locks.describe(handle)
+        yield
+    finally:
+        locks.release(handle)
+
+
+def refuse_second_server(root: Path) -> None:
+    """Looks whether another server holds the root, before anything else is tried.
+
+    Raises:
+        TuneError: `SERVER_RUNNING`, with who holds it.
+    """
+    holder = locks.holder(root / LOCK_NAME)
+    if holder is not None:
+        raise _running(root, holder)
+
+
+def file_system(path: Path) -> str:
+    """The kind of file system that a folder is on, as Linux calls it; empty if it can't be told."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8").splitlines()
+        device = os.stat(path).st_dev
+    except OSError:
+        return ""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == wanted:
+            return after.split()[0]
+    return ""
+
+
+def _running(root: Path, holder: locks.Holder | None) -> TuneError:
+    who = "another process"
+    if holder is not None:
+        who = f"process {holder.pid} on {holder.host}, since {holder.since}"
+    return TuneError(
+        f"A server works with the data root {root} already: {who}. Use that one, stop it, or "
+        "choose another root with --root.",
+        code="SERVER_RUNNING",
+    )

@@ -1,0 +1,111 @@
+"""What the first page lists, asked once a second for everybody who looks, not once for each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .store.engine import Store
+from .store.tables import UNFINISHED, jobs, runs
+
+_KEEP_S = 0.9
+_MOST = 50
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """One job."""
+
+    kind: str
+    run_name: str | None
+    state: str
+    code: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run."""
+
+    name: str
+    state: str
+    step: int
+    total_steps: int
+    loss: float | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The newest jobs and runs of a workspace, those at work first, and how many more there are."""
+
+    jobs: tuple[JobLine, ...]
+    more_jobs: int
+    runs: tuple[RunLine, ...]
+    more_runs: int
+
+
+class Overviews:
+    """The overviews of all workspaces.
+
+    Args:
+        store: The open database.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float, Overview]] = {}
+        self._turn = asyncio.Lock()
+
+    async def of(self, workspace_id: str) -> Overview:
+        """What there is in one workspace, at most a second old."""
+        async with self._turn:
+            asked, known = self._known.get(workspace_id, (float("-inf"), None))
+            if known is None or time.monotonic() - asked > _KEEP_S:
+                async with self._store.begin() as connection:
+                    known = await _ask(connection, workspace_id)
+                self._known[workspace_id] = time.monotonic(), known
+            return known
+
+
+async def _ask(connection: AsyncConnection, workspace_id: str) -> Overview:
+    here = jobs.c.workspace_id == workspace_id
+    unfinished = jobs.c.state.in_(UNFINISHED)
+    its_run = (runs.c.id == jobs.c.run_id) & (runs.c.workspace_id == jobs.c.workspace_id)
+    found = await connection.execute(
+        select(
+            jobs.c.kind, runs.c.name, jobs.c.run_id, jobs.c.state, jobs.c.code, jobs.c.created_at
+        )
+        .join_from(jobs, runs, its_run, isouter=True)
+        .where(here)
+        .order_by(unfinished.desc(), jobs.c.number.desc())
+        .limit(_MOST)
+    )
+    job_lines = tuple(
+        JobLine(kind, name or run_id, state, code, created_at)
+        for kind, name, run_id, state, code, created_at in found.tuples()
+    )
+    there = (runs.c.workspace_id == workspace_id) & runs.c.deleted_at.is_(None)
+    columns = (runs.c.name, runs.c.state, runs.c.step, runs.c.total_steps, runs.c.loss)
+    lines = await connection.execute(
+        select(*columns, runs.c.changed_at)
+        .where(there)
+        .order_by((runs.c.state == "running").desc(), runs.c.created_at.desc())
+        .limit(_MOST)
+    )
+    run_lines = tuple(RunLine(*row) for row in lines.tuples())
+    return Overview(
+        jobs=job_lines,
+        more_jobs=await _count(connection, here) - len(job_lines),
+        runs=run_lines,
+        more_runs=await _count(connection, there) - len(run_lines),
+    )
+
+
+async def _count(connection: AsyncConnection, which: ColumnElement[bool]) -> int:
+    return await connection.scalar(select(func.count()).where(which)) or 0

@@ -1,0 +1,206 @@
+"""Setup, signing in and signing out: plain HTML forms, which work without JavaScript.
+
+They stand before the session, so nothing of NiceGUI is in them. A form carries a token that is
+bound to a random cookie of the browser, or to the session that it ends.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from gemma_keras_tune.errors import TuneError
+
+from ..gate.cookies import clear_session, session_id, set_session
+from ..gate.rules import local_path
+from ..identity.csrf import FIELD
+from ..identity.passwords import SHORTEST
+from ..identity.refusals import Refusal, TooManyRequests
+from ..parts import Parts, parts_of
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MOST_FIELDS = 8
+_NOTICES = {
+    "out": "You are signed out.",
+    "ended": "Your session has ended. Sign in to go on where you were.",
+}
+
+
+def register(app: FastAPI) -> None:
+    """Adds the pages."""
+    for path, method, answer in (
+        ("/setup", "GET", _show_setup),
+        ("/setup", "POST", _make_administrator),
+        ("/sign-in", "GET", _show_sign_in),
+        ("/sign-in", "POST", _sign_in),
+        ("/sign-out", "POST", _sign_out),
+    ):
+        app.add_api_route(path, answer, methods=[method], include_in_schema=False)
+
+
+def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page of `templates`, with everything that is put into it escaped."""
+    return HTMLResponse(_environment().get_template(name).render(**values), status)
+
+
+async def _show_setup(request: Request) -> Response:
+    parts = parts_of(request)
+    if not await parts.setup.is_needed():
+        return RedirectResponse("/sign-in", 303)
+    return _setup_page(request, code=request.query_params.get("code", ""))
+
+
+async def _make_administrator(request: Request) -> Response:
+    parts, form = parts_of(request), await _form(request)
+    name, code = _text(form, "name"), _text(form, "code")
+    password = _text(form, "password")
+    try:
+        _check_form(request, form)
+        if password != _text(form, "again"):
+            raise TuneError("The two passwords are not the same.", code="PASSWORDS_DIFFER")
+        user = await parts.setup.create_first_admin(
+            code,
+            name=name,
+            display_name=name.strip(),
+            password=password,
+            address=_address(request),
+        )
+    except TuneError as error:
+        return _setup_page(request, code=code, name=name, error=error)
+    return await _signed_in(request, user.id, user.workspace_id, going_to="/")
+
+
+async def _show_sign_in(request: Request) -> Response:
+    parts = parts_of(request)
+    going_to = local_path(request.query_params.get("next"))
+    if request.state.principal is not None:
+        return RedirectResponse(going_to, 303)
+    if await parts.setup.is_needed():
+        return RedirectResponse("/setup", 303)
+    notice = request.query_params.get("notice", "")
+    if not notice and session_id(request.scope, is_https=parts.settings.is_https):
+        notice = "ended"
+    return _sign_in_page(request, going_to=going_to, notice=_NOTICES.get(notice, ""))
+
+
+async def _sign_in(request: Request) -> Response:
+    parts, form = parts_of(request), await _form(request)
+    name, going_to = _text(form, "name"), local_path(_text(form, "next"))
+    try:
+        _check_form(request, form)
+        user = await parts.accounts.sign_in(
+            name, _text(form, "password"), address=_address(request)
+        )
+    except TuneError as error:
+        return _sign_in_page(request, going_to=going_to, name=name, error=error)
+    return await _signed_in(request, user.id, user.workspace_id, going_to=going_to)
+
+
+async def _sign_out(request: Request) -> Response:
+    parts, form = parts_of(request), await _form(request)
+    principal = request.state.principal
+    parts.csrf.check(_text(form, FIELD), principal.session_hash or "")
+    await parts.sessions.sign_out(principal)
+    answer = RedirectResponse("/sign-in?notice=out", 303)
+    clear_session(answer, is_https=parts.settings.is_https)
+    return answer
+
+
+async def _signed_in(
+    request: Request, user_id: str, workspace_id: str, *, going_to: str
+) -> Response:
+    """A fresh session in the place of whatever the browser had."""
+    parts = parts_of(request)
+    is_https = parts.settings.is_https
+    raw_id = await parts.sessions.open(
+        user_id,
+        workspace_id,
+        address=_address(request),
+        agent=request.headers.get("user-agent", ""),
+        replaces=session_id(request.scope, is_https=is_https),
+    )
+    answer = RedirectResponse(going_to, 303)
+    seconds = parts.settings.sessions.absolute_hours * 3600
+    set_session(answer, raw_id, is_https=is_https, same_site=parts.same_site, seconds=seconds)
+    answer.delete_cookie(_visitor_cookie(parts), path="/", secure=is_https, httponly=True)
+    return answer
+
+
+def _setup_page(
+    request: Request, *, code: str, name: str = "", error: TuneError | None = None
+) -> Response:
+    return _form_page(request, "setup.html", error, code=code, name=name, shortest=SHORTEST)
+
+
+def _sign_in_page(
+    request: Request,
+    *,
+    going_to: str,
+    name: str = "",
+    notice: str = "",
+    error: TuneError | None = None,
+) -> Response:
+    parts = parts_of(request)
+    sso = parts.settings.oidc.name if parts.settings.oidc.issuer else ""
+    values = {"name": name, "notice": notice, "sso": sso, "next": going_to}
+    return _form_page(request, "sign_in.html", error, **values)
+
+
+def _form_page(request: Request, template: str, error: TuneError | None, **values: Any) -> Response:
+    """The page with a token for its form, bound to the browser's cookie or to a new one."""
+    parts = parts_of(request)
+    visitor = request.cookies.get(_visitor_cookie(parts), "")
+    is_new = not parts.csrf.is_visitor(visitor)
+    if is_new:
+        visitor = parts.csrf.visitor()
+    status = error.status if isinstance(error, Refusal) else 400 if error else 200
+    shown = {"notice": "", "error": str(error or ""), "csrf": parts.csrf.token(visitor)}
+    answer = page(template, status=status, **{**shown, **values})
+    if isinstance(error, TooManyRequests):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    if is_new:
+        answer.set_cookie(
+            _visitor_cookie(parts),
+            visitor,
+            path="/",
+            secure=parts.settings.is_https,
+            httponly=True,
+            samesite="strict",
+        )
+    return answer
+
+
+async def _form(request: Request) -> FormData:
+    return await request.form(max_files=0, max_fields=_MOST_FIELDS, max_part_size=16_384)
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _check_form(request: Request, form: FormData) -> None:
+    parts = parts_of(request)
+    parts.csrf.check(_text(form, FIELD), request.cookies.get(_visitor_cookie(parts), ""))
+
+
+def _visitor_cookie(parts: Parts) -> str:
+    return "__Host-gkt-form" if parts.settings.is_https else "gkt-form"
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )

@@ -1,0 +1,106 @@
+"""The first page: what runs, what waits, and what there is."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from typing import Any
+
+from fastapi import FastAPI
+from nicegui import ui
+
+from ..gate.clients import current_person
+from ..overview import JobLine, Overview, RunLine
+from ..parts import Parts
+from .frame import frame, heading
+
+_EVERY_S = 1.0
+# Fields are called c0, c1, ...: a name with ":" before it would be code to NiceGUI.
+_JOBS = ("Job", "Run", "State", "Asked for")
+_RUNS = ("Run", "State", "Steps", "Loss", "Changed")
+
+
+def register(app: FastAPI) -> None:
+    """Adds the page."""
+
+    @ui.page("/", dark=None)
+    async def home() -> None:
+        await _show(app.state.parts)
+
+
+async def _show(parts: Parts) -> None:
+    client = ui.context.client
+    now = await parts.overviews.of(current_person(client).workspace_id)
+    with frame(parts, "Runs and jobs"):
+        jobs = _Lines("Jobs", _JOBS, _nothing_runs)
+        runs = _Lines("Runs", _RUNS, lambda: _no_runs(parts))
+
+    def show(overview: Overview) -> None:
+        jobs.show([_of_job(line) for line in overview.jobs], more=overview.more_jobs)
+        runs.show([_of_run(line) for line in overview.runs], more=overview.more_runs)
+
+    async def look_again() -> None:
+        show(await parts.overviews.of(current_person(client).workspace_id))
+
+    show(now)
+    ui.timer(_EVERY_S, look_again)
+
+
+class _Lines:
+    """A table that is changed in place, or what to do as long as it would be empty."""
+
+    def __init__(self, title: str, names: tuple[str, ...], when_empty: Any) -> None:
+        self._shown: list[tuple[str, ...]] | None = None
+        columns = [
+            {"name": f"c{at}", "field": f"c{at}", "label": name, "align": "left"}
+            for at, name in enumerate(names)
+        ]
+        with ui.column().classes("w-full gap-2"):
+            heading(title, level=2)
+            self._table = ui.table(columns=columns, rows=[], row_key="id").classes("w-full")
+            self._table.props(f'flat bordered wrap-cells aria-label="{title}"').mark(title.lower())
+            self._empty = ui.column().classes("gap-1")
+            with self._empty:
+                when_empty()
+            self._more = ui.label().classes("text-sm")
+
+    def show(self, rows: list[tuple[str, ...]], *, more: int) -> None:
+        if rows == self._shown:
+            return
+        self._shown = rows
+        self._table.rows = [
+            {"id": at, **{f"c{column}": text for column, text in enumerate(row)}}
+            for at, row in enumerate(rows)
+        ]
+        self._table.update()
+        self._table.set_visibility(bool(rows))
+        self._empty.set_visibility(not rows)
+        self._more.text = f"and {more:,} older ones" if more else ""
+        self._more.set_visibility(bool(more))
+
+
+def _nothing_runs() -> None:
+    ui.label("No job has been asked for yet.")
+
+
+def _no_runs(parts: Parts) -> None:
+    root = shlex.quote(str(parts.settings.root))
+    ui.label("There is no run yet. Start one in a terminal; it appears here while it works:")
+    ui.label(f"gemma-keras-tune train spam_classifier --root {root}").classes(
+        "font-mono text-sm p-2 rounded bg-gray-100 dark:bg-gray-800 break-all"
+    )
+
+
+def _of_job(line: JobLine) -> tuple[str, ...]:
+    state = line.state if not line.code else f"{line.state} ({line.code})"
+    return line.kind, line.run_name or "", state, _when(line.created_at)
+
+
+def _of_run(line: RunLine) -> tuple[str, ...]:
+    steps = f"{line.step:,} of {line.total_steps:,}" if line.total_steps else f"{line.step:,}"
+    loss = "" if line.loss is None else f"{line.loss:.4f}"
+    return line.name, line.state, steps, loss, _when(line.changed_at)
+
+
+def _when(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"

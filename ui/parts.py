@@ -1,0 +1,188 @@
+"""All parts of a running server: opened in order, and closed in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from fastapi import Request
+from nicegui import background_tasks
+
+from . import backups, data_root
+from .gate.clients import Clients
+from .health import Health
+from .identity.accounts import Accounts
+from .identity.audit import Audit
+from .identity.csrf import Csrf
+from .identity.first_start import Setup, first_workspace
+from .identity.keys import load_keys
+from .identity.passwords import Passwords
+from .identity.rate_limits import ApiLimits, SignInLimits
+from .identity.sessions import Sessions
+from .identity.tokens import Tokens
+from .identity.vault import Vault
+from .jobs.queue import Queue
+from .jobs.quotas import Limits
+from .jobs.slots import find_devices, make_slots
+from .jobs.supervisor import Supervisor
+from .logs import logger
+from .metrics import Metrics
+from .overview import Overviews
+from .settings import Settings
+from .settings_sources import database_url
+from .store.engine import Store, open_store
+
+_SWEEP_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What pages, routes and the gate work with."""
+
+    settings: Settings
+    workspace_id: str  # the first workspace: runs from a terminal belong to it
+    store: Store
+    audit: Audit
+    sessions: Sessions
+    tokens: Tokens
+    accounts: Accounts
+    setup: Setup
+    csrf: Csrf
+    vault: Vault
+    api_limits: ApiLimits
+    queue: Queue
+    supervisor: Supervisor
+    clients: Clients
+    health: Health
+    metrics: Metrics
+    overviews: Overviews
+
+    @property
+    def same_site(self) -> Literal["lax", "strict"]:
+        """Who may lead a browser here with its session: with single sign-on another site does."""
+        return "lax" if self.settings.oidc.issuer else "strict"
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the server that answers a request."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, metrics: Metrics) -> AsyncIterator[Parts]:
+    """The parts, at work until the block ends. Child processes outlive it.
+
+    Raises:
+        TuneError: If the root, its lock, the keys or the database can't be had.
+    """
+    root, given = settings.root, settings.database.url
+    data_root.prepare(root, holds_database=given is None)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(data_root.held(root))
+        keys = await asyncio.to_thread(load_keys, root / "secrets", os.environ)
+        store = await open_store(database_url(settings))
+        stack.push_async_callback(store.close)
+        metrics.watch(store)
+        workspace_id = await first_workspace(store, root)
+        audit = Audit(store, keys.audit, head_file=root / "audit.head")
+        sessions = Sessions(
+            store,
+            audit,
+            keys.cookie,
+            idle=timedelta(minutes=settings.sessions.idle_minutes),
+            longest=timedelta(hours=settings.sessions.absolute_hours),
+        )
+        vault = Vault(store, keys.vault, audit)
+        await vault.check()
+        passwords = Passwords()
+        supervisor = _supervisor(settings, store)
+        parts = Parts(
+            settings=settings,
+            workspace_id=workspace_id,
+            store=store,
+            audit=audit,
+            sessions=sessions,
+            tokens=Tokens(store, audit),
+            accounts=Accounts(store, audit, sessions, passwords, SignInLimits()),
+            setup=Setup(store, audit, passwords),
+            csrf=Csrf(keys.cookie),
+            vault=vault,
+            api_limits=ApiLimits(),
+            queue=supervisor.queue,
+            supervisor=supervisor,
+            clients=Clients(sessions, is_https=settings.is_https),
+            health=Health(
+                store,
+                root=root,
+                is_supervising=lambda: supervisor.is_working,
+                reserve_bytes=settings.jobs.disk_reserve_bytes,
+            ),
+            metrics=metrics,
+            overviews=Overviews(store),
+        )
+        await _start(parts, stack)
+        yield parts
+
+
+def _supervisor(settings: Settings, store: Store) -> Supervisor:
+    jobs = settings.jobs
+    limits = Limits(running_jobs=jobs.user_running, queued_jobs=jobs.user_queued)
+    data = ("--memory-bytes", str(jobs.data_memory_bytes), "--seconds", str(jobs.data_seconds))
+    return Supervisor(
+        Queue(store, defaults=limits),
+        settings.root,
+        slots=make_slots(find_devices(), light=jobs.data_workers, at_once=jobs.slots),
+        warm={"data": data, "generate": ()},
+        reserve_bytes=jobs.disk_reserve_bytes,
+    )
+
+
+async def _start(parts: Parts, stack: AsyncExitStack) -> None:
+    """Starts what works by itself; what was started last is stopped first."""
+    await parts.supervisor.start()
+    stack.push_async_callback(parts.supervisor.stop)
+    parts.clients.start()
+    stack.push_async_callback(parts.clients.stop)
+    parts.sessions.on_revoked(
+        lambda session: background_tasks.create(
+            parts.clients.end_session(session), name="end sockets of a session"
+        )
+    )
+    _keep_doing(stack, "loop lag", parts.metrics.measure_lag())
+    _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.sessions.sweep))
+    if parts.store.is_sqlite:
+        settings = parts.settings
+        _keep_doing(
+            stack, "backups", backups.keep_making(parts.store, settings.root, settings.backup)
+        )
+
+
+def _keep_doing(stack: AsyncExitStack, name: str, work: Awaitable[None]) -> None:
+    """Runs something until the stack closes; its end by an error is logged."""
+
+    async def do() -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001  # the edge of a task: nobody awaits it
+            logger("server").exception("task_failed", task=name)
+
+    task = asyncio.create_task(do(), name=name)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)
+
+
+async def _every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        await do()
+        await asyncio.sleep(seconds)
