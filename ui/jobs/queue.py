@@ -7,7 +7,7 @@ Every later write names the fence, so one that was given up for dead and comes b
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, literal, or_, select, update
@@ -43,6 +43,9 @@ class Queue:
         clock: The time that leases count in.
         lease_s: How long a lease holds without a beat, in seconds.
         defaults: Quotas for people and workspaces that have none of their own.
+
+    Attributes:
+        on_change: Called when there may be something to start, or a new wish.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Queue:
         self.clock = clock or machine_clock()
         self.lease_s = lease_s
         self.defaults = defaults or Limits()
+        self.on_change: Callable[[], None] = lambda: None
 
     async def submit(
         self,
@@ -77,7 +81,7 @@ class Queue:
         """
         check_work(work, priority)
         async with self.store.begin() as connection:
-            return await insert_job(
+            job = await insert_job(
                 connection,
                 work,
                 workspace_id=workspace_id,
@@ -86,6 +90,8 @@ class Queue:
                 priority=priority,
                 defaults=self.defaults,
             )
+        self.on_change()
+        return job
 
     async def claim(self, slots: Slots) -> Job | None:
         """The job whose turn it is, leased to this server; None if none can start.
@@ -146,8 +152,8 @@ class Queue:
         rests = "paused" if state == "stopped" else state
         values = {
             "state": case((is_cancelled, "cancelled"), else_=rests),
-            "code": code or None,
-            "message": message or None,
+            "code": _text(code, 40),
+            "message": _text(message, 4000),
             "ended_at": case((or_(is_cancelled, literal(rests != "paused")), wall_time())),
         }
         held = jobs.c.state.in_(HELD)
@@ -185,7 +191,9 @@ class Queue:
             if not values:
                 return job
             changed = update(jobs).where(jobs.c.id == job_id).values(**values).returning(jobs)
-            return job_of((await connection.execute(changed)).mappings().one())
+            job = job_of((await connection.execute(changed)).mappings().one())
+        self.on_change()
+        return job
 
     async def resume(self, job_id: str, *, workspace_id: str | None = None) -> Job | None:
         """The job, waiting for its turn again; None if there is no such job.
@@ -206,7 +214,9 @@ class Queue:
             values = {"state": "queued", "deaths": 0, "ended_at": None, "code": None}
             values |= {"message": None} | _NO_WISH
             changed = update(jobs).where(jobs.c.id == job_id).values(**values).returning(jobs)
-            return job_of((await connection.execute(changed)).mappings().one())
+            job = job_of((await connection.execute(changed)).mappings().one())
+        self.on_change()
+        return job
 
     async def expire(self, *, not_mine: bool = False) -> list[Job]:
         """The suspects: jobs whose lease has run out. Their children are yet to be looked for.
@@ -286,8 +296,8 @@ class Queue:
         values = {
             "state": state,
             "deaths": total,
-            "code": code or None,
-            "message": message or None,
+            "code": _text(code, 40),
+            "message": _text(message, 4000),
             "ended_at": case((ended, wall_time()), else_=None),
         }
         return await self._change(job, jobs.c.state.in_(HELD), values | _FREE | _NO_WISH)
@@ -317,3 +327,9 @@ async def _first(
         query = query.with_for_update()
     row = (await connection.execute(query)).mappings().first()
     return None if row is None else job_of(row)
+
+
+def _text(text: str, longest: int) -> str | None:
+    """The text as every database takes it: not too long, no NUL, no lone surrogates."""
+    plain = text.replace("\0", "").encode("utf-8", "replace").decode()
+    return plain[:longest] or None
