@@ -104,7 +104,7 @@ class Tokens:
             await entries.write(
                 principal.workspace_id, principal.user_id, "token.created", row["id"], detail
             )
-        shown = {name: row.get(name) for name in TokenInfo.__dataclass_fields__}
+        shown: dict[str, Any] = {name: row.get(name) for name in TokenInfo.__dataclass_fields__}
         return TokenInfo(**{**shown, "scopes": tuple(scopes)}), raw
 
     async def principal_of(self, raw: str) -> Principal | None:
