@@ -1,0 +1,138 @@
+"""The micro-batch that fits, what else would make a run fit, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..model.catalogue import catalogue
+from .estimate import Setting, largest
+from .known_models import known_config
+from .values import Memory, Room, Suggestion, Verdict
+
+MARGIN = 0.85
+"""Share of the free memory that a plan may take without being called tight."""
+
+Needed = Callable[[Setting], int]
+"""What a setting takes at its highest point, in bytes."""
+
+
+def judge(memory: Memory, setting: Setting, *, needed: Needed) -> Verdict:
+    """Whether the run fits into a memory, and what would make it fit.
+
+    Args:
+        memory: What it takes, and what there is.
+        setting: What was planned.
+        needed: What another setting would take.
+    """
+    free, takes = memory.room.free_bytes, memory.needed_bytes
+    place = "device" if memory.room.where == "device" else "machine"
+    if free is None:
+        words = f"It takes about {_gb(takes)}; how much the {place} has free is not known."
+        return Verdict(status="fits", words=words)
+    told = f"It takes about {_gb(takes)}; the {place} has {_gb(free)} free"
+    if takes <= MARGIN * free:
+        return Verdict(status="fits", words=f"{told}.")
+    status = "tight" if takes <= free else "too_big"
+    changes = tuple(_changes(setting, free=free, needed=needed))
+    worst = max(memory.stages, key=lambda stage: stage.bytes_with_beside)
+    words = f"{told}. The highest point is the stage {worst.name}: {largest(worst)}."
+    return Verdict(status=status, words=words, changes=changes)
+
+
+def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | None:
+    """The largest micro-batch that leaves the margin, or None where the recipe's is that already.
+
+    Only sizes that divide the optimizer's batch are looked at, so that a step sees the same rows
+    and gives the same result. Found by bisection: more at once never takes less.
+
+    Args:
+        setting: What was planned.
+        room: The memory that counts.
+        needed: What another setting would take.
+    """
+    if room.free_bytes is None:
+        return None
+    of_step = setting.rows * setting.micro_batches
+    sizes = [rows for rows in range(1, of_step + 1) if of_step % rows == 0]
+    limit = MARGIN * room.free_bytes
+    low, high = 0, len(sizes)  # the first `low` fit, those from `high` on don't
+    while low < high:
+        middle = (low + high) // 2
+        if needed(setting.with_micro_batch(sizes[middle] * setting.length)) <= limit:
+            low = middle + 1
+        else:
+            high = middle
+    if not low or sizes[low - 1] == setting.rows:
+        return None
+    tokens = sizes[low - 1] * setting.length
+    faster = sizes[low - 1] > setting.rows
+    step_tokens = of_step * setting.length
+    words = (
+        f"{'More' if faster else 'Less'} at once; train.batch_tokens stays, so a step still sees "
+        f"{step_tokens:,} tokens and gives the same result."
+    )
+    return Suggestion(
+        micro_batch_tokens=tokens,
+        set=f"train.micro_batch_tokens={tokens}",
+        peak_bytes=needed(setting.with_micro_batch(tokens)),
+        words=words,
+    )
+
+
+def _changes(setting: Setting, *, free: int, needed: Needed) -> Iterator[tuple[str, int]]:
+    """Settings that make the run fit, the gentlest first; at most four."""
+    found = 0
+    for words, other in _candidates(setting):
+        takes = needed(other)
+        if takes <= MARGIN * free:
+            yield words, takes
+            found += 1
+        if found == 4:
+            return
+
+
+def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:
+    recipe = setting.recipe
+    of_step = setting.rows * setting.micro_batches
+    smaller = [rows for rows in range(setting.rows - 1, 0, -1) if of_step % rows == 0]
+    for rows in smaller:
+        tokens = rows * setting.length
+        yield f"train.micro_batch_tokens={tokens}", setting.with_micro_batch(tokens)
+    for remat in ("dots", "full"):
+        if (recipe.train.remat, remat) in (("none", "dots"), ("none", "full"), ("dots", "full")):
+            spared = _with(setting, train={"remat": remat})
+            yield f"train.remat={remat}", spared
+            if smaller:
+                both = f"train.remat={remat} train.micro_batch_tokens={setting.length}"
+                yield both, spared.with_micro_batch(setting.length)
+    if recipe.train.loss_chunk > 16:
+        yield "train.loss_chunk=16", _with(setting, train={"loss_chunk": 16})
+    if setting.dtype == "float32" and setting.platform != "cpu":
+        yield "model.dtype=bfloat16", _with(setting, model={"dtype": "bfloat16"})
+    if setting.numbers.float32_copy:  # bfloat16 costs a CPU a second copy
+        yield "model.dtype=float32", _with(setting, model={"dtype": "float32"})
+    if recipe.export:
+        yield "export=[]", replace(setting, recipe=recipe.model_copy(update={"export": ()}))
+    yield from _smaller_models(setting)
+
+
+def _smaller_models(setting: Setting) -> Iterator[tuple[str, Setting]]:
+    """Models of the catalogue with fewer layers, the largest first."""
+    entries = sorted(catalogue()[1:], key=lambda entry: -entry.parameters)
+    for entry in entries:
+        config = known_config(entry.name)
+        if config.layers < setting.config.layers and entry.instruct and "gemma3" in entry.name:
+            yield f"model.preset={entry.name}", replace(setting, config=config)
+
+
+def _with(setting: Setting, **sections: dict[str, object]) -> Setting:
+    recipe = setting.recipe
+    changed = {
+        name: getattr(recipe, name).model_copy(update=values) for name, values in sections.items()
+    }
+    return replace(setting, recipe=recipe.model_copy(update=changed))
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -1,0 +1,32 @@
+"""What can't be computed from sizes, measured once: peaks of whole runs of Gemma 3 270M.
+
+Two cores of an AMD EPYC machine, Linux, Python 3.11, jax 0.10.2, 2026-11-22; each stage's own
+highest resident memory (`VmHWM`, set back between stages) less the arrays that are known.
+Past runs on the machine at hand correct what is different there: see `history`.
+"""
+
+from __future__ import annotations
+
+PROGRAM_BYTES = {"cpu": 190_000_000, "gpu": 1_500_000_000, "tpu": 1_500_000_000}
+"""Interpreter, libraries and JAX's client. The accelerators' figures are a guess, not measured."""
+
+TOKENIZER_PIECE_BYTES = 540
+"""Of each piece of the vocabulary: texts, SentencePiece's own table and the file's header."""
+
+DATA_FACTOR = 8
+"""Bytes of memory for a byte of the data files: texts, turns, token ids."""
+
+LOADING_BYTES = 30_000_000
+"""Blocks of the file, and its parsed header, while weights are read."""
+
+COMPILED_BYTES = {"training": 390_000_000, "evaluation": 480_000_000, "export": 530_000_000}
+"""What compiling leaves in the process by the end of each stage."""
+
+EXPORT_LOGITS = 400
+"""Positions whose logits are in memory at once while an export is compared."""
+
+CONSUMER_BYTES = 700_000_000
+"""torch and transformers, imported."""
+
+CONSUMER_WEIGHT_COPIES = 2
+"""How often the consumer has the weights, in float32: read and cast, or live and merged."""

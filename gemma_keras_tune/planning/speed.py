@@ -1,0 +1,84 @@
+"""How many operations a step has, and how fast this machine does them. No JAX here."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ..durable import atomic_write_json
+from ..model.weights import PROJECTIONS, layer_shapes
+from .estimate import Setting
+from .values import StepTime
+
+EFFICIENCY = 0.65
+"""Share of the speed of large matrix products that a step of Gemma 3 270M reached on two cores."""
+
+_SIDE = 1024  # of the square matrices: 2 GFLOP a product
+_PRODUCTS = 12
+_DEFAULT_ANSWERS = 0.35  # share of the tokens, where nobody counted; labels are far fewer
+_DEFAULT_LABELS = 0.03
+
+
+def step_operations(setting: Setting) -> float:
+    """Floating-point operations of an optimizer step.
+
+    Products with frozen matrices cost two operations a number forward and two backward, for the
+    hidden states alone; with `remat = "full"` the forward ones are done again. Logits cost the
+    same, for answers only.
+    """
+    config, recipe = setting.config, setting.recipe
+    shapes = layer_shapes(config)
+    body = config.layers * sum(shapes[name][0] * shapes[name][1] for name in PROJECTIONS)
+    scores = 2 * config.layers * config.query_size * setting.length
+    passes = 6 if recipe.train.remat == "full" else 4
+    share = setting.answer_share
+    if share is None:
+        few = recipe.data.task == "classification"
+        share = _DEFAULT_LABELS if few else _DEFAULT_ANSWERS
+    logits = 4 * share * config.vocab_size * config.width
+    tokens = setting.micro_batches * setting.rows * setting.length
+    return tokens * (passes * (body + scores) + logits)
+
+
+def time_by_operations(setting: Setting, root: Path) -> StepTime | None:
+    """The time of a step by its operations, or None for an accelerator.
+
+    Args:
+        setting: What is planned.
+        root: The data root, which keeps the measured speed.
+    """
+    if setting.platform != "cpu":
+        return None
+    speed = matrix_flops(root)
+    seconds = step_operations(setting) / (speed * EFFICIENCY)
+    words = (
+        f"by its operations, at {EFFICIENCY:.0%} of this machine's matrix products "
+        f"({speed / 1e9:.0f} GFLOP/s, NumPy in float32): a rough guess"
+    )
+    return StepTime(seconds=seconds, source="operations", words=words)
+
+
+def matrix_flops(root: Path) -> float:
+    """Operations a second of this machine's matrix products in float32, measured once.
+
+    Args:
+        root: The data root, which keeps the figure.
+    """
+    path = root / "cache" / "plans" / "matrix-products.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads(path.read_text("utf-8"))["flops"])
+    import numpy as np
+
+    matrix = np.full((_SIDE, _SIDE), 1e-3, np.float32)
+    best = float("inf")
+    for _ in range(_PRODUCTS):
+        began = time.perf_counter()
+        np.matmul(matrix, matrix)
+        best = min(best, time.perf_counter() - began)
+    flops = 2 * _SIDE**3 / best
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(path, {"flops": flops})
+    return flops

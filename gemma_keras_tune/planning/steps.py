@@ -1,0 +1,100 @@
+"""How many optimizer steps a run has: counted in the tokenised data, or estimated from a sample."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.examples import Example, load_examples, read_examples
+from ..data.pack import packing_plan
+from ..data.tokenize import TokenSet, tokenize_examples
+from ..recipe import Recipe
+from ..run_folder import data_root
+from ..text.template import Template
+from .values import Steps
+
+COUNTED_BYTES = 20_000_000
+"""Larger files are sampled: reading and tokenising them would take longer than a plan should."""
+
+_SAMPLED_ROWS = 2000
+_PACKED = 0.98  # share of a packed row that is no padding, about
+
+
+def count_steps(recipe: Recipe, template: Template, *, rows_of_step: int) -> Steps:
+    """The steps of a run on the recipe's data.
+
+    Small files are read and tokenised as training does it, and what was tokenised is kept for
+    it. Of a large file the first rows are, and the rest is taken to be like them.
+
+    Args:
+        recipe: Data, epochs and the limit of steps.
+        template: The model's, which makes tokens of rows.
+        rows_of_step: Packed rows of an optimizer step.
+
+    Raises:
+        DataError: If the data can't be used.
+        RecipeError: If the recipe asks for what its task doesn't do.
+        OSError: If the data file can't be looked at.
+    """
+    if os.stat(Path(recipe.data.path)).st_size > COUNTED_BYTES:
+        return _from_sample(recipe, template, rows_of_step)
+    examples = load_examples(recipe.data).train
+    tokens = _tokenize(recipe, template, examples.examples)
+    length, train = recipe.data.max_length, recipe.train
+    total = 0
+    for epoch in range(train.epochs):
+        packed = packing_plan(tokens.lengths, row_length=length, seed=train.seed, epoch=epoch)
+        total += math.ceil(len(packed) / rows_of_step)
+        if train.max_steps is not None and total >= train.max_steps:
+            break
+    return _steps(recipe, tokens, total=total, rows=len(tokens), counted="all")
+
+
+def _from_sample(recipe: Recipe, template: Template, rows_of_step: int) -> Steps:
+    path, data, train = recipe.data.path, recipe.data, recipe.train
+    found = read_examples(data, path, labels=data.labels, limit=_SAMPLED_ROWS)
+    tokens = _tokenize(recipe, template, found.examples)
+    lines = _lines(path)
+    per_line = len(found.examples) / max(1, found.examples[-1].row)
+    held_back = (0.0 if data.validation_path else data.validation_share) + (
+        0.0 if data.test_path else data.test_share
+    )
+    rows = round(lines * per_line * (1 - held_back))
+    of_all = float(tokens.lengths.sum()) * rows / max(1, len(found.examples))
+    packed = of_all / (data.max_length * _PACKED)
+    total = train.epochs * math.ceil(packed / rows_of_step)
+    made = _steps(recipe, tokens, total=total, rows=rows, counted="sample")
+    return Steps(**{**vars(made), "tokens": round(of_all)})
+
+
+def _steps(recipe: Recipe, tokens: TokenSet, *, total: int, rows: int, counted: str) -> Steps:
+    limit = recipe.train.max_steps
+    count = int(tokens.lengths.sum())
+    return Steps(
+        total=total if limit is None else min(total, limit),
+        rows=rows,
+        tokens=count,
+        answer_share=tokens.supervised_tokens / max(1, count),
+        counted="all" if counted == "all" else "sample",
+    )
+
+
+def _tokenize(recipe: Recipe, template: Template, rows: Sequence[Example]) -> TokenSet:
+    return tokenize_examples(
+        rows,
+        template,
+        max_length=recipe.data.max_length,
+        too_long=recipe.data.too_long,
+        cache_dir=data_root() / "cache" / "tokens",
+    )
+
+
+def _lines(path: str) -> int:
+    """Line breaks of a file, read a block at a time."""
+    count = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+    return count

@@ -1,0 +1,191 @@
+"""What the compiler needs between a function's inputs and results, as formulas.
+
+The coefficients were read off `memory_analysis()` of the real functions: Gemma 3 270M and 1B and
+variants of them with other widths, heads, hidden sizes and vocabularies, compiled by XLA for a CPU
+(jax 0.10.2, 2026-11-22). `docs/plan.md` says how far off they are. For a GPU or a TPU the same
+formulas serve, with two bytes a number in bfloat16; there the compiler's own word is better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..model.config import GemmaConfig
+from ..model.weights import PROJECTIONS, layer_shapes, parameter_count
+from ..recipe import LoraRecipe, TrainRecipe
+
+FLOAT = 4
+"""Bytes of a float32 number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """How numbers are stored and computed.
+
+    Attributes:
+        weight_bytes: Bytes of a frozen weight.
+        compute_bytes: Bytes of an activation that is kept.
+        float32_copy: Whether the compiler makes a float32 copy of the weights: XLA computes
+            bfloat16 so on a CPU.
+    """
+
+    weight_bytes: int
+    compute_bytes: int
+    float32_copy: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Temporaries:
+    """Bytes between inputs and results of one compiled function.
+
+    Attributes:
+        kept: Activations that the backward pass needs, of all layers.
+        gradients: Of the adapters.
+        whole: Arrays of the whole batch: hidden states, rotary tables, masks.
+        logits: A chunk of logits and its gradient.
+        layer: The largest that one layer needs while it is computed.
+        copy: The weights in float32, on a CPU with bfloat16.
+    """
+
+    kept: int
+    gradients: int
+    whole: int
+    logits: int
+    layer: int
+    copy: int
+
+    @property
+    def bytes(self) -> int:
+        """The sum, logits and a layer's share never at the same time."""
+        fixed = self.kept + self.gradients + self.whole + self.copy
+        return fixed + max(self.logits, self.layer)
+
+    def unfilled(self, logits_in_use: int) -> int:
+        """How much of it is reserved and never written, if only so many logits are in use."""
+        return max(self.logits, self.layer) - max(min(logits_in_use, self.logits), self.layer)
+
+
+def adapter_numbers(config: GemmaConfig, lora: LoraRecipe) -> int:
+    """How many numbers the adapters hold."""
+    shapes = layer_shapes(config)
+    sizes = sum(sum(shapes[name]) for name in lora.projections)
+    return config.layers * lora.rank * sizes
+
+
+def of_training(
+    config: GemmaConfig,
+    lora: LoraRecipe,
+    train: TrainRecipe,
+    *,
+    rows: int,
+    length: int,
+    numbers: Numbers,
+) -> Temporaries:
+    """What an optimizer step needs, for micro-batches of `rows` rows of `length` tokens.
+
+    Args:
+        config: The model.
+        lora: The adapters.
+        train: Recomputation and chunk.
+        rows: Of a micro-batch.
+        length: Tokens of a row.
+        numbers: Bytes.
+    """
+    tokens = rows * length
+    kept, layer = _kept_and_layer(config, lora, train.remat, length)
+    dropout = 0
+    if lora.dropout and train.remat != "full":
+        dropout = tokens * _widest_input(config)
+    chunk = min(train.loss_chunk, tokens)
+    return Temporaries(
+        kept=math.ceil(config.layers * tokens * kept * numbers.compute_bytes),
+        gradients=2 * FLOAT * adapter_numbers(config, lora),
+        whole=math.ceil((tokens * _whole(config, length) + dropout) * FLOAT),
+        logits=2 * chunk * config.vocab_size * FLOAT,
+        layer=math.ceil(tokens * layer * FLOAT),
+        copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
+    )
+
+
+def of_scoring(
+    config: GemmaConfig, *, rows: int, length: int, chunk: int, numbers: Numbers
+) -> Temporaries:
+    """What a forward pass with the log-probabilities of targets needs: no gradient.
+
+    Args:
+        config: The model.
+        rows: Of a batch.
+        length: Tokens of a row.
+        chunk: Positions whose logits exist at once.
+        numbers: Bytes.
+    """
+    tokens = rows * length
+    layer = 4.5 * config.hidden_dim + 2.6 * config.heads * length
+    return Temporaries(
+        kept=0,
+        gradients=0,
+        whole=tokens * (config.width + length // 2) * FLOAT,
+        logits=min(chunk, tokens) * config.vocab_size * FLOAT,
+        layer=math.ceil(tokens * layer * FLOAT),
+        copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
+    )
+
+
+def of_generation(
+    config: GemmaConfig, *, rows: int, prompt: int, new: int, numbers: Numbers
+) -> tuple[int, int]:
+    """`(cache, rest)` in bytes of answering `rows` prompts of `prompt` tokens at once.
+
+    The cache is there twice while it grows.
+
+    Args:
+        config: The model.
+        rows: Prompts at once.
+        prompt: Tokens of the longest.
+        new: Longest answer, tokens.
+        numbers: Bytes.
+    """
+    slots = _power_of_two(prompt, 32) + _power_of_two(new, 16)
+    item = FLOAT if numbers.float32_copy else numbers.weight_bytes
+    cache = 2 * config.layers * rows * slots * config.kv_size * item
+    queries = rows * min(prompt, 256)
+    layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
+    copy = FLOAT * parameter_count(config) if numbers.float32_copy else 0
+    return 2 * cache, math.ceil(layer) + 3 * rows * config.vocab_size * FLOAT + copy
+
+
+def _kept_and_layer(
+    config: GemmaConfig, lora: LoraRecipe, remat: str, length: int
+) -> tuple[float, float]:
+    """Numbers a token: kept in each layer, and alive within the one that is computed."""
+    shapes = layer_shapes(config)
+    width, hidden = config.width, config.hidden_dim
+    queries, keys = config.query_size, config.kv_size
+    scores = config.heads * length
+    base = sum(shapes[name][1] for name in PROJECTIONS)
+    adapted = sum(shapes[name][1] for name in lora.projections)
+    low = lora.rank * len(lora.projections)
+    if remat == "dots":  # the carry, and every product's result: the frozen one and the adapter's
+        kept = width + base + adapted + low
+        return kept, 8 * hidden + 4 * queries + 4 * keys + 2.7 * scores
+    if remat == "full":  # the carry only; a layer is made again in whole
+        return width, 13 * hidden + 4 * queries + 4 * keys + 5 * width + 3.1 * scores
+    not_adapted = base - adapted
+    kept = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * config.head_dim
+    kept += low - not_adapted + 2.25 * scores
+    return kept, 8 * hidden + 2.7 * scores
+
+
+def _whole(config: GemmaConfig, length: int) -> float:
+    """Numbers a token: three hidden states, four rotary tables, two masks of a byte a key."""
+    return 3 * config.width + 2 * config.head_dim + length / 2
+
+
+def _widest_input(config: GemmaConfig) -> int:
+    shapes = layer_shapes(config)
+    return sum(shapes[name][0] for name in PROJECTIONS)
+
+
+def _power_of_two(size: int, smallest: int) -> int:
+    return max(smallest, 1 << max(size - 1, 0).bit_length())
