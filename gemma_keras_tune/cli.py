@@ -358,3 +358,33 @@ def doctor(
 
     healthy = looking.examine(name, root=root or data_root(), json_output=json_output)
     raise typer.Exit(0 if healthy else exits.USER_CAN_FIX)
+
+
+@app.command(hidden=True)
+def work(
+    job: Annotated[
+        Path | None, typer.Argument(metavar="JOB_DIR", help="A job's folder, with its job.json.")
+    ] = None,
+    warm: Annotated[
+        str | None,
+        typer.Option(help="Do the jobs that standard input names: 'data' or 'generate'."),
+    ] = None,
+    memory_bytes: Annotated[
+        int, typer.Option(min=1 << 20, help="Memory that a data job may take.")
+    ] = 1536 << 20,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time that a data job may take.")] = 300,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Data jobs at once.")] = 2,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model whose tokenizer is kept; may be repeated.")
+    ] = None,
+) -> None:
+    """Do one job, or be a process that waits for jobs; the web app starts these.
+
+    Example: gemma-keras-tune work jobs/1f0c
+    """
+    from .console import working_on_jobs
+
+    code = working_on_jobs.work(
+        job, warm=warm, memory_bytes=memory_bytes, seconds=seconds, jobs=jobs, models=model or []
+    )
+    raise typer.Exit(code)

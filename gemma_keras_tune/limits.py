@@ -62,17 +62,20 @@ class End:
     Attributes:
         exit_code: What it ended with; minus the signal's number if one ended it.
         was_late: Whether its time was up.
+        limits: What it was allowed.
     """
 
     exit_code: int
-    was_late: bool = False
+    was_late: bool
+    limits: Limits
 
-    def reason(self, limits: Limits) -> TuneError:
+    @property
+    def reason(self) -> TuneError:
         """Why a child that left no result has none, for a person."""
         if self.was_late or self.exit_code == -signal.SIGXCPU:
             return TuneError(
-                f"It took longer than the {limits.seconds:g} seconds that are allowed, and was "
-                "ended. Take a smaller file, or let an administrator raise the limit.",
+                f"It took longer than the {self.limits.seconds:g} seconds that are allowed, and "
+                "was ended. Take a smaller file, or let an administrator raise the limit.",
                 code="TOO_SLOW",
             )
         how = f"ended with code {self.exit_code}"
@@ -80,7 +83,7 @@ class End:
             how = f"was ended by {signal.Signals(-self.exit_code).name}"
         return TuneError(
             f"The process that read the file {how} before it had a result. The file is damaged, or "
-            f"needs more than the {limits.memory_bytes / 2**20:,.0f} MiB that are allowed.",
+            f"needs more than the {self.limits.memory_bytes / 2**20:,.0f} MiB that are allowed.",
             code="WORKER_DIED",
         )
 
@@ -135,7 +138,8 @@ def ended(child: Child) -> End | None:
         return None
     _kill(child.pid)
     code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-    return End(exit_code=code, was_late=was_late and code == -signal.SIGKILL)
+    was_late = was_late and code == -signal.SIGKILL
+    return End(exit_code=code, was_late=was_late, limits=child.limits)
 
 
 def sweep(children: Collection[Child]) -> None:

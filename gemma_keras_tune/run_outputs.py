@@ -28,15 +28,24 @@ def load_run(run_dir: str | Path) -> tuple[Recipe, Model]:
         ModelError: If the base model or the adapter can't be read.
     """
     folder = RunFolder(Path(run_dir))
+    need_adapter(folder)
+    recipe = load_recipe(folder.recipe_json)
+    base = load_model(recipe.model)
+    return recipe, base.replace(adapters=load_adapter(folder.adapter, base.config))
+
+
+def need_adapter(folder: RunFolder) -> None:
+    """Refuse a run whose training has not finished.
+
+    Raises:
+        TuneError: `RUN_UNTRAINED`.
+    """
     if not folder.adapter.is_dir():
         raise TuneError(
             f"The run {folder.id} has no trained adapter yet. "
             f"Finish it with: gemma-keras-tune resume {folder.id}",
             code="RUN_UNTRAINED",
         )
-    recipe = load_recipe(folder.recipe_json)
-    base = load_model(recipe.model)
-    return recipe, base.replace(adapters=load_adapter(folder.adapter, base.config))
 
 
 def keep_recipe(folder: RunFolder, recipe: Recipe) -> None:

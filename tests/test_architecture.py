@@ -23,12 +23,13 @@ RANKS = {
         1,
     ),
     **dict.fromkeys(("job_spec", "job_folder", "run_result", "limits"), 1),
-    **dict.fromkeys(("control_file", "control_inbox"), 1),
+    **dict.fromkeys(("control_file", "control_inbox", "load_watch"), 1),
     **dict.fromkeys(("data", "model"), 2),
     "training": 3,
     "evaluation": 4,
     **dict.fromkeys(("exporters", "planning"), 5),
     **dict.fromkeys(("run_outputs", "after_training", "pipeline"), 6),
+    **dict.fromkeys(("work", "work_kinds", "work_data", "work_models", "work_warm"), 7),
     **dict.fromkeys(("console", "doctor", "doctor_run", "cli", "__main__"), 8),
     "__init__": 0,
 }
@@ -142,8 +143,8 @@ def test_nothing_trusts_remote_code_a_shell_or_pickles() -> None:
 
 
 def test_only_the_edges_of_a_process_catch_everything() -> None:
-    """The command line, which turns it into a message, and the gate's worker, into a finding."""
-    allowed = {"console.exits", "exporters.gate_worker"}
+    """The command line makes a message of it, the gate's worker a finding, a job its result."""
+    allowed = {"console.exits", "exporters.gate_worker", "work"}
     for name, path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ExceptHandler):

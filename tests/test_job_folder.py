@@ -178,7 +178,7 @@ def test_a_job_that_begins_and_ends_is_never_seen_as_dead(tmp_path):
         with open_for_writing(folder):
             write_result(folder, Result(status="done"))
         os._exit(0)
-    seen = []
+    seen: list[str] = []
     until = time.monotonic() + 20
     while (not seen or seen[-1] != "ended") and time.monotonic() < until:
         seen.append(job_state(folder).state)

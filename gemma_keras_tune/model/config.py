@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+_MOST_LAYERS = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class GemmaConfig:
@@ -109,7 +111,12 @@ class GemmaConfig:
 def gemma3_pattern(layers: int, *, every: int = 6) -> tuple[bool, ...]:
     """Gemma 3's layers: every sixth sees everything (False), the others a window (True).
 
+    Raises:
+        ValueError: If there are more layers than any model has; the number comes from a file.
+
     Source:
         Gemma 3 technical report, section 2, arXiv:2503.19786.
     """
+    if layers > _MOST_LAYERS:
+        raise ValueError(f"{layers:,} layers")
     return tuple((index + 1) % every != 0 for index in range(layers))

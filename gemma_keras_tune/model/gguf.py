@@ -29,6 +29,9 @@ GGUF_LAYER_NAMES = {
 }
 """Our name for a weight of a layer, and what llama.cpp calls it."""
 
+ROPE_FREQUENCIES = "rope_freqs.weight"
+"""A tensor of what is computed here."""
+
 _OUR_NAMES = {theirs: ours for ours, theirs in GGUF_LAYER_NAMES.items()}
 _LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 _LAYERS_OF_27B = 62  # llama.cpp tells the 27B by this, the one with another query scale
@@ -109,7 +112,7 @@ def gguf_weights(
     builder = WeightsBuilder(config, dtype, where=where, on_progress=on_progress)
     with gguf_file.path.open("rb", buffering=0) as file:
         for tensor in gguf_file.tensors:
-            if tensor.name == "rope_freqs.weight":
+            if tensor.name == ROPE_FREQUENCIES:
                 continue
             name, layer = _our_name(tensor, where)
             blocks = read_float_blocks(gguf_file, tensor, file)

@@ -165,7 +165,7 @@ def _value(file: BinaryIO, kind: int, size: int) -> Any:
         return _unpack(file, _SCALARS[kind])[0]
     element, length = _unpack(file, "IQ")
     if element == _STRING:
-        return [_text(file, size) for _ in range(_bounded(length, size))]
+        return [_text(file, size) for _ in range(_bounded(length * 8, size) // 8)]
     dtype = np.dtype(_SCALARS[element]).newbyteorder("<")
     data = file.read(_bounded(length * dtype.itemsize, size))
     if len(data) != length * dtype.itemsize:
@@ -174,7 +174,7 @@ def _value(file: BinaryIO, kind: int, size: int) -> Any:
 
 
 def _text(file: BinaryIO, size: int) -> str:
-    length = _bounded(int.from_bytes(file.read(8), "little"), size)
+    length = _bounded(_unpack(file, "Q")[0], size)
     data = file.read(length)
     if len(data) != length:
         raise EOFError("a text is cut short")

@@ -63,7 +63,7 @@ def read_weights(
     for path in weight_files(folder):
         with path.open("rb", buffering=0) as file:
             for place in read_header(path):
-                if not _NOT_OURS.search(place.name):
+                if is_of_the_text_model(place.name):
                     name, layer = _our_name(place, folder)
                     builder.fill(
                         name,
@@ -74,6 +74,11 @@ def read_weights(
                         called=place.name,
                     )
     return builder.finish()
+
+
+def is_of_the_text_model(name: str) -> bool:
+    """Whether the tensor of that name is loaded: not the picture half, nor copies."""
+    return not _NOT_OURS.search(name)
 
 
 def read_tokenizer_proto(folder: Path) -> bytes:

@@ -1,0 +1,120 @@
+"""Jobs of the kind `generate`, and the models that a warm process keeps between them."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from .after_training import turns_as_trained
+from .durable import sha256_file
+from .errors import TuneError
+from .evaluation.generate import generate
+from .job_spec import GenerateArgs, Message
+from .model.load import load_model
+from .model.lora import load_adapter
+from .model.value import Model
+from .recipe import ModelRecipe, Recipe
+from .recipe_files import load_recipe
+from .run_folder import RunFolder
+from .run_outputs import need_adapter
+from .stages import OnEvent, progress_of
+from .text.template import Turn
+
+_ROLES = {"system": "system", "user": "user", "assistant": "model"}
+
+
+class Models:
+    """The model that was used last: its weights, and the adapter that lies beside them.
+
+    Another run of the same base only has its adapter read. What was compiled stays, too, for all
+    models of the same sizes.
+    """
+
+    def __init__(self) -> None:
+        self._base: tuple[str, Model] | None = None
+        self._tuned: tuple[str, Model] | None = None
+
+    def of_run(self, folder: RunFolder, *, tell: OnEvent) -> tuple[Recipe, Model]:
+        """The run's recipe and its trained model, by what its files hold now.
+
+        Raises:
+            TuneError: `RUN_UNTRAINED`; or if the model or the adapter can't be read.
+        """
+        need_adapter(folder)
+        recipe = load_recipe(folder.recipe_json)
+        base = self.of_recipe(recipe.model, tell=tell)
+        key = f"{recipe.model.model_dump_json()} {_digest(folder.adapter)}"
+        if self._tuned is None or self._tuned[0] != key:
+            self._tuned = None
+            adapters = load_adapter(folder.adapter, base.config)
+            self._tuned = (key, base.replace(adapters=adapters))
+        return recipe, self._tuned[1]
+
+    def of_recipe(self, recipe: ModelRecipe, *, tell: OnEvent) -> Model:
+        """The model that the recipe names, without adapters.
+
+        Raises:
+            ModelError: If it can't be found or read.
+        """
+        key = recipe.model_dump_json()
+        if self._base is None or self._base[0] != key:
+            self.drop()  # first, so that never two are in memory
+            self._base = (key, load_model(recipe, on_progress=progress_of("model", tell)))
+        return self._base[1]
+
+    def drop(self) -> None:
+        """Lets go of the weights."""
+        self._base = self._tuned = None
+        gc.collect()
+
+    def forget(self) -> None:
+        """Gives back the memory of the weights and of all that was compiled."""
+        self.drop()
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def answer(
+    args: GenerateArgs, run: RunFolder | None, models: Models, *, tell: OnEvent
+) -> dict[str, Any]:
+    """The answer, as `generate --json` prints it.
+
+    Args:
+        args: What is asked and how.
+        run: The trained run, or None for the model in `args`.
+        models: What is loaded already.
+        tell: Receives the progress.
+
+    Raises:
+        TuneError: If the model can't be read, or the prompt not be used.
+    """
+    if run is not None:
+        recipe, model = models.of_run(run, tell=tell)
+        turns = turns_as_trained(recipe.data, args.prompt or "")
+    else:
+        model = models.of_recipe(ModelRecipe(preset=args.model or ""), tell=tell)
+        turns = [Turn("user", args.prompt or "")]
+    if args.messages is not None:
+        turns = _conversation(args.messages)
+    how = args.model_dump(include={"max_tokens", "temperature", "top_k", "top_p", "seed"})
+    return asdict(generate(model, [turns], batch_rows=1, on_event=tell, **how)[0])
+
+
+def _conversation(messages: Sequence[Message]) -> list[Turn]:
+    if messages[-1].role != "user":
+        raise TuneError(
+            "messages: the last one must be the user's, so that there is something to answer.",
+            code="ROLE_ORDER",
+        )
+    return [Turn(_ROLES[message.role], message.content) for message in messages]  # type: ignore[arg-type]
+
+
+def _digest(folder: Path) -> str:
+    return " ".join(f"{path.name}:{sha256_file(path)}" for path in sorted(folder.iterdir()))
