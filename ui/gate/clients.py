@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import urllib.parse
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +20,12 @@ from typing import Any
 from nicegui import Client, core
 from socketio import AsyncServer
 from socketio.exceptions import ConnectionRefusedError as SocketRefused
+from sqlalchemy.exc import SQLAlchemyError
 
 from .cookies import session_id
 from .ports import Person, SessionReader
+
+log = logging.getLogger(__name__)
 
 EVENTS = frozenset(
     {"connect", "handshake", "disconnect", "event", "javascript_response", "ack", "log"}
@@ -122,10 +126,14 @@ class Clients:
 
     async def end_session(self, session_hash: str) -> None:
         """Sends every page of a session to the sign-in page and drops its sockets."""
-        ended = [
-            sid for sid, socket in self._sockets.items() if socket.session_hash == session_hash
-        ]
-        await asyncio.gather(*(self._end(sid) for sid in ended))
+        sockets = self._sockets.items()
+        await self._end_all([sid for sid, one in sockets if one.session_hash == session_hash])
+
+    def session_revoked(self, session_hash: str) -> None:
+        """Does what `end_session` does, soon: a listener for `Sessions.on_revoked`."""
+        task = asyncio.get_running_loop().create_task(self.end_session(session_hash))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def check_sessions(self) -> None:
         """Ends the sockets of all sessions that are over. Doesn't count as a sign of life."""
@@ -137,7 +145,10 @@ class Clients:
     async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            await self.check_sessions()
+            try:
+                await self.check_sessions()
+            except (SQLAlchemyError, OSError):
+                log.exception("sessions can't be checked; trying again")
 
     def _on_connect(self, handler: Handler) -> Handler:
         async def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+
 from starlette.types import Scope
 
 from gemma_keras_tune_ui.identity.access import Principal, Role
@@ -30,6 +33,7 @@ class FakeSessions:
 
     async def principal_of(self, raw_id: str, *, touch: bool = True) -> Principal | None:
         self.touches += touch
+        await asyncio.sleep(random.random() / 100)  # answers come in any order
         return self.held.get(raw_id)
 
 
