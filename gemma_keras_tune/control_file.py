@@ -205,7 +205,7 @@ def _field_name(key: str) -> str:
 
 
 def _check_setting(key: str | None, value: JsonValue) -> None:
-    if key not in SETTABLE:
+    if key is None or key not in SETTABLE:
         said = "'set' needs a key and a value, such as learning_rate=1e-4."
         if key is not None:
             said = f"A working run can't change {key!r}.{_nearest(key, SETTABLE)}"

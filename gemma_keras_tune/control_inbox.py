@@ -8,7 +8,7 @@ change takes effect, so an attempt that is killed leaves behind what the next on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .control_file import Command, check, read_commands, size_of
 from .errors import RecipeError
@@ -42,6 +42,7 @@ class Inbox:
         self._waiting: deque[Command] = deque()
         self._known: set[str] = set()
         self._tell: Callable[[Event], None] = lambda event: None
+        self._closed = ""
         self.applied: list[ControlApplied] = []
 
     def begin(self, tell: Callable[[Event], None]) -> None:
@@ -101,6 +102,17 @@ class Inbox:
             self._waiting.remove(command)
             self.apply(command, step)
 
+    def close(self, reason: str) -> None:
+        """Takes only a stop from here on; all else is refused for this reason as it comes.
+
+        Raises:
+            OSError: If the file can't be read.
+        """
+        self._closed = reason
+        self._read()
+        waiting, self._waiting = self._waiting, deque()
+        self._sort(waiting)
+
     def apply(self, command: Command, step: int) -> ControlApplied:
         """Answers that the command takes effect after `step` steps; durable when this returns."""
         event = ControlApplied(
@@ -139,7 +151,14 @@ class Inbox:
             self._receive(commands)
 
     def _receive(self, commands: list[Command]) -> None:
+        fresh = [command for command in commands if command.id not in self._known]
+        for command in fresh:
+            self._known.add(command.id)
+        self._sort(fresh)
+
+    def _sort(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            if command.id not in self._known:
-                self._known.add(command.id)
+            if self._closed and command.command != "stop":
+                self.refuse(command, self._closed)
+            else:
                 self._waiting.append(command)

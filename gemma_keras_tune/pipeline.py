@@ -8,23 +8,38 @@ reports and artifacts are not made again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from .data.examples import load_examples
+from .after_training import turns_as_trained
+from .control_inbox import Inbox
+from .data.examples import Split, load_examples
 from .errors import StoppedWithCheckpoint
+from .evaluation.watching import make_answer, make_measure_labels
 from .events import Event, EventWriter, RunStarted, Warned
 from .exporters.artifact import export
 from .exporters.consumer import need_consumer
 from .lineage import package_versions
+from .load_watch import told_load
 from .model.load import load_model
+from .model.value import Model
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
 from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report
 from .run_result import read_report
-from .stages import OnEvent, progress_of, stage, told_how_it_ended
+from .stages import (
+    OnEvent,
+    listening,
+    one_at_a_time,
+    progress_of,
+    stage,
+    told_how_it_ended,
+)
 from .training.checkpoints import CheckpointStore
 from .training.control import stop_requests
+from .training.live import Answer
 from .training.loop import train
+from .training.measure import MeasureLabels
 
 
 def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None) -> RunFolder:
@@ -35,7 +50,8 @@ def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None)
     Args:
         recipe: What to do.
         run_dir: The run's folder; made if it is missing.
-        on_event: Receives every event, after it is in `events.jsonl`.
+        on_event: Receives every event, after it is in `events.jsonl`; one at a time, those of
+            kind `load` from another thread.
 
     Raises:
         StoppedWithCheckpoint: After SIGTERM or SIGINT, once a checkpoint is saved.
@@ -44,21 +60,22 @@ def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None)
     for item in recipe.export:
         need_consumer(item.format)  # better now than after hours of training
     folder = RunFolder(Path(run_dir).resolve())
+    inbox = Inbox(folder)
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
-
-        def tell(event: Event) -> None:
-            events(event)
-            if on_event:
-                on_event(event)
-
-        with told_how_it_ended(tell), stop_requests() as should_stop:
+        tell = one_at_a_time(events, on_event)
+        with told_how_it_ended(tell), stop_requests() as signalled:
             keep_recipe(folder, recipe)
-            _run_stages(recipe, writer, tell=tell, should_stop=should_stop)
+            _run_stages(recipe, writer, inbox, tell=tell, signalled=signalled)
     return folder
 
 
 def _run_stages(
-    recipe: Recipe, writer: Writer[RunFolder], *, tell: OnEvent, should_stop: Callable[[], bool]
+    recipe: Recipe,
+    writer: Writer[RunFolder],
+    inbox: Inbox,
+    *,
+    tell: OnEvent,
+    signalled: Callable[[], bool],
 ) -> None:
     folder = writer.folder
     store = CheckpointStore(
@@ -71,8 +88,9 @@ def _run_stages(
     tell(RunStarted(resumed_from=trained, name=recipe.name, versions=package_versions()))
 
     def stop_if_asked() -> None:
-        if should_stop():
+        if signalled() or inbox.stop_waiting():
             step = store.steps[-1] if store.steps else 0
+            inbox.accept_stop(step)
             raise StoppedWithCheckpoint(
                 "Stopped; what is done is kept. Resume any time.", step=step
             )
@@ -81,38 +99,59 @@ def _run_stages(
         tell(event)
         stop_if_asked()
 
-    with stage("data", tell, stop_if_asked):
-        examples = load_examples(recipe.data)
-        for finding in examples.findings:
-            tell(Warned(code=finding.code, message=str(finding)))
-    with stage("model", tell, stop_if_asked):
-        base = load_model(recipe.model, on_progress=progress_of("model", tell_or_stop))
-        lineage = keep_lineage(folder, recipe, base, examples)
-    with stage("training", tell, stop_if_asked):
-        result = train(
-            base,
-            examples.train,
-            recipe.train,
-            validation=examples.validation,
-            on_event=tell,
-            store=store,
-            should_stop=should_stop,
-            cache_dir=data_root() / "cache" / "tokens",
-        )
-        keep_adapter(folder, result.model)
-    with stage("evaluation", tell, stop_if_asked):
-        keep_report(folder, recipe, result.model, examples.test, base=base, tell=tell_or_stop)
-    with stage("export", tell, stop_if_asked):
-        for item in recipe.export:
-            if (folder.artifacts / item.format / "parity.json").exists():
-                continue
-            export(
-                result.model,
-                item.format,
-                folder.artifacts,
-                recipe=item,
-                base=base,
-                report=read_report(folder),
-                lineage=lineage,
-                on_event=tell_or_stop,
+    with listening(inbox, tell), told_load(tell) as load:
+        with stage("data", tell, stop_if_asked):
+            examples = load_examples(recipe.data)
+            for finding in examples.findings:
+                tell(Warned(code=finding.code, message=str(finding)))
+        with stage("model", tell, stop_if_asked):
+            base = load_model(recipe.model, on_progress=progress_of("model", tell_or_stop))
+            load.devices_ready()
+            lineage = keep_lineage(folder, recipe, base, examples)
+        with stage("training", tell, stop_if_asked):
+            result = train(
+                base,
+                examples.train,
+                recipe.train,
+                validation=examples.validation,
+                on_event=tell,
+                store=store,
+                should_stop=signalled,
+                cache_dir=data_root() / "cache" / "tokens",
+                inbox=inbox,
+                answer=_answer(recipe, base),
+                measure_labels=_measure_labels(recipe, base, examples.validation),
             )
+            keep_adapter(folder, result.model)
+        inbox.close("Training is over; of all commands only stop still works.")
+        with stage("evaluation", tell, stop_if_asked):
+            keep_report(folder, recipe, result.model, examples.test, base=base, tell=tell_or_stop)
+        with stage("export", tell, stop_if_asked):
+            for item in recipe.export:
+                if (folder.artifacts / item.format / "parity.json").exists():
+                    continue
+                export(
+                    result.model,
+                    item.format,
+                    folder.artifacts,
+                    recipe=item,
+                    base=base,
+                    report=read_report(folder),
+                    lineage=lineage,
+                    on_event=tell_or_stop,
+                )
+
+
+def _answer(recipe: Recipe, base: Model) -> Answer:
+    return make_answer(
+        base,
+        partial(turns_as_trained, recipe.data),
+        prompts=recipe.train.sample_prompts,
+        max_tokens=recipe.train.sample_max_tokens,
+    )
+
+
+def _measure_labels(recipe: Recipe, base: Model, validation: Split) -> MeasureLabels | None:
+    return make_measure_labels(
+        base, validation, rows=recipe.train.label_rows, batch_rows=recipe.evaluate.batch_rows
+    )

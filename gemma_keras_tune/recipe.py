@@ -180,6 +180,28 @@ class TrainRecipe(_Section):
     """Longest time between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1, le=100)
     """How many of the newest checkpoints stay; the best stays too."""
+    on_nan: Literal["stop", "skip", "roll_back"] = "stop"
+    """What to do if a step's loss is not a number: stop, skip it, or first do it again from the
+    last checkpoint and skip it if that is no better."""
+    nan_limit: int = Field(default=3, ge=1, le=1000)
+    """Stop after so many steps in a row that were skipped."""
+    sample_prompts: tuple[str, ...] = ()
+    """Prompts that the model is asked while it learns."""
+    sample_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two rounds of these prompts; without it, only when somebody asks."""
+    sample_max_tokens: int = Field(default=64, ge=1, le=4096, json_schema_extra={"unit": "tokens"})
+    """The longest answer to such a prompt."""
+    label_rows: int = Field(default=100, ge=0, le=100_000)
+    """Validation rows on which the labels of a classification are scored at each measurement; 0
+    for none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.sample_every_steps is not None and not self.sample_prompts:
+            raise ValueError("sample_prompts: name at least one, or leave out sample_every_steps")
+        if any(not prompt.strip() for prompt in self.sample_prompts):
+            raise ValueError("sample_prompts: a prompt can't be empty")
+        return self
 
 
 class EvaluateRecipe(_Section):

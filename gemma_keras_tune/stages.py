@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
+from .control_inbox import Inbox
 from .errors import StoppedWithCheckpoint, TuneError
 from .events import Event, Progress, RunEnded, StageEnded, StageStarted
 
@@ -20,6 +22,33 @@ def stage(name: str, tell: OnEvent, stop_if_asked: Callable[[], None]) -> Iterat
     began = monotonic()
     yield
     tell(StageEnded(stage=name, seconds=monotonic() - began))
+
+
+def one_at_a_time(*listeners: OnEvent | None) -> OnEvent:
+    """A function that hands an event to each listener, also where several threads call it."""
+    lock = threading.Lock()
+
+    def tell(event: Event) -> None:
+        with lock:
+            for listener in listeners:
+                if listener is not None:
+                    listener(event)
+
+    return tell
+
+
+@contextmanager
+def listening(inbox: Inbox, tell: OnEvent) -> Iterator[None]:
+    """Begins to read what is asked of the run, and leaves nothing without an answer at the end."""
+    inbox.begin(tell)
+    ended = "This attempt ended before it came to this. Ask again once the run works."
+    try:
+        yield
+    except BaseException:
+        with suppress(TuneError, OSError):  # what ended the run matters more
+            inbox.refuse_rest(ended)
+        raise
+    inbox.refuse_rest(ended)
 
 
 @contextmanager

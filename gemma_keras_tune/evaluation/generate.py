@@ -106,6 +106,17 @@ def generate(
     return [answers[place] for place in range(len(prompts))]
 
 
+def check_prompts(model: Model, prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that `generate` could not answer.
+
+    Raises:
+        ValueError: If ids are missing or outside the vocabulary.
+        DataError: `PROMPT_TOO_LONG`, or what the template refuses.
+    """
+    for place, prompt in enumerate(prompts):
+        _prompt_ids(model, prompt, place)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     """What stays the same for all batches of one call."""

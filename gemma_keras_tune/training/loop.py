@@ -7,26 +7,39 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
+from ..control_inbox import Inbox
 from ..data.examples import Split
 from ..data.tokenize import TokenSet, tokenize_examples
 from ..errors import StoppedWithCheckpoint, TuneError
-from ..events import CheckpointSaved, Event, Note, Step, Validation, Warned
+from ..events import (
+    ControlApplied,
+    Event,
+    Note,
+    RolledBack,
+    Sample,
+    Step,
+    Validation,
+    Warned,
+)
 from ..model.lora import init_adapters
 from ..model.value import Model
 from ..recipe import TrainRecipe
+from .changes import change_of, from_events
 from .checkpoints import CheckpointStore
-from .measure import Loss, measure_loss
-from .optimizer import learning_rate_at, with_learning_rate
+from .keeping import Keeper, Place, SaveReason
+from .live import Answer, obey, why_not
+from .measure import LabelMeasure, Loss, MeasureLabels, measure_loss
+from .nan_guard import NanGuard, not_a_number, rows_text
+from .optimizer import with_learning_rate
 from .plan import TrainPlan
-from .standing import Standing, from_meta, identity_of, to_meta, version_changes
-from .step import StepMetrics, initial_state, train_step
+from .standing import identity_of
+from .step import initial_state, train_step
 
 OnEvent = Callable[[Event], None]
-SaveReason = Literal["steps", "time", "best", "stop", "end"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +72,9 @@ def train(
     store: CheckpointStore | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     cache_dir: Any = None,
+    inbox: Inbox | None = None,
+    answer: Answer | None = None,
+    measure_labels: MeasureLabels | None = None,
 ) -> TrainResult:
     """The model with trained adapters beside its weights.
 
@@ -75,6 +91,9 @@ def train(
         store: Where checkpoints go and are resumed from; None keeps none.
         should_stop: Asked after each step; True saves a checkpoint and ends the run.
         cache_dir: A folder that keeps tokenised data.
+        inbox: What others ask of the run while it works; read between two steps.
+        answer: Answers prompts, for samples.
+        measure_labels: Scores the labels of a classification at each measurement.
 
     Raises:
         DataError: If the examples can't be used.
@@ -83,6 +102,9 @@ def train(
         TuneError: `LOSS_NAN` if the loss or the gradient is no number.
     """
     tell = on_event or (lambda event: None)
+    if recipe.sample_every_steps and answer is None:
+        text = "train.sample_prompts are not asked: train() was given no function `answer`."
+        tell(Warned(code="NO_SAMPLES", message=text))
 
     def tokens_of(split: Split) -> TokenSet:
         tokens = tokenize_examples(
@@ -110,6 +132,9 @@ def train(
         on_event=tell,
         store=store,
         should_stop=should_stop,
+        inbox=inbox,
+        answer=answer,
+        measure_labels=measure_labels,
     )
     return run.to_the_end()
 
@@ -127,62 +152,100 @@ class _Run:
         on_event: OnEvent,
         store: CheckpointStore | None,
         should_stop: Callable[[], bool],
+        inbox: Inbox | None,
+        answer: Answer | None,
+        measure_labels: MeasureLabels | None,
     ) -> None:
-        self.model, self.examples = model, examples
-        self.plan, self.recipe = plan, plan.recipe
+        self.model, self.examples, self.plan = model, examples, plan
         self.validation, self.on_event = validation, on_event
-        self.store, self.should_stop = store, should_stop
-        adapters = model.adapters or init_adapters(model.config, model.lora)
-        self.state = initial_state(adapters, self.recipe)
-        self.best = adapters
-        self.identity = identity_of(model, plan, validation)
-        self.standing = Standing()
-        self.saved_at = time.monotonic()
-        self.saved_step = 0
+        self.should_stop, self.inbox = should_stop, inbox
+        self.answer, self.measure_labels = answer, measure_labels
+        self.first = model.adapters or init_adapters(model.config, model.lora)
+        self.guard = NanGuard(plan.recipe)
+        identity = identity_of(model, plan, validation)
+        self.keeper = Keeper(store, identity=identity, on_event=on_event)
+        self.place = self._start()
+
+    def _start(self) -> Place:
+        return Place(state=initial_state(self.first, self.plan.recipe), best=self.first)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.place.standing.step
+
+    @property
+    def recipe(self) -> TrainRecipe:
+        """The settings of the step that was done last, and of what follows right after it."""
+        return self.place.changes.recipe_for(self.step, self.plan.recipe)
+
+    @property
+    def last_step(self) -> int:
+        """The run's last step, as the step that was done last saw it."""
+        return self.place.changes.end_for(self.step, self.plan.total_steps)
 
     def to_the_end(self) -> TrainResult:
         """The result, after every step that is still to be done."""
         self._resume()
         self._measure_if_due()  # a stop may have come between a step and its measurement
-        while self.standing.step < self.plan.total_steps and not self._out_of_patience():
+        self._sample_if_due()
+        while self._goes_on():
             self._one_step()
-            measured_best = self._measure_if_due()
-            self._save_if_due(measured_best)
-        if self.saved_step < self.standing.step:
-            self._save("end")
-        standing = self.standing
-        chosen = self.best if standing.best_step else self.state.adapters
+            is_best = self._measure_if_due()
+            self._sample_if_due()
+            if self.should_stop() and self.step < self.last_step:
+                raise self.stopped()
+            self.keeper.save_if_due(self.place, self.recipe, is_best=is_best)
+        self.save("end")
+        standing = self.place.standing
+        chosen = self.place.best if standing.best_step else self.place.state.adapters
         return TrainResult(
             model=self.model.replace(adapters=chosen),
             steps=standing.step,
             best_step=standing.best_step or standing.step,
             validation_loss=standing.best_loss,
-            stopped_early=standing.step < self.plan.total_steps,
+            stopped_early=standing.step < self._last_step_now(),
         )
 
+    def _goes_on(self) -> bool:
+        """Whether another step is to be taken, once all that was asked here is done."""
+        if self.inbox is not None:
+            self.keeper.saved_at += obey(self.inbox, self)
+        patience = self.place.changes.recipe_for(self.step + 1, self.plan.recipe).patience
+        is_patient = patience is None or self.place.standing.without_gain < patience
+        return is_patient and self.step < self._last_step_now()
+
+    def _last_step_now(self) -> int:
+        return self.place.changes.end_for(self.step + 1, self.plan.total_steps)
+
     def _one_step(self) -> None:
-        step, began = self.standing.step + 1, time.monotonic()
-        rate = learning_rate_at(self.recipe, step=step, total_steps=self.plan.total_steps)
+        """Takes the next step; one that is not a number may instead lead some steps back."""
+        step, began = self.step + 1, time.monotonic()
+        changes, total_steps = self.place.changes, self.plan.total_steps
+        recipe = changes.recipe_for(step, self.plan.recipe)
+        rate = changes.rate_at(step, self.plan.recipe, total_steps)
         batches, tokens = self.plan.batches(step)
-        state = dataclasses.replace(
-            self.state, optimizer=with_learning_rate(self.state.optimizer, rate)
+        optimizer = with_learning_rate(
+            self.place.state.optimizer, rate, weight_decay=recipe.weight_decay
         )
-        self.state, found = train_step(
-            state,
+        state, found = train_step(
+            dataclasses.replace(self.place.state, optimizer=optimizer),
             self.model.weights,
             batches,
             config=self.model.config,
-            recipe=self.recipe,
+            recipe=recipe,
             step=step,
         )
-        if not found.finite:
-            raise self._not_a_number(f"The loss or its gradient in step {step}", found)
+        self._move(state=state)
+        if not found.finite and not self._skips(step):
+            return
+        bad_steps = 0 if found.finite else self.place.standing.bad_steps + 1
         seconds = time.monotonic() - began
-        self.standing = dataclasses.replace(self.standing, step=step)
+        self._stand(step=step, bad_steps=bad_steps)
         self.on_event(
             Step(
                 step=step,
-                total_steps=self.plan.total_steps,
+                total_steps=self.last_step,
                 epoch=self.plan.epoch_at(step),
                 loss=found.loss,
                 tokens=tokens,
@@ -194,119 +257,155 @@ class _Run:
             )
         )
 
+    def _move(self, **changed: Any) -> None:
+        self.place = dataclasses.replace(self.place, **changed)
+
+    def _stand(self, **changed: Any) -> None:
+        self._move(standing=dataclasses.replace(self.place.standing, **changed))
+
+    def _skips(self, step: int) -> bool:
+        """Whether a step that is not a number is skipped; if not, the run was rolled back.
+
+        Raises:
+            TuneError: `LOSS_NAN`, if it is neither.
+        """
+        what = f"The loss or its gradient in step {step}"
+        rows = rows_text(self.plan, self.examples, step)
+        verdict = self.guard.verdict(step, bad_steps=self.place.standing.bad_steps)
+        if verdict == "stop":
+            raise self._not_a_number(what, rows)
+        if verdict == "skip":
+            text = f"{what} is not a number. {rows} The step was skipped: it changed nothing."
+            self.on_event(Warned(code="STEP_SKIPPED", message=text))
+            return True
+        changes = self.place.changes
+        self.place = self.keeper.newest(self._start())
+        self._move(changes=self.place.changes.with_more(changes.all))
+        text = f"{what} is not a number. {rows} Going back to step {self.step} to do it again."
+        self.on_event(Warned(code="STEP_ROLLED_BACK", message=text))
+        self.on_event(RolledBack(step=self.step, bad_step=step))
+        return False
+
     def _measure_if_due(self) -> bool:
         """Whether a measurement was due and found the lowest loss so far."""
-        step, every = self.standing.step, self.recipe.evaluate_every_steps
-        if self.validation is None or self.standing.measured_step == step:
+        step, every = self.step, self.recipe.evaluate_every_steps
+        if self.validation is None or self.place.standing.measured_step == step:
             return False
         due = step % every == 0 if every else step in self.plan.epoch_ends
-        if not due and step != self.plan.total_steps:
+        if not due and step != self.last_step:
             return False
-        live = self.model.replace(adapters=self.state.adapters)
+        live, labels = self._live_model(), None
         loss = measure_loss(
             live,
             self.validation,
             length=self.plan.length,
             recipe=self.recipe,
-            should_stop=self.should_stop,
+            should_stop=self._interrupted,
         )
-        if loss is None:  # asked to stop: the resumed run measures this step anew
-            raise self._stopped()
-        return self._judge(loss)
+        if loss is not None and self.measure_labels is not None:
+            labels = self.measure_labels(live, self._interrupted)
+        if loss is None or (labels is None and self.measure_labels is not None):
+            raise self.stopped()  # the resumed run measures this step anew
+        return self._judge(loss, labels)
 
-    def _judge(self, loss: Loss) -> bool:
+    def _judge(self, loss: Loss, labels: LabelMeasure | None) -> bool:
         if not math.isfinite(loss.value):
-            raise self._not_a_number(f"The validation loss after step {self.standing.step}")
-        self.standing = self.standing.after(loss.value)
-        is_best = self.standing.best_step == self.standing.step
+            raise self._not_a_number(f"The validation loss after step {self.step}")
+        self._move(standing=self.place.standing.after(loss.value))
+        is_best = self.place.standing.best_step == self.step
         if is_best:
-            self.best = jax.tree.map(jax.numpy.copy, self.state.adapters)
+            self._move(best=jax.tree.map(jax.numpy.copy, self.place.state.adapters))
         self.on_event(
             Validation(
-                step=self.standing.step,
+                step=self.step,
                 loss=loss.value,
                 perplexity=loss.perplexity,
                 tokens=loss.tokens,
                 best=is_best,
+                **(labels.to_fields() if labels else {}),
             )
         )
         return is_best
 
-    def _out_of_patience(self) -> bool:
-        patience = self.recipe.patience
-        return patience is not None and self.standing.without_gain >= patience
+    def _sample_if_due(self) -> None:
+        every, standing = self.recipe.sample_every_steps, self.place.standing
+        is_due = every and self.step % every == 0 and standing.sampled_step != self.step
+        if is_due and self.answer is not None:
+            self.sample(None)
+            self._stand(sampled_step=self.step)
 
-    def _save_if_due(self, measured_best: bool) -> None:
-        step, every = self.standing.step, self.recipe.checkpoint_every_steps
-        if self.should_stop() and step < self.plan.total_steps:
-            raise self._stopped()
-        if measured_best:
-            self._save("best")
-        elif every and step % every == 0:
-            self._save("steps")
-        elif time.monotonic() - self.saved_at >= self.recipe.checkpoint_every_s:
-            self._save("time")
+    def sample(self, prompt: str | None) -> str:
+        """Asks the model this prompt, or the recipe's; then `""`, or else why not.
 
-    def _save(self, reason: SaveReason) -> None:
-        self.saved_at, self.saved_step = time.monotonic(), self.standing.step
-        if self.store is None:
-            return
-        saved = self.store.save(
-            self.standing.step,
-            {"state": self.state, "best": self.best},
-            to_meta(self.standing, self.identity),
-            best=reason == "best",
+        Raises:
+            DataError: If a prompt can't be used.
+            TuneError: If the run was asked to stop meanwhile.
+        """
+        prompts = self.recipe.sample_prompts if prompt is None else (prompt,)
+        if not prompts:
+            return "The recipe has no train.sample_prompts: name a prompt."
+        if self.answer is None:
+            return "This process has no function that answers prompts."
+        answers = self.answer(self._live_model(), prompts, self._interrupted)
+        if answers is None:
+            raise self.stopped()
+        for asked, text in zip(prompts, answers, strict=True):
+            self.on_event(Sample(step=self.step, prompt=asked, text=text))
+        return ""
+
+    def _live_model(self) -> Model:
+        return self.model.replace(adapters=self.place.state.adapters)
+
+    def why_not(self, key: str, value: Any) -> str:
+        """Why a setting can't be changed like this in this run, now; `""` if it can."""
+        return why_not(
+            key,
+            value,
+            first=self.step + 1,
+            last=self.plan.total_steps,
+            measures=self.validation is not None,
+            keeps=self.keeper.keeps,
         )
-        seconds, self.saved_at = time.monotonic() - self.saved_at, time.monotonic()
-        self.on_event(
-            CheckpointSaved(step=saved.step, seconds=seconds, bytes=saved.size_bytes, reason=reason)
-        )
+
+    def change(self, applied: ControlApplied) -> None:
+        """Changes a setting from the next step on."""
+        self._move(changes=self.place.changes.with_more([change_of(applied)]))
+
+    def save(self, reason: SaveReason, *, again: bool = False) -> bool:
+        """Whether a checkpoint of this step is kept; `again`: save it even if one is there."""
+        return self.keeper.save(self.place, reason, again=again)
 
     def _resume(self) -> None:
-        """Go on from the newest whole checkpoint, where there is one."""
-        newest = self.store.latest() if self.store else None
-        for line in self.store.damage if self.store else ():
-            self.on_event(Warned(code="CKPT_DAMAGED", message=f"Not used: {line}"))
-        if self.store is None or newest is None:
-            return
-        self.standing = from_meta(newest.meta, self.identity)
-        restored = self.store.restore(newest, {"state": self.state, "best": self.best})
-        self.state, self.best = restored["state"], restored["best"]
-        self.saved_step = self.standing.step
-        self.on_event(Note(message=f"Resumed after step {self.standing.step}."))
-        for change in version_changes(newest.meta):
-            text = f"{change} since the checkpoint: the result may differ in the last bits."
-            self.on_event(Warned(code="VERSION_CHANGED", message=text))
+        """Goes on from the newest whole checkpoint, and with what was changed until the kill."""
+        self.place = self.keeper.resume(self.place)
+        if self.inbox is not None:
+            acknowledged = from_events(self.inbox.applied)
+            self._move(changes=self.place.changes.with_more(acknowledged))
+        for change in self.place.changes.effective:
+            if change.step >= self.step:
+                text = f"After step {change.step} again: {change.key} = {change.value}."
+                self.on_event(Note(message=text))
 
-    def _stopped(self) -> TuneError:
+    def _interrupted(self) -> bool:
+        """Whether the run is to stop, even in the middle of what it does between two steps."""
+        return self.should_stop() or (self.inbox is not None and self.inbox.stop_waiting())
+
+    def stopped(self) -> TuneError:
         """What to raise after a request to stop, once the checkpoint is saved."""
-        step, total = self.standing.step, self.plan.total_steps
-        if self.store is None:
+        step, total = self.step, self.last_step
+        if self.inbox is not None:
+            self.inbox.accept_stop(step)
+        if not self.save("stop"):
             return TuneError(
                 f"Stopped after step {step} of {total}; nothing is kept.", code="STOPPED"
             )
-        if self.saved_step < step or step == 0:
-            self._save("stop")
         return StoppedWithCheckpoint(
             f"Stopped after step {step} of {total} with a checkpoint; resume it any time.",
             step=step,
         )
 
-    def _not_a_number(self, what: str, found: StepMetrics | None = None) -> TuneError:
+    def _not_a_number(self, what: str, rows: str = "") -> TuneError:
         """The error of a step that changed nothing; the state before it is saved."""
-        if self.saved_step < self.standing.step:
-            self._save("stop")
-        where = ""
-        if found is not None:
-            rows = self.plan.tokens.rows
-            members = [i for row in self.plan.examples_of(self.standing.step + 1) for i in row]
-            lines = sorted(self.examples[int(rows[index])].row for index in members)
-            more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
-            where = f" It saw the rows {', '.join(map(str, lines[:10]))}{more}."
-        return TuneError(
-            f"{what} is not a number.{where} Nothing after step {self.standing.step} was kept. "
-            f"Try a lower train.learning_rate (now {self.recipe.learning_rate:g}) or a smaller "
-            f"train.max_grad_norm (now {self.recipe.max_grad_norm:g}); if it happens in the first "
-            "step, look at those rows.",
-            code="LOSS_NAN",
-        )
+        if self.step:
+            self.save("stop")
+        return not_a_number(what, self.recipe, kept=self.step, where=rows)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..data.batches import make_batch
 from ..data.pack import packing_plan
@@ -31,6 +32,36 @@ class Loss:
     def perplexity(self) -> float:
         """`exp` of the loss; infinite where that overflows."""
         return math.exp(self.value) if self.value < 700 else math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMeasure:
+    """How well the labels of a classification are told apart.
+
+    Attributes:
+        rows: Rows that were scored.
+        accuracy: Share of them whose right label is the most probable one; None without rows.
+        macro_f1: Mean F1 of the labels that occur; None without rows.
+        confidence: By label, the mean probability that its own rows gave to it.
+    """
+
+    rows: int
+    accuracy: float | None
+    macro_f1: float | None
+    confidence: Mapping[str, float]
+
+    def to_fields(self) -> dict[str, Any]:
+        """The fields of a `Validation` event."""
+        return {
+            "label_rows": self.rows,
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "confidence": dict(self.confidence),
+        }
+
+
+MeasureLabels = Callable[[Model, Callable[[], bool]], LabelMeasure | None]
+"""The labels' measure, or None if it was asked to stop meanwhile."""
 
 
 def measure_loss(

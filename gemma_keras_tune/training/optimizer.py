@@ -12,7 +12,7 @@ import optax
 from ..recipe import TrainRecipe
 
 
-def learning_rate_at(recipe: TrainRecipe, *, step: int, total_steps: int) -> float:
+def learning_rate_at(recipe: TrainRecipe, *, step: float, total_steps: int) -> float:
     """The learning rate of optimizer step `step`, counted from 1.
 
     It rises straight over the first `warmup_share` of the steps (the first step already moves),
@@ -21,7 +21,8 @@ def learning_rate_at(recipe: TrainRecipe, *, step: int, total_steps: int) -> flo
 
     Args:
         recipe: Highest rate, schedule and share of warm-up.
-        step: From 1 to `total_steps`.
+        step: From 1 to `total_steps`; no whole number where the schedule was stretched to another
+            end, see `changes.py`.
         total_steps: Steps of the whole run.
 
     Raises:
@@ -32,7 +33,7 @@ def learning_rate_at(recipe: TrainRecipe, *, step: int, total_steps: int) -> flo
     warmup = math.ceil(recipe.warmup_share * total_steps)
     if step <= warmup:
         return recipe.learning_rate * step / warmup
-    done = (step - 1 - warmup) / (total_steps - warmup) if warmup else (step - 1) / total_steps
+    done = max(0.0, (step - 1 - warmup) / (total_steps - warmup))
     shape = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
     return recipe.learning_rate * shape[recipe.schedule]
 
@@ -52,9 +53,18 @@ def make_optimizer(recipe: TrainRecipe) -> optax.GradientTransformation:
     )
 
 
-def with_learning_rate(state: Any, rate: float) -> Any:
-    """The optimizer state with that learning rate for the next step."""
-    return state._replace(hyperparams={**state.hyperparams, "learning_rate": jnp.float32(rate)})
+def with_learning_rate(state: Any, rate: float, *, weight_decay: float | None = None) -> Any:
+    """The optimizer state with that learning rate, and that weight decay, for the next step.
+
+    Args:
+        state: The state of `make_optimizer`'s optimizer.
+        rate: The learning rate.
+        weight_decay: Multiplied by the rate; None leaves it as it is.
+    """
+    changed = {**state.hyperparams, "learning_rate": jnp.float32(rate)}
+    if weight_decay is not None:
+        changed["weight_decay"] = jnp.float32(weight_decay)
+    return state._replace(hyperparams=changed)
 
 
 def clipped(gradients: Any, norm: jax.Array, limit: float) -> Any:

@@ -17,8 +17,13 @@ from ..errors import CheckpointError
 from ..model.lora import Adapters
 from ..model.value import Model
 from ..recipe import TrainRecipe
+from .changes import Changes, from_json
 from .plan import TrainPlan
 
+_FREE = {
+    *("checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints"),
+    *("sample_prompts", "sample_every_steps", "sample_max_tokens", "label_rows"),
+}
 _BIT_RELEVANT = ("jax", "jaxlib", "optax", "numpy")
 
 
@@ -32,6 +37,8 @@ class Standing:
         best_step: Step of the lowest validation loss so far, 0 for none.
         best_loss: That loss, in nats per answer token, or None.
         without_gain: Measurements since then.
+        sampled_step: The last step after which the recipe's prompts were asked.
+        bad_steps: Steps in a row, up to this one, that were skipped for not being a number.
     """
 
     step: int = 0
@@ -39,6 +46,8 @@ class Standing:
     best_step: int = 0
     best_loss: float | None = None
     without_gain: int = 0
+    sampled_step: int = 0
+    bad_steps: int = 0
 
     def after(self, loss: float) -> Standing:
         """The standing after a measurement at this step."""
@@ -50,17 +59,18 @@ class Standing:
         return dataclasses.replace(measured, without_gain=self.without_gain + 1)
 
 
-def to_meta(standing: Standing, identity: Mapping[str, str]) -> dict[str, Any]:
+def to_meta(standing: Standing, changes: Changes, identity: Mapping[str, str]) -> dict[str, Any]:
     """Plain values for a checkpoint; `from_meta` reads them back."""
     return {
         "standing": dataclasses.asdict(standing),
+        "changes": changes.to_json(),
         "identity": dict(identity),
         "versions": versions(),
     }
 
 
-def from_meta(meta: Mapping[str, Any], identity: Mapping[str, str]) -> Standing:
-    """The standing that a checkpoint of this very run holds.
+def from_meta(meta: Mapping[str, Any], identity: Mapping[str, str]) -> tuple[Standing, Changes]:
+    """The standing that a checkpoint of this very run holds, and what was changed until then.
 
     Raises:
         CheckpointError: `CKPT_OTHER_RUN` if it was made with other settings, data or weights.
@@ -74,7 +84,7 @@ def from_meta(meta: Mapping[str, Any], identity: Mapping[str, str]) -> Standing:
             "run was started with, or start a new run.",
             code="CKPT_OTHER_RUN",
         )
-    return Standing(**meta["standing"])
+    return Standing(**meta["standing"]), from_json(meta.get("changes", ()))
 
 
 def version_changes(meta: Mapping[str, Any]) -> list[str]:
@@ -107,9 +117,9 @@ def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> d
 
 
 def _decisive(recipe: TrainRecipe) -> dict[str, Any]:
-    """The settings that change the result; how often checkpoints are made doesn't."""
-    free = {"checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints"}
-    return recipe.model_dump(mode="json", exclude=free)
+    """The settings that change the result; how often checkpoints are made, or what is watched,
+    doesn't."""
+    return recipe.model_dump(mode="json", exclude=_FREE)
 
 
 def _digest(*values: Any) -> str:
