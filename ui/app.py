@@ -15,11 +15,11 @@ from gemma_keras_tune import __version__
 from gemma_keras_tune.errors import TuneError
 
 from . import operator_routes
-from .gate.answers import answer_to
+from .gate.answers import answer_refusals
+from .gate.clients import Clients
 from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
-from .identity.refusals import Refusal
 from .metrics import Metrics
 from .pages import forms, home
 from .parts import Parts, open_parts
@@ -31,39 +31,44 @@ _RECONNECT_S = 10.0
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app, which opens its parts when it is started.
+    """The app, which opens its parts when it is started; one a process, as NiceGUI wants it.
 
     `app.state` then has `parts`; `setup_path`, where the first account is made, or None;
     `children_left` after the end; and `failure`, the error that kept it from starting.
     """
     metrics = Metrics()
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with open_parts(settings, metrics) as parts:
-                app.state.parts = parts
-                if await parts.setup.is_needed():
-                    app.state.setup_path = f"/setup?code={parts.setup.renew()}"
-                yield
-                app.state.children_left = parts.supervisor.running
-        except TuneError as error:
-            app.state.failure = error
-            raise
-
     app = FastAPI(
         title="Gemma Keras Tune",
         version=__version__,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         openapi_url=None,  # with the API comes its own page, behind the gate
     )
+    app.state.settings, app.state.metrics = settings, metrics
+    app.state.clients = Clients(_Sessions(app), is_https=settings.is_https)
     app.state.setup_path, app.state.children_left, app.state.failure = None, 0, None
-    app.add_exception_handler(Refusal, _refused)
+    answer_refusals(app)
     operator_routes.register(app)
     forms.register(app)
     _mount_pages(app)
+    app.state.clients.install()
     _put_gate_before(app, settings, metrics)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state = app.state
+    try:
+        async with open_parts(state.settings, state.metrics, state.clients) as parts:
+            state.parts = parts
+            if await parts.setup.is_needed():
+                state.setup_path = f"/setup?code={parts.setup.renew()}"
+            yield
+            state.children_left = parts.supervisor.running
+    except TuneError as error:
+        state.failure = error
+        raise
 
 
 def _mount_pages(app: FastAPI) -> None:
@@ -131,12 +136,6 @@ def _rate_limit(app: FastAPI) -> RateLimit:
         app.state.parts.api_limits.enter(user_id)
 
     return limit
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal):
-        raise error
-    return answer_to(error, request_id=request.scope["state"].get("request_id", ""))
 
 
 async def _page_failed(request: Request, error: Exception) -> Response:

@@ -28,10 +28,8 @@ _SECRET_TEXT = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{6,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?i)((?:set-)?cookie['\"]?\s*[:=]\s*)[^\r\n]+"), rf"\1{HIDDEN}"),
-    (
-        re.compile(r"(?i)([\w-]*(?:passw\w*|secret|token|code|key|state)=)[^&\s\"'#]+"),
-        rf"\1{HIDDEN}",
-    ),
+    (re.compile(r"(?i)((?:passw\w*|secret|token)=)[^&\s\"'#,)]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)([?&](?:code|key|state)=)[^&\s\"'#]+"), rf"\1{HIDDEN}"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END|$)", re.DOTALL), HIDDEN),
 )
 _DEEPEST = 6
@@ -40,7 +38,11 @@ _DEEPEST = 6
 _NOISE = re.compile(
     r"packet queue is empty, aborting|KeyError: '?REQUEST_METHOD|^post request handler error$"
     r"|^Event loop is running too slow"
+    # Sockets, by uvicorn and with their query; `requests.RequestLog` logs them without.
+    r'|^\S+ - "WebSocket .*" |^connection (?:open|closed|rejected)\b'
 )
+# The start was refused for a reason that the command line tells in one line.
+_REFUSED_START = re.compile(r"\ATraceback .*\ngemma_keras_tune[\w.]*\.errors\.\w+: ", re.DOTALL)
 _QUIET = ("engineio", "socketio", "httpx", "httpcore", "asyncio", "alembic", "watchfiles", "limits")
 
 
@@ -134,4 +136,4 @@ def _is_no_noise(record: logging.LogRecord) -> bool:
     text = record.getMessage()
     if record.exc_info and record.exc_info[1] is not None:
         text += f"\n{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-    return not _NOISE.search(text)
+    return not _NOISE.search(text) and not _REFUSED_START.search(text)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Literal
 
 from fastapi import Request
-from nicegui import background_tasks
 
 from . import backups, data_root
 from .gate.clients import Clients
@@ -75,7 +74,9 @@ def parts_of(request: Request) -> Parts:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, metrics: Metrics) -> AsyncIterator[Parts]:
+async def open_parts(
+    settings: Settings, metrics: Metrics, clients: Clients
+) -> AsyncIterator[Parts]:
     """The parts, at work until the block ends. Child processes outlive it.
 
     Raises:
@@ -116,7 +117,7 @@ async def open_parts(settings: Settings, metrics: Metrics) -> AsyncIterator[Part
             api_limits=ApiLimits(),
             queue=supervisor.queue,
             supervisor=supervisor,
-            clients=Clients(sessions, is_https=settings.is_https),
+            clients=clients,
             health=Health(
                 store,
                 root=root,
@@ -149,11 +150,7 @@ async def _start(parts: Parts, stack: AsyncExitStack) -> None:
     stack.push_async_callback(parts.supervisor.stop)
     parts.clients.start()
     stack.push_async_callback(parts.clients.stop)
-    parts.sessions.on_revoked(
-        lambda session: background_tasks.create(
-            parts.clients.end_session(session), name="end sockets of a session"
-        )
-    )
+    parts.sessions.on_revoked(parts.clients.session_revoked)
     _keep_doing(stack, "loop lag", parts.metrics.measure_lag())
     _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.sessions.sweep))
     if parts.store.is_sqlite:

@@ -77,7 +77,7 @@ def read_settings(
     for name, values in layers:
         _merge(merged, values)
         origins |= dict.fromkeys(_leaves(values), name)
-    where = " and ".join(dict.fromkeys(origins.values())) or "The environment"
+    where = f"The configuration ({', '.join(dict.fromkeys(origins.values())) or 'environment'})"
     try:
         settings = Settings(**merged)
     except ValidationError as error:

@@ -6,6 +6,7 @@ bound to a random cookie of the browser, or to the session that it ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,9 @@ def register(app: FastAPI) -> None:
         app.add_api_route(path, answer, methods=[method], include_in_schema=False)
 
 
-def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+def page(template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
     """A page of `templates`, with everything that is put into it escaped."""
-    return HTMLResponse(_environment().get_template(name).render(**values), status)
+    return HTMLResponse(_environment().get_template(template).render(values), status)
 
 
 async def _show_setup(request: Request) -> Response:
@@ -160,7 +161,7 @@ def _form_page(request: Request, template: str, error: TuneError | None, **value
         visitor = parts.csrf.visitor()
     status = error.status if isinstance(error, Refusal) else 400 if error else 200
     shown = {"notice": "", "error": str(error or ""), "csrf": parts.csrf.token(visitor)}
-    answer = page(template, status=status, **{**shown, **values})
+    answer = page(template, {**shown, **values}, status=status)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     if is_new:

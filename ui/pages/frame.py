@@ -30,7 +30,7 @@ def frame(parts: Parts, title: str) -> Iterator[None]:
     ui.page_title(f"{title} - Gemma Keras Tune")
     person = current_person(ui.context.client)
     with ui.header().classes(
-        "items-center justify-between gap-2 px-4 py-2 bg-white text-gray-900 "
+        "items-center justify-between gap-2 px-4 py-2 bg-gray-50 text-gray-900 "
         "dark:bg-gray-900 dark:text-gray-100 border-b border-gray-300 dark:border-gray-700"
     ):
         ui.link("Gemma Keras Tune", "/").classes("text-lg font-bold no-underline text-inherit")

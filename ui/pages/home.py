@@ -87,7 +87,7 @@ def _no_runs(parts: Parts) -> None:
     root = shlex.quote(str(parts.settings.root))
     ui.label("There is no run yet. Start one in a terminal; it appears here while it works:")
     ui.label(f"gemma-keras-tune train spam_classifier --root {root}").classes(
-        "font-mono text-sm p-2 rounded bg-gray-100 dark:bg-gray-800 break-all"
+        "font-mono text-sm p-2 rounded bg-gray-100 dark:bg-gray-800 max-w-full break-words"
     )
 
 
