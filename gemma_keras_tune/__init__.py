@@ -29,6 +29,7 @@ _HOME_OF = {
     "load_model": "model.load",
     "load_recipe": "recipe_files",
     "load_run": "run_outputs",
+    "plan": "planning.make",
     "run": "pipeline",
     "train": "training.loop",
 }
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .model.lora import Adapters
     from .model.value import Model
     from .pipeline import run
+    from .planning.make import plan
     from .recipe import Recipe
     from .recipe_files import load_recipe
     from .run_outputs import load_run

@@ -58,6 +58,10 @@ RunOrModel = Annotated[
 Task = Annotated[
     str | None, typer.Option(help="classification, instruction, chat or text; by the columns.")
 ]
+IgnorePlan = Annotated[
+    bool,
+    typer.Option("--ignore-plan", help="Start even if the plan says that memory won't suffice."),
+]
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column with this part.")]
 
 
@@ -95,6 +99,7 @@ def _options(
 def demo(
     root: Root = None,
     recipe: Annotated[str, typer.Option(help="A recipe that ships.")] = "spam_classifier",
+    ignore_plan: IgnorePlan = False,
 ) -> None:
     """Tune a real Gemma on real data, measure it, export it: a few minutes, no network.
 
@@ -102,7 +107,7 @@ def demo(
     """
     from .console import demonstration
 
-    demonstration.show_demo(load_recipe(recipe), root=root or data_root())
+    demonstration.show_demo(load_recipe(recipe), root=root or data_root(), ignore_plan=ignore_plan)
 
 
 @app.command()
@@ -199,6 +204,42 @@ def data_preview(
 
 
 @app.command()
+def plan(
+    source: Source,
+    settings: Sets = None,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Also ask the compiler, for the devices at hand."),
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure the time of a step on made-up weights.")
+    ] = False,
+    task: Task = None,
+    text: Column = None,
+    label: Column = None,
+    prompt: Column = None,
+    response: Column = None,
+    messages: Column = None,
+    json_output: Json = False,
+) -> None:
+    """Say what a run will take before it starts; exit code 2 if it can't fit.
+
+    Example: gemma-keras-tune plan spam_classifier --set train.micro_batch_tokens=2048
+    """
+    from .console import planning
+
+    planning.plan(
+        source,
+        parse_assignments(settings or ()),
+        task=task,
+        columns=_named(text=text, label=label, prompt=prompt, response=response, messages=messages),
+        compile=compile,
+        probe=probe,
+        json_output=json_output,
+    )
+
+
+@app.command()
 def train(
     source: Source,
     settings: Sets = None,
@@ -211,6 +252,7 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run's folder, instead of a new one under ROOT.")
     ] = None,
+    ignore_plan: IgnorePlan = False,
     root: Root = None,
     json_output: Json = False,
 ) -> None:
@@ -229,11 +271,17 @@ def train(
         run_dir=run_dir,
         root=root or data_root(),
         json_output=json_output,
+        ignore_plan=ignore_plan,
     )
 
 
 @app.command()
-def resume(run: RunName, root: Root = None, json_output: Json = False) -> None:
+def resume(
+    run: RunName,
+    ignore_plan: IgnorePlan = False,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
     """Go on with a run that was stopped, killed or failed, from its newest checkpoint.
 
     Example: gemma-keras-tune resume latest
@@ -241,7 +289,37 @@ def resume(run: RunName, root: Root = None, json_output: Json = False) -> None:
     from .console import working
 
     where = root or data_root()
-    working.resume(find_run(where, run), root=where, json_output=json_output)
+    working.resume(
+        find_run(where, run), root=where, json_output=json_output, ignore_plan=ignore_plan
+    )
+
+
+@app.command()
+def control(
+    run: RunName,
+    command: Annotated[str, typer.Argument(help="pause, resume, checkpoint, sample, stop or set.")],
+    argument: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY=VALUE|PROMPT", help="What to set, or what to ask."),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the run's answer.")
+    ] = 10.0,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Ask a working run for something; it obeys between two steps and answers.
+
+    Settings: learning_rate, weight_decay, evaluate_every_steps, checkpoint_every_steps,
+    checkpoint_every_s, patience, end_step.
+
+    Example: gemma-keras-tune control latest set learning_rate=1e-4
+    """
+    from .console import controlling
+
+    where = root or data_root()
+    folder = find_run(where, run)
+    controlling.control(folder, command, argument, wait_s=wait, root=where, json_output=json_output)
 
 
 @app.command()

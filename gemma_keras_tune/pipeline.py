@@ -23,6 +23,7 @@ from .lineage import package_versions
 from .load_watch import told_load
 from .model.load import load_model
 from .model.value import Model
+from .planning.before_start import PlannedRun
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
 from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report
@@ -42,7 +43,13 @@ from .training.loop import train
 from .training.measure import MeasureLabels
 
 
-def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None) -> RunFolder:
+def run(
+    recipe: Recipe,
+    run_dir: str | Path,
+    *,
+    on_event: OnEvent | None = None,
+    ignore_plan: bool = False,
+) -> RunFolder:
     """The folder of the finished run: adapter, report and checked artifacts.
 
     Starts the run, or goes on with it where the folder holds the same recipe.
@@ -52,20 +59,26 @@ def run(recipe: Recipe, run_dir: str | Path, *, on_event: OnEvent | None = None)
         run_dir: The run's folder; made if it is missing.
         on_event: Receives every event, after it is in `events.jsonl`; one at a time, those of
             kind `load` from another thread.
+        ignore_plan: Start a run that can't fit into memory all the same, with a warning.
 
     Raises:
         StoppedWithCheckpoint: After SIGTERM or SIGINT, once a checkpoint is saved.
-        TuneError: What the stages raise; the last event says so too.
+        TuneError: `PLAN_DOES_NOT_FIT`, before anything starts; what the stages raise, and then
+            the last event says so too.
     """
     for item in recipe.export:
         need_consumer(item.format)  # better now than after hours of training
+    planned = PlannedRun(recipe)
+    if not ignore_plan:
+        planned.refuse()
     folder = RunFolder(Path(run_dir).resolve())
     inbox = Inbox(folder)
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
-        tell = one_at_a_time(events, on_event)
+        tell = one_at_a_time(events, planned.note, on_event)
         with told_how_it_ended(tell), stop_requests() as signalled:
             keep_recipe(folder, recipe)
-            _run_stages(recipe, writer, inbox, tell=tell, signalled=signalled)
+            _run_stages(recipe, writer, inbox, planned, tell=tell, signalled=signalled)
+        planned.remember()
     return folder
 
 
@@ -73,6 +86,7 @@ def _run_stages(
     recipe: Recipe,
     writer: Writer[RunFolder],
     inbox: Inbox,
+    planned: PlannedRun,
     *,
     tell: OnEvent,
     signalled: Callable[[], bool],
@@ -86,6 +100,8 @@ def _run_stages(
     )
     trained = store.steps[-1] if store.steps else 0
     tell(RunStarted(resumed_from=trained, name=recipe.name, versions=package_versions()))
+    for event in planned.events():
+        tell(event)
 
     def stop_if_asked() -> None:
         if signalled() or inbox.stop_waiting():

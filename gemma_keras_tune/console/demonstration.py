@@ -8,7 +8,7 @@ from ..recipe import Recipe
 from . import reports, running, screen
 
 
-def show_demo(recipe: Recipe, *, root: Path) -> None:
+def show_demo(recipe: Recipe, *, root: Path, ignore_plan: bool = False) -> None:
     """The whole main job on a recipe that ships.
 
     Raises:
@@ -42,5 +42,5 @@ def show_demo(recipe: Recipe, *, root: Path) -> None:
     screen.say(console, screen.heading("The data"))
     reports.show_data(console, check_data(recipe.data))
     screen.say(console, "")
-    folder, view = running.start_run(recipe, root=root, run_dir=None)
+    folder, view = running.start_run(recipe, root=root, run_dir=None, ignore_plan=ignore_plan)
     running.show_result(folder, view, root=root)

@@ -15,8 +15,19 @@ from . import screen
 
 DEBUG_VARIABLE = "GEMMA_KERAS_TUNE_DEBUG"
 _ORDER = (
-    *("demo", "models", "recipes", "data", "train", "resume", "evaluate", "generate", "export"),
-    *("doctor", "ui"),
+    *(
+        "demo",
+        "models",
+        "recipes",
+        "data",
+        "plan",
+        "train",
+        "resume",
+        "control",
+        "evaluate",
+        "generate",
+    ),
+    *("export", "doctor", "ui"),
 )
 OUR_FAULT, USER_CAN_FIX, INTERRUPTED = 1, 2, 130
 

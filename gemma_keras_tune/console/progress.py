@@ -24,6 +24,7 @@ from . import screen
 
 _EVERY_S = 15.0  # seconds between two lines where there is no terminal
 _TRUSTED = 0.02  # share of the work after which its pace is believed
+_LONGEST_ANSWER = 300  # characters of a sample
 _RECENT = 20  # steps whose mean time foretells the next
 
 _TITLES = {
@@ -83,6 +84,16 @@ class RunView:
             case events.Validation():
                 best = ", the best so far" if event.best else ""
                 self._line(f"After step {event.step}: validation loss {event.loss:.4f}{best}")
+            case events.ControlApplied():
+                self._obeyed(event)
+            case events.ControlRefused():
+                what = f"{event.command} {event.key or ''}".strip()
+                self._line(f"Not done: {what}. {event.reason}", "yellow")
+            case events.Sample():
+                answer = screen.short(event.text, _LONGEST_ANSWER)
+                self._line(f"After step {event.step}, {event.prompt!r}: {answer}")
+            case events.RolledBack():
+                self._line(f"Back to step {event.step}", "yellow")
             case events.Warned():
                 self._line(f"Warning: {event.message}", "yellow")
             case events.Note():
@@ -113,6 +124,17 @@ class RunView:
             f"{event.tokens_per_s:,.0f} tokens/s"
         )
         self._bars.show("training", title("training"), event.step, event.total_steps, counted, left)
+
+    def _obeyed(self, event: events.ControlApplied) -> None:
+        if event.command == "pause":
+            self._line(f"Paused after step {event.step}; it waits for the command resume", "cyan")
+            self._bars.show("training", f"Paused after step {event.step}")
+        elif event.command == "resume":
+            self._line(f"Going on after step {event.step}", "cyan")
+            self._bars.show("training", title("training"))
+        elif event.command == "set":
+            value = "none" if event.value is None else event.value
+            self._line(f"After step {event.step}: {event.key} = {value}", "cyan")
 
     def _note(self, message: str) -> None:
         if message.startswith("Checking the "):  # takes a while, and says nothing meanwhile

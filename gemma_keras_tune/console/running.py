@@ -22,13 +22,16 @@ from .sources import run_argument
 STOPPED = 75  # exit code: stopped with a checkpoint
 
 
-def start_run(recipe: Recipe, *, root: Path, run_dir: Path | None) -> tuple[RunFolder, RunView]:
+def start_run(
+    recipe: Recipe, *, root: Path, run_dir: Path | None, ignore_plan: bool = False
+) -> tuple[RunFolder, RunView]:
     """The finished run and what was seen of it; a start that fails leaves no folder behind.
 
     Args:
         recipe: What to do.
         root: The data root, where no folder is given.
         run_dir: The run's folder.
+        ignore_plan: Whether to start a run that can't fit into memory.
 
     Raises:
         TuneError: As `pipeline.run`.
@@ -37,14 +40,16 @@ def start_run(recipe: Recipe, *, root: Path, run_dir: Path | None) -> tuple[RunF
     is_new = run_dir is None or not run_dir.exists()
     folder = new_run(root, recipe.name) if run_dir is None else RunFolder(run_dir.resolve())
     try:
-        return folder, continue_run(recipe, folder, root=root)
+        return folder, continue_run(recipe, folder, root=root, ignore_plan=ignore_plan)
     except (TuneError, KeyboardInterrupt):
         if is_new and not _kept_something(folder):
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
 
 
-def continue_run(recipe: Recipe, folder: RunFolder, *, root: Path) -> RunView:
+def continue_run(
+    recipe: Recipe, folder: RunFolder, *, root: Path, ignore_plan: bool = False
+) -> RunView:
     """What was seen of the run while it went on to its end.
 
     Raises:
@@ -55,7 +60,7 @@ def continue_run(recipe: Recipe, folder: RunFolder, *, root: Path) -> RunView:
         with stop_tells_how_to_resume(folder, root=root), RunView() as view:
             from ..pipeline import run
 
-            run(recipe, folder.path, on_event=view)
+            run(recipe, folder.path, on_event=view, ignore_plan=ignore_plan)
     except TuneError:
         if _kept_something(folder):
             again = screen.command("resume", *run_argument(folder, root))

@@ -27,6 +27,7 @@ def train(
     run_dir: Path | None,
     root: Path,
     json_output: bool,
+    ignore_plan: bool = False,
 ) -> None:
     """A run from its start to its end.
 
@@ -38,6 +39,7 @@ def train(
         run_dir: The run's folder; None for a new one under `root`.
         root: The data root.
         json_output: Whether to print one JSON object instead of the report.
+        ignore_plan: Whether to start a run that can't fit into memory.
 
     Raises:
         TuneError: As `pipeline.run`.
@@ -46,11 +48,11 @@ def train(
     recipe = sources.named_recipe(source, settings, task=task, columns=columns)
     if not json_output:
         running.show_licence()
-    folder, view = running.start_run(recipe, root=root, run_dir=run_dir)
+    folder, view = running.start_run(recipe, root=root, run_dir=run_dir, ignore_plan=ignore_plan)
     _show(folder, view, root=root, json_output=json_output)
 
 
-def resume(folder: RunFolder, *, root: Path, json_output: bool) -> None:
+def resume(folder: RunFolder, *, root: Path, json_output: bool, ignore_plan: bool = False) -> None:
     """The rest of a run.
 
     Raises:
@@ -65,7 +67,7 @@ def resume(folder: RunFolder, *, root: Path, json_output: bool) -> None:
         screen.say(screen.err(), f"The run {folder.id} is done already.")
         view = None
     else:
-        view = running.continue_run(recipe, folder, root=root)
+        view = running.continue_run(recipe, folder, root=root, ignore_plan=ignore_plan)
     _show(folder, view, root=root, json_output=json_output)
 
 

@@ -81,15 +81,16 @@ def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | Non
 
 
 def _changes(setting: Setting, *, free: int, needed: Needed) -> Iterator[tuple[str, int]]:
-    """Settings that make the run fit, the gentlest first; at most four."""
-    found = 0
+    """Settings that make the run fit, the gentlest first: one of each kind, four at most."""
+    kinds: set[str] = set()
     for words, other in _candidates(setting):
+        kind = "".join(part.partition("=")[0] for part in words.split())
+        if kind in kinds or len(kinds) == 4:
+            continue
         takes = needed(other)
         if takes <= MARGIN * free:
+            kinds.add(kind)
             yield words, takes
-            found += 1
-        if found == 4:
-            return
 
 
 def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:

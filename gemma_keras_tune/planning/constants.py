@@ -25,7 +25,7 @@ COMPILED_BYTES = {"training": 390_000_000, "evaluation": 480_000_000, "export": 
 EXPORT_LOGITS = 400
 """Positions whose logits are in memory at once while an export is compared."""
 
-CONSUMER_BYTES = 700_000_000
+CONSUMER_BYTES = 350_000_000
 """torch and transformers, imported."""
 
 CONSUMER_WEIGHT_COPIES = 2

@@ -162,8 +162,9 @@ def device_stages(
 
 
 def largest(stage: Stage, count: int = 3) -> str:
-    """The largest terms of a stage in words."""
-    return "; ".join(f"{term.words}: {term.bytes / 1e9:.2f} GB" for term in stage.terms[:count])
+    """The largest terms of a stage in words, those of the process beside it among them."""
+    terms = sorted((*stage.terms, *stage.beside), key=lambda term: -term.bytes)
+    return "; ".join(f"{term.words}: {term.bytes / 1e9:.2f} GB" for term in terms[:count])
 
 
 def _process(setting: Setting) -> list[Term]:

@@ -13,7 +13,7 @@ from . import history
 from .batch import judge, suggest
 from .estimate import Setting, device_stages, machine_stages, setting_of
 from .known_models import is_local, model_config
-from .room import device_room, likely_platform, machine_room
+from .room import Platform, device_room, likely_platform, machine_room
 from .speed import time_by_operations
 from .steps import count_steps
 from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps, StepTime, Verdict
@@ -82,7 +82,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
 class _Machine:
     """What settings take here."""
 
-    platform: str
+    platform: Platform
     past: PastPlans
     by_compiler: bool
 
@@ -92,10 +92,10 @@ class _Machine:
         """The machine's memory and, on an accelerator, the device's."""
         stages = machine_stages(setting, programs)
         if self.platform == "cpu":
-            return (Memory(room=_room(), stages=stages, correction=self.past.correction),)
-        device = device_room(likely_platform())
+            return (Memory(room=machine_room(), stages=stages, correction=self.past.correction),)
+        device = device_room(self.platform)
         return (
-            Memory(room=_room(), stages=stages),
+            Memory(room=machine_room(), stages=stages),
             Memory(
                 room=device,
                 stages=device_stages(setting, programs),
@@ -115,10 +115,6 @@ class _Machine:
         """The worst of the memories' verdicts."""
         found = [judge(memory, setting, needed=self.needed) for memory in memories]
         return max(reversed(found), key=lambda verdict: _WORST.index(verdict.status))
-
-
-def _room() -> Room:
-    return machine_room()
 
 
 def _compiled(setting: Setting) -> CompilerCheck:
@@ -152,7 +148,7 @@ def _expected_time(setting: Setting, entries: list[history.PastPlan]) -> StepTim
     model = model_key(setting)
     found = history.time_by_past_runs(entries, model=model, tokens_of_step=tokens)
     if found is None and setting.answer_share is not None:
-        found = time_by_operations(setting, data_root())
+        found = time_by_operations(setting)
     return found
 
 

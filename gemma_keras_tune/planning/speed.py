@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import suppress
-from pathlib import Path
 
-from ..durable import atomic_write_json
 from ..model.weights import PROJECTIONS, layer_shapes
 from .estimate import Setting
 from .values import StepTime
@@ -42,16 +38,15 @@ def step_operations(setting: Setting) -> float:
     return tokens * (passes * (body + scores) + logits)
 
 
-def time_by_operations(setting: Setting, root: Path) -> StepTime | None:
+def time_by_operations(setting: Setting) -> StepTime | None:
     """The time of a step by its operations, or None for an accelerator.
 
     Args:
         setting: What is planned.
-        root: The data root, which keeps the measured speed.
     """
     if setting.platform != "cpu":
         return None
-    speed = matrix_flops(root)
+    speed = matrix_flops()
     seconds = step_operations(setting) / (speed * EFFICIENCY)
     words = (
         f"by its operations, at {EFFICIENCY:.0%} of this machine's matrix products "
@@ -60,15 +55,8 @@ def time_by_operations(setting: Setting, root: Path) -> StepTime | None:
     return StepTime(seconds=seconds, source="operations", words=words)
 
 
-def matrix_flops(root: Path) -> float:
-    """Operations a second of this machine's matrix products in float32, measured once.
-
-    Args:
-        root: The data root, which keeps the figure.
-    """
-    path = root / "cache" / "plans" / "matrix-products.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads(path.read_text("utf-8"))["flops"])
+def matrix_flops() -> float:
+    """Operations a second of this machine's matrix products in float32, right now."""
     import numpy as np
 
     matrix = np.full((_SIDE, _SIDE), 1e-3, np.float32)
@@ -77,8 +65,4 @@ def matrix_flops(root: Path) -> float:
         began = time.perf_counter()
         np.matmul(matrix, matrix)
         best = min(best, time.perf_counter() - began)
-    flops = 2 * _SIDE**3 / best
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(path, {"flops": flops})
-    return flops
+    return 2 * _SIDE**3 / best
