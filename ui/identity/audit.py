@@ -42,7 +42,7 @@ class Verdict:
         checked: How many rows were looked at.
         seq: The first row that isn't right; 0 if the chain is sound.
         reason: `changed`, `missing`, `reordered`, `truncated` (the end was cut off), `anchor`
-            (the head file is missing or forged), or empty.
+            (the head file is missing, forged, or knows another entry), or empty.
     """
 
     is_sound: bool
@@ -58,7 +58,7 @@ class Verdict:
             "missing": "is missing",
             "reordered": "stands in another's place",
             "truncated": "is missing with all that came after it",
-            "anchor": "is the newest, but the head file beside the database is missing or forged",
+            "anchor": "isn't what the head file beside the database says, or that file is gone",
         }
         return f"The audit log is NOT sound: entry {self.seq} {said[self.reason]}."
 
@@ -68,6 +68,7 @@ class Entries:
 
     def __init__(self, connection: AsyncConnection, key: bytes, clock: Clock) -> None:
         self.connection = connection
+        self.before: tuple[int, str] | None = None
         self.head: tuple[int, str] | None = None
         self._key, self._clock = key, clock
 
@@ -101,6 +102,7 @@ class Entries:
             await self.connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         last = (await self.connection.execute(_LAST)).first()
         seq, before = (last.seq, last.hash) if last else (0, "")
+        self.before = self.before or (seq, before)
         row: dict[str, Any] = {
             "workspace_id": workspace_id,
             "time": self._clock(),
@@ -135,6 +137,15 @@ class Audit:
         self._head_file = head_file
         self._one_anchor = asyncio.Lock()
 
+    async def prepare(self) -> None:
+        """Makes the head file of an empty log, so that a missing one tells that it was removed.
+
+        Raises:
+            OSError: If it can't be written.
+        """
+        if not self._head_file.exists() and await self._last() == (0, ""):
+            await asyncio.to_thread(self._write_head, 0, "")
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Entries]:
         """A transaction whose changes and audit rows are committed together, or not at all."""
@@ -142,7 +153,8 @@ class Audit:
             entries = Entries(connection, self._key, self._clock)
             yield entries
         if entries.head is not None:
-            await self._anchor(*entries.head)
+            async with self._one_anchor:
+                await self._anchor(entries)
 
     async def write(
         self,
@@ -172,7 +184,7 @@ class Audit:
             if head is not None and head[0] == seq and head[1] != before:
                 return Verdict(False, seq, seq, "anchor")
         if head is None:
-            return Verdict(not seq, seq, seq, "anchor" if seq else "")
+            return Verdict(False, seq, seq, "anchor")
         if head[0] > seq:
             return Verdict(False, seq, seq + 1, "truncated")
         return Verdict(True, seq)
@@ -193,7 +205,7 @@ class Audit:
         if before.reason in ("truncated", "anchor"):
             async with self._store.begin() as connection:
                 first = await connection.scalar(select(server.c.workspace_id))
-            await asyncio.to_thread(self._head_file.unlink, missing_ok=True)
+            await asyncio.to_thread(self._write_head, *await self._last())
             found = {"reason": before.reason, "seq": before.seq}
             if first is not None:
                 await self.write(first, actor, "audit.head_accepted", "audit", found)
@@ -220,18 +232,32 @@ class Audit:
                 return "reordered"
         return "changed"
 
-    async def _anchor(self, seq: int, row_hash: str) -> None:
-        async with self._one_anchor:
-            try:
-                await asyncio.to_thread(self._write_head, seq, row_hash)
-            except OSError as error:  # the row is committed: an older head only guards less
-                _log.error("the audit log's head can't be written: %s", error)
+    async def _anchor(self, entries: Entries) -> None:
+        """Moves the head on, if the log still goes on from where it was."""
+        known = await asyncio.to_thread(self._read_head)
+        if entries.head is None or (known is not None and known[0] >= entries.head[0]):
+            return
+        if known is None or (known != entries.before and not await self._holds(*known)):
+            _log.error("the audit log doesn't go on from its head: run the audit's verification")
+            return
+        try:
+            await asyncio.to_thread(self._write_head, *entries.head)
+        except OSError as error:  # the row is committed: an older head only guards less
+            _log.error("the audit log's head can't be written: %s", error)
+
+    async def _holds(self, seq: int, row_hash: str) -> bool:
+        async with self._store.begin() as connection:
+            found = await connection.scalar(select(audit.c.hash).where(audit.c.seq == seq))
+        return found == row_hash or seq == 0
+
+    async def _last(self) -> tuple[int, str]:
+        async with self._store.begin() as connection:
+            last = (await connection.execute(_LAST)).first()
+        return (last.seq, last.hash) if last else (0, "")
 
     def _write_head(self, seq: int, row_hash: str) -> None:
-        known = self._read_head()
-        if known is None or known[0] < seq:
-            signed = {"seq": seq, "hash": row_hash, "mac": self._mac_of_head(seq, row_hash)}
-            atomic_write_json(self._head_file, signed)
+        signed = {"seq": seq, "hash": row_hash, "mac": self._mac_of_head(seq, row_hash)}
+        atomic_write_json(self._head_file, signed)
 
     def _read_head(self) -> tuple[int, str] | None:
         try:

@@ -89,6 +89,7 @@ async def open_identity(
     keys = load_keys(root / SECRETS_FOLDER, environ)
     workspace_id = await first_workspace(store, root, clock=clock)
     audit = Audit(store, keys.audit, head_file=root / HEAD_FILE, clock=clock)
+    await audit.prepare()
     sessions = Sessions(store, audit, keys.cookie, idle=idle, longest=longest, clock=clock)
     passwords = Passwords()
     limits = SignInLimits(clock=monotonic)

@@ -26,9 +26,7 @@ from tests.ui.identity.people import (
 
 
 async def make_admin(identity: Identity, code: str, name: str = "ann") -> None:
-    await identity.setup.create_first_admin(
-        code, name=name, display_name="Ann", password=PASSWORD
-    )
+    await identity.setup.create_first_admin(code, name=name, display_name="Ann", password=PASSWORD)
 
 
 async def test_row_45_no_default_user(any_identity: Identity, any_store: Store) -> None:
@@ -80,7 +78,11 @@ async def test_of_two_who_send_the_code_at_once_one_becomes_administrator(
     code = any_identity.setup.renew()
     tries = (make_admin(any_identity, code, name) for name in ("ann", "bob", "cem"))
     done = await asyncio.gather(*tries, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in done) == ["NoneType", "SignInFailed", "SignInFailed"]
+    assert sorted(type(one).__name__ for one in done) == [
+        "NoneType",
+        "SignInFailed",
+        "SignInFailed",
+    ]
     async with any_store.begin() as connection:
         assert len((await connection.execute(select(users))).all()) == 1
 

@@ -21,9 +21,7 @@ async def test_a_cookie_is_looked_up_as_who_it_is(any_identity: Identity) -> Non
     assert ann.via == "session" and ann.scopes is None
 
 
-async def test_the_database_holds_no_cookie(
-    any_identity: Identity, any_store: Store
-) -> None:
+async def test_the_database_holds_no_cookie(any_identity: Identity, any_store: Store) -> None:
     ann = await first_admin(any_identity)
     value = await cookie(any_identity, ann.user_id, ann.workspace_id)
     raw = value.partition(".")[0]

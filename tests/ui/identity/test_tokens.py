@@ -23,9 +23,7 @@ async def new(identity: Identity, owner: Principal, times: Times, *scopes: str) 
     return raw
 
 
-async def test_a_token_is_its_owner_limited_by_scopes(
-    any_identity: Identity, times: Times
-) -> None:
+async def test_a_token_is_its_owner_limited_by_scopes(any_identity: Identity, times: Times) -> None:
     ann = await first_admin(any_identity)
     raw = await new(any_identity, ann, times, "read", "run")
     assert raw.startswith("gkt_") and len(raw) == 47
