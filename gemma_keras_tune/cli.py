@@ -32,6 +32,7 @@ recipes_app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before training on it.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
+app.add_typer(operating.server_app, name="server")
 app.command()(operating.ui)
 
 Root = Annotated[

@@ -20,6 +20,7 @@ from .gate.clients import Clients
 from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
+from .gate.upload_routes import upload_router
 from .metrics import Metrics
 from .pages import forms, home
 from .parts import Parts, open_parts
@@ -62,13 +63,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         async with open_parts(state.settings, state.metrics, state.clients) as parts:
             state.parts = parts
-            if await parts.setup.is_needed():
-                state.setup_path = f"/setup?code={parts.setup.renew()}"
+            _add_api(app, parts)
+            if await parts.identity.setup.is_needed():
+                state.setup_path = f"/setup?code={parts.identity.setup.renew()}"
             yield
             state.children_left = parts.supervisor.running
     except TuneError as error:
         state.failure = error
         raise
+
+
+def _add_api(app: FastAPI, parts: Parts) -> None:
+    """Adds the routes that need the parts, before NiceGUI, which takes every path that is left."""
+    pages = app.router.routes.pop()
+    app.include_router(upload_router(parts.uploads), prefix="/api/v1")
+    app.router.routes.append(pages)
 
 
 def _mount_pages(app: FastAPI) -> None:
@@ -116,7 +125,7 @@ class _Sessions:
     async def principal_of(self, raw_id: str, *, touch: bool = True) -> Person | None:
         """Who holds this session."""
         parts: Parts = self._app.state.parts
-        return await parts.sessions.principal_of(raw_id, touch=touch)
+        return await parts.identity.sessions.principal_of(raw_id, touch=touch)
 
 
 class _Tokens:
@@ -128,12 +137,12 @@ class _Tokens:
     async def principal_of(self, raw: str) -> Person | None:
         """Who holds this token."""
         parts: Parts = self._app.state.parts
-        return await parts.tokens.principal_of(raw)
+        return await parts.identity.tokens.principal_of(raw)
 
 
 def _rate_limit(app: FastAPI) -> RateLimit:
     async def limit(user_id: str, _: Scope) -> None:
-        app.state.parts.api_limits.enter(user_id)
+        app.state.parts.identity.api_limits.enter(user_id)
 
     return limit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gemma_keras_tune import locks
@@ -14,6 +14,8 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.run_folder import HOME_VARIABLE
 
 LOCK_NAME = "server.lock"
+_BALLAST = "ballast"
+_BALLAST_BYTES = 64 * 2**20
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs")
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -49,6 +51,34 @@ def prepare(root: Path, *, holds_database: bool) -> None:
         )
 
 
+def keep_ballast(root: Path) -> None:
+    """Makes a file that is given up when the disk is full, so that the database can end its work.
+
+    With too little room for it, there is none: that is no reason not to start.
+    """
+    path = root / _BALLAST
+    with suppress(OSError):
+        if path.stat().st_size == _BALLAST_BYTES:
+            return
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(handle, 0, _BALLAST_BYTES)
+        finally:
+            os.close(handle)
+    except OSError:
+        give_up_ballast(root)
+
+
+def give_up_ballast(root: Path) -> bool:
+    """Whether there was a ballast, which is now free disk."""
+    try:
+        (root / _BALLAST).unlink()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def held(root: Path) -> Iterator[None]:
     """Holds the root for this process: one server a data root.
@@ -74,9 +104,14 @@ def refuse_second_server(root: Path) -> None:
     Raises:
         TuneError: `SERVER_RUNNING`, with who holds it.
     """
-    holder = locks.holder(root / LOCK_NAME)
+    holder = server_of(root)
     if holder is not None:
         raise _running(root, holder)
+
+
+def server_of(root: Path) -> locks.Holder | None:
+    """The process that serves the root now, or None."""
+    return locks.holder(root / LOCK_NAME)
 
 
 def file_system(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,26 +13,22 @@ from fastapi import Request
 
 from . import backups, data_root
 from .gate.clients import Clients
+from .gate.upload_quota import UploadLimits
+from .gate.uploads import Uploads
 from .health import Health
-from .identity.accounts import Accounts
-from .identity.audit import Audit
-from .identity.csrf import Csrf
-from .identity.first_start import Setup, first_workspace
-from .identity.keys import load_keys
-from .identity.passwords import Passwords
-from .identity.rate_limits import ApiLimits, SignInLimits
-from .identity.sessions import Sessions
-from .identity.tokens import Tokens
-from .identity.vault import Vault
+from .identity.access import Role
+from .identity.oidc import OidcConfig
+from .identity.service import Identity, open_identity
 from .jobs.queue import Queue
 from .jobs.quotas import Limits
+from .jobs.runs import Runs
 from .jobs.slots import find_devices, make_slots
 from .jobs.supervisor import Supervisor
 from .logs import logger
 from .metrics import Metrics
 from .overview import Overviews
 from .settings import Settings
-from .settings_sources import database_url
+from .settings_sources import client_secret, database_url
 from .store.engine import Store, open_store
 
 _SWEEP_S = 3600.0
@@ -44,18 +39,12 @@ class Parts:
     """What pages, routes and the gate work with."""
 
     settings: Settings
-    workspace_id: str  # the first workspace: runs from a terminal belong to it
     store: Store
-    audit: Audit
-    sessions: Sessions
-    tokens: Tokens
-    accounts: Accounts
-    setup: Setup
-    csrf: Csrf
-    vault: Vault
-    api_limits: ApiLimits
+    identity: Identity
     queue: Queue
     supervisor: Supervisor
+    runs: Runs
+    uploads: Uploads
     clients: Clients
     health: Health
     metrics: Metrics
@@ -86,49 +75,62 @@ async def open_parts(
     data_root.prepare(root, holds_database=given is None)
     async with AsyncExitStack() as stack:
         stack.enter_context(data_root.held(root))
-        keys = await asyncio.to_thread(load_keys, root / "secrets", os.environ)
+        data_root.keep_ballast(root)
         store = await open_store(database_url(settings))
         stack.push_async_callback(store.close)
         metrics.watch(store)
-        workspace_id = await first_workspace(store, root)
-        audit = Audit(store, keys.audit, head_file=root / "audit.head")
-        sessions = Sessions(
+        identity = await open_identity(
             store,
-            audit,
-            keys.cookie,
+            root,
             idle=timedelta(minutes=settings.sessions.idle_minutes),
             longest=timedelta(hours=settings.sessions.absolute_hours),
+            oidc=_oidc(settings),
         )
-        vault = Vault(store, keys.vault, audit)
-        await vault.check()
-        passwords = Passwords()
         supervisor = _supervisor(settings, store)
+        health = Health(
+            store,
+            root=root,
+            is_supervising=lambda: supervisor.is_working,
+            reserve_bytes=settings.jobs.disk_reserve_bytes,
+        )
         parts = Parts(
             settings=settings,
-            workspace_id=workspace_id,
             store=store,
-            audit=audit,
-            sessions=sessions,
-            tokens=Tokens(store, audit),
-            accounts=Accounts(store, audit, sessions, passwords, SignInLimits()),
-            setup=Setup(store, audit, passwords),
-            csrf=Csrf(keys.cookie),
-            vault=vault,
-            api_limits=ApiLimits(),
+            identity=identity,
             queue=supervisor.queue,
             supervisor=supervisor,
+            runs=Runs(store, root),
+            uploads=Uploads(store, root, limits=_upload_limits(settings)),
             clients=clients,
-            health=Health(
-                store,
-                root=root,
-                is_supervising=lambda: supervisor.is_working,
-                reserve_bytes=settings.jobs.disk_reserve_bytes,
-            ),
+            health=health,
             metrics=metrics,
             overviews=Overviews(store),
         )
         await _start(parts, stack)
         yield parts
+
+
+def _oidc(settings: Settings) -> OidcConfig | None:
+    oidc, secret = settings.oidc, client_secret(settings)
+    if oidc.issuer is None or oidc.client_id is None or secret is None:
+        return None  # the settings refuse one without the others
+    return OidcConfig(
+        issuer=oidc.issuer,
+        client_id=oidc.client_id,
+        client_secret=secret,
+        domains=oidc.domains,
+        creates_accounts=oidc.creates_accounts,
+        new_role=Role(oidc.new_role),
+    )
+
+
+def _upload_limits(settings: Settings) -> UploadLimits:
+    return UploadLimits(
+        file_bytes=settings.uploads.file_bytes,
+        user_bytes=settings.uploads.user_bytes,
+        user_files=settings.uploads.user_files,
+        reserve_bytes=settings.jobs.disk_reserve_bytes,
+    )
 
 
 def _supervisor(settings: Settings, store: Store) -> Supervisor:
@@ -150,9 +152,10 @@ async def _start(parts: Parts, stack: AsyncExitStack) -> None:
     stack.push_async_callback(parts.supervisor.stop)
     parts.clients.start()
     stack.push_async_callback(parts.clients.stop)
-    parts.sessions.on_revoked(parts.clients.session_revoked)
+    parts.identity.sessions.on_revoked(parts.clients.session_revoked)
+    _keep_doing(stack, "runs", parts.runs.keep_mirroring())
     _keep_doing(stack, "loop lag", parts.metrics.measure_lag())
-    _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.sessions.sweep))
+    _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.identity.sessions.sweep))
     if parts.store.is_sqlite:
         settings = parts.settings
         _keep_doing(

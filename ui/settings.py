@@ -134,8 +134,16 @@ class OidcSettings(_Section):
     """This server's secret at the provider."""
     client_secret_file: Path | None = None
     """A file with that secret, instead of the secret itself."""
+    domains: Names = ()
+    """Verified e-mail addresses must end in one of these; empty: any may."""
+    creates_accounts: bool = False
+    """Whether somebody new gets an account; else an administrator makes it first."""
+    new_role: Literal["viewer", "editor", "admin"] = "viewer"
+    """The role of a new account in the first workspace."""
     name: str = Field(default="single sign-on", min_length=1, max_length=40)
     """What the button says: "Sign in with …"."""
+
+    _split = field_validator("domains", mode="before")(_comma_separated)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -147,6 +155,8 @@ class OidcSettings(_Section):
             raise ValueError("client_id: is missing, and an issuer is named")
         if self.client_secret is None and self.client_secret_file is None:
             raise ValueError("client_secret or client_secret_file: one is needed with an issuer")
+        if self.creates_accounts and not self.domains:
+            raise ValueError("creates_accounts: needs domains, or everybody there could come in")
         return self
 
 

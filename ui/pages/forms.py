@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import FormData
@@ -20,8 +20,9 @@ from gemma_keras_tune.errors import TuneError
 from ..gate.cookies import clear_session, session_id, set_session
 from ..gate.rules import local_path
 from ..identity.csrf import FIELD
+from ..identity.oidc import FLOW_LASTS_S
 from ..identity.passwords import SHORTEST
-from ..identity.refusals import Refusal, TooManyRequests
+from ..identity.refusals import NotFound, Refusal, TooManyRequests
 from ..parts import Parts, parts_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -39,6 +40,8 @@ def register(app: FastAPI) -> None:
         ("/setup", "POST", _make_administrator),
         ("/sign-in", "GET", _show_sign_in),
         ("/sign-in", "POST", _sign_in),
+        ("/sign-in/oidc", "GET", _leave_for_provider),
+        ("/sign-in/oidc/callback", "GET", _come_back),
         ("/sign-out", "POST", _sign_out),
     ):
         app.add_api_route(path, answer, methods=[method], include_in_schema=False)
@@ -51,7 +54,7 @@ def page(template: str, values: Mapping[str, Any], *, status: int = 200) -> HTML
 
 async def _show_setup(request: Request) -> Response:
     parts = parts_of(request)
-    if not await parts.setup.is_needed():
+    if not await parts.identity.setup.is_needed():
         return RedirectResponse("/sign-in", 303)
     return _setup_page(request, code=request.query_params.get("code", ""))
 
@@ -64,7 +67,7 @@ async def _make_administrator(request: Request) -> Response:
         _check_form(request, form)
         if password != _text(form, "again"):
             raise TuneError("The two passwords are not the same.", code="PASSWORDS_DIFFER")
-        user = await parts.setup.create_first_admin(
+        user = await parts.identity.setup.create_first_admin(
             code,
             name=name,
             display_name=name.strip(),
@@ -81,7 +84,7 @@ async def _show_sign_in(request: Request) -> Response:
     going_to = local_path(request.query_params.get("next"))
     if request.state.principal is not None:
         return RedirectResponse(going_to, 303)
-    if await parts.setup.is_needed():
+    if await parts.identity.setup.is_needed():
         return RedirectResponse("/setup", 303)
     notice = request.query_params.get("notice", "")
     if not notice and session_id(request.scope, is_https=parts.settings.is_https):
@@ -94,7 +97,7 @@ async def _sign_in(request: Request) -> Response:
     name, going_to = _text(form, "name"), local_path(_text(form, "next"))
     try:
         _check_form(request, form)
-        user = await parts.accounts.sign_in(
+        user = await parts.identity.accounts.sign_in(
             name, _text(form, "password"), address=_address(request)
         )
     except TuneError as error:
@@ -102,11 +105,38 @@ async def _sign_in(request: Request) -> Response:
     return await _signed_in(request, user.id, user.workspace_id, going_to=going_to)
 
 
+async def _leave_for_provider(request: Request) -> Response:
+    parts = parts_of(request)
+    oidc, next_path = parts.identity.oidc, local_path(request.query_params.get("next"))
+    if oidc is None:
+        return _sign_in_page(request, going_to=next_path, error=_no_oidc())
+    callback = parts.settings.public_url or str(request.base_url).rstrip("/")
+    try:
+        url, flow = await oidc.begin(f"{callback}/sign-in/oidc/callback", next_path)
+    except TuneError as error:
+        return _sign_in_page(request, going_to=next_path, error=error)
+    answer = RedirectResponse(url, 303)
+    _set_cookie(answer, parts, "oidc", flow, same_site="lax", seconds=FLOW_LASTS_S)
+    return answer
+
+
+async def _come_back(request: Request) -> Response:
+    parts = parts_of(request)
+    oidc, flow = parts.identity.oidc, request.cookies.get(_cookie(parts, "oidc"), "")
+    try:
+        if oidc is None:
+            raise _no_oidc()
+        user, next_path = await oidc.finish(flow, request.query_params, address=_address(request))
+    except TuneError as error:
+        return _sign_in_page(request, going_to="/", error=error)
+    return await _signed_in(request, user.id, user.workspace_id, going_to=local_path(next_path))
+
+
 async def _sign_out(request: Request) -> Response:
     parts, form = parts_of(request), await _form(request)
     principal = request.state.principal
-    parts.csrf.check(_text(form, FIELD), principal.session_hash or "")
-    await parts.sessions.sign_out(principal)
+    parts.identity.csrf.check(_text(form, FIELD), principal.session_hash or "")
+    await parts.identity.sessions.sign_out(principal)
     answer = RedirectResponse("/sign-in?notice=out", 303)
     clear_session(answer, is_https=parts.settings.is_https)
     return answer
@@ -118,7 +148,7 @@ async def _signed_in(
     """A fresh session in the place of whatever the browser had."""
     parts = parts_of(request)
     is_https = parts.settings.is_https
-    raw_id = await parts.sessions.open(
+    raw_id = await parts.identity.sessions.open(
         user_id,
         workspace_id,
         address=_address(request),
@@ -128,7 +158,8 @@ async def _signed_in(
     answer = RedirectResponse(going_to, 303)
     seconds = parts.settings.sessions.absolute_hours * 3600
     set_session(answer, raw_id, is_https=is_https, same_site=parts.same_site, seconds=seconds)
-    answer.delete_cookie(_visitor_cookie(parts), path="/", secure=is_https, httponly=True)
+    for kind in ("form", "oidc"):
+        answer.delete_cookie(_cookie(parts, kind), path="/", secure=is_https, httponly=True)
     return answer
 
 
@@ -155,24 +186,17 @@ def _sign_in_page(
 def _form_page(request: Request, template: str, error: TuneError | None, **values: Any) -> Response:
     """The page with a token for its form, bound to the browser's cookie or to a new one."""
     parts = parts_of(request)
-    visitor = request.cookies.get(_visitor_cookie(parts), "")
-    is_new = not parts.csrf.is_visitor(visitor)
+    visitor = request.cookies.get(_cookie(parts, "form"), "")
+    is_new = not parts.identity.csrf.is_visitor(visitor)
     if is_new:
-        visitor = parts.csrf.visitor()
+        visitor = parts.identity.csrf.visitor()
     status = error.status if isinstance(error, Refusal) else 400 if error else 200
-    shown = {"notice": "", "error": str(error or ""), "csrf": parts.csrf.token(visitor)}
+    shown = {"notice": "", "error": str(error or ""), "csrf": parts.identity.csrf.token(visitor)}
     answer = page(template, {**shown, **values}, status=status)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     if is_new:
-        answer.set_cookie(
-            _visitor_cookie(parts),
-            visitor,
-            path="/",
-            secure=parts.settings.is_https,
-            httponly=True,
-            samesite="strict",
-        )
+        _set_cookie(answer, parts, "form", visitor, same_site="strict")
     return answer
 
 
@@ -187,11 +211,35 @@ def _text(form: FormData, name: str) -> str:
 
 def _check_form(request: Request, form: FormData) -> None:
     parts = parts_of(request)
-    parts.csrf.check(_text(form, FIELD), request.cookies.get(_visitor_cookie(parts), ""))
+    parts.identity.csrf.check(_text(form, FIELD), request.cookies.get(_cookie(parts, "form"), ""))
 
 
-def _visitor_cookie(parts: Parts) -> str:
-    return "__Host-gkt-form" if parts.settings.is_https else "gkt-form"
+def _cookie(parts: Parts, kind: str) -> str:
+    return f"__Host-gkt-{kind}" if parts.settings.is_https else f"gkt-{kind}"
+
+
+def _set_cookie(
+    answer: Response,
+    parts: Parts,
+    kind: str,
+    value: str,
+    *,
+    same_site: Literal["lax", "strict"],
+    seconds: int | None = None,
+) -> None:
+    answer.set_cookie(
+        _cookie(parts, kind),
+        value,
+        max_age=seconds,
+        path="/",
+        secure=parts.settings.is_https,
+        httponly=True,
+        samesite=same_site,
+    )
+
+
+def _no_oidc() -> NotFound:
+    return NotFound("This server has no single sign-on.", code="OIDC_OFF")
 
 
 def _address(request: Request) -> str:

@@ -37,7 +37,7 @@ def frame(parts: Parts, title: str) -> Iterator[None]:
         with ui.row().classes("items-center gap-2"):
             ui.label(person.name).classes("max-w-40 truncate").mark("who")
             _theme_button(is_https=parts.settings.is_https)
-            _sign_out(parts.csrf.token(person.session_hash or ""))
+            _sign_out(parts.identity.csrf.token(person.session_hash or ""))
     with ui.column().classes("w-full max-w-5xl mx-auto px-4 py-4 gap-6"):
         heading(title, level=1)
         yield

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI
-from nicegui import ui
+from nicegui import Client, ui
 
 from ..gate.clients import current_person
 from ..overview import JobLine, Overview, RunLine
@@ -30,20 +30,35 @@ def register(app: FastAPI) -> None:
 
 async def _show(parts: Parts) -> None:
     client = ui.context.client
-    now = await parts.overviews.of(current_person(client).workspace_id)
+    now, problems = await _ask(parts, client)
     with frame(parts, "Runs and jobs"):
+        banner = ui.label().props("role=alert").mark("problems")
+        banner.classes(
+            "w-full p-3 rounded whitespace-pre-line bg-red-100 text-red-900 "
+            "dark:bg-red-950 dark:text-red-100"
+        )
         jobs = _Lines("Jobs", _JOBS, _nothing_runs)
         runs = _Lines("Runs", _RUNS, lambda: _no_runs(parts))
 
-    def show(overview: Overview) -> None:
+    def show(overview: Overview, problems: str) -> None:
+        if banner.text != problems:
+            banner.text = problems
+        banner.set_visibility(bool(problems))
         jobs.show([_of_job(line) for line in overview.jobs], more=overview.more_jobs)
         runs.show([_of_run(line) for line in overview.runs], more=overview.more_runs)
 
     async def look_again() -> None:
-        show(await parts.overviews.of(current_person(client).workspace_id))
+        show(*await _ask(parts, client))
 
-    show(now)
+    show(now, problems)
     ui.timer(_EVERY_S, look_again)
+
+
+async def _ask(parts: Parts, client: Client) -> tuple[Overview, str]:
+    """What there is, and what is wrong with the server."""
+    problems = [*await parts.health.problems(), *parts.supervisor.problems]
+    overview = await parts.overviews.of(current_person(client).workspace_id)
+    return overview, "\n".join(dict.fromkeys(problems))
 
 
 class _Lines:
