@@ -82,3 +82,33 @@ def test_a_stage_that_ended_is_remembered_with_its_seconds():
     view = RunView(Console(file=io.StringIO()))
     view(events.StageEnded(stage="data", seconds=1.5))
     assert view.seconds == {"data": 1.5}
+
+
+def test_what_was_asked_and_done_shows():
+    text = shown(
+        events.StageStarted(stage="training"),
+        events.ControlApplied(id="a", command="pause", step=3),
+        events.ControlApplied(id="b", command="set", step=3, key="patience", value=None),
+        events.ControlApplied(id="c", command="resume", step=3),
+        events.ControlRefused(id="d", command="set", key="end_step", reason="It is too late."),
+        events.Sample(step=4, prompt="Who?", text="Nobody\nknows."),
+        events.RolledBack(step=2, bad_step=4),
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    for line in (
+        "Paused after step 3; it waits for the command resume",
+        "After step 3: patience = none",
+        "Going on after step 3",
+        "Not done: set end_step. It is too late.",
+        "After step 4, 'Who?': Nobody knows.",
+        "Back to step 2",
+    ):
+        assert line in lines
+
+
+def test_a_paused_run_shows_no_time_left():
+    said: list[events.Event] = [events.StageStarted(stage="training")]
+    said += [step(number, seconds=2) for number in (1, 2, 3)]
+    text = shown(*said, events.ControlApplied(id="a", command="pause", step=3), terminal=True)
+    last = text[text.rindex("Paused after step 3") :]
+    assert "left" not in last.splitlines()[0]
