@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from .tail import Tail
+from .tail import Line, Tail
 
 
 class Marks:
@@ -42,14 +41,14 @@ class Marks:
                     break
         return news
 
-    def _hear(self, record: dict[str, Any]) -> None:
-        kind = record["kind"]
+    def _hear(self, record: Line) -> None:
+        kind, fields = record.kind, record.fields
         if kind == "run_started":
             self.is_paused = self.was_told_to_stop = False
-        elif kind == "checkpoint" and isinstance(record.get("step"), int):
-            self.progress = max(self.progress, record["step"])
+        elif kind == "checkpoint" and isinstance(fields.get("step"), int):
+            self.progress = max(self.progress, fields["step"])
         elif kind == "control_applied":
-            command = record.get("command")
+            command = fields.get("command")
             self.was_told_to_stop |= command == "stop"
             if command in ("pause", "resume"):
                 self.is_paused = command == "pause"

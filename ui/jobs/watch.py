@@ -143,7 +143,8 @@ class Watch:
         stop_s, term_s = self.patience.stop_s, self.patience.term_s
         if wish == "pause":
             stop_s = term_s = self.patience.pause_s
-        if self._is_first(wish, 0):
+        # Once more from time to time: what was said before the child could hear is refused by it.
+        if self._is_first(wish, -int(waited // self.patience.stop_s)):
             await self._tell_to_stop(wish)
         if waited >= stop_s and self._is_first(wish, 1):
             self.child.signal(signal.SIGTERM)
@@ -154,7 +155,9 @@ class Watch:
         if (wish, stage) in self._sent:
             return False
         self._sent.add((wish, stage))
-        _log.info("job_asked", job=self.job.id, wish=wish, stage=("stop", "term", "kill")[stage])
+        _log.info(
+            "job_asked", job=self.job.id, wish=wish, stage=("stop", "term", "kill")[max(stage, 0)]
+        )
         return True
 
     async def _tell_to_stop(self, wish: str) -> None:

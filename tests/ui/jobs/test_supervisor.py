@@ -22,7 +22,7 @@ from gemma_keras_tune_ui.jobs.supervisor import Supervisor
 from gemma_keras_tune_ui.jobs.watch import Patience
 from gemma_keras_tune_ui.store.engine import Store
 from tests.support.databases import add_people, quick_sqlite
-from tests.support.jobs import (
+from tests.support.queue_jobs import (
     HASTY,
     done_by,
     fake_data,
