@@ -8,7 +8,7 @@ import secrets
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Scope, Send
 
-from .rules import API, PUBLIC_FILES
+from .rules import PUBLIC_FILES
 
 _SCRIPT = re.compile(rb"<script(?=[\s>])", re.IGNORECASE)
 _LONGEST_PART = len(b"<script")
@@ -113,11 +113,6 @@ class Answer:
             if cut >= 0:
                 text, self._held = text[:cut], text[cut:]
         return _SCRIPT.sub(b"<script nonce=" + self._nonce.encode(), text)
-
-
-def may_be_page(path: str) -> bool:
-    """Whether the answer may be a page, which must reach us uncompressed."""
-    return not path.startswith(("/_nicegui", API))
 
 
 def _is_html(headers: MutableHeaders) -> bool:

@@ -20,7 +20,7 @@ from ..identity.refusals import Refusal
 from . import rules
 from .answers import Refused, answer_to
 from .cookies import session_id
-from .headers import Answer, may_be_page, new_nonce
+from .headers import Answer, new_nonce
 from .ports import Person, RateLimit, SessionReader, TokenReader
 from .rules import GateRules
 
@@ -77,8 +77,8 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, answer.send)
             return
-        if may_be_page(scope["path"]):
-            _drop(scope, b"accept-encoding")
+        if not scope["path"].startswith(rules.PUBLIC_FILES):
+            _drop(scope, b"accept-encoding")  # a page must reach us uncompressed
         await self.app(scope, _Body(receive, self._rules.body_idle_s), answer.send)
 
     async def _check_request(self, scope: Scope) -> Response | None:
@@ -187,7 +187,8 @@ def _bearer(scope: Scope) -> str | None:
 
 
 def _sign_in_first(scope: Scope) -> Response:
-    wants_page = scope["method"] in ("GET", "HEAD") and may_be_page(scope["path"])
+    is_page = not scope["path"].startswith(("/_nicegui", rules.API))
+    wants_page = is_page and scope["method"] in ("GET", "HEAD")
     if not wants_page:
         raise _no_session()
     query = scope["query_string"].decode("latin-1")

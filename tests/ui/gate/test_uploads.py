@@ -187,61 +187,59 @@ GGUF = b"GGUF" + (3).to_bytes(4, "little") + bytes(16)
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("a.csv", CSV),
-        ("A.TSV", b"a\tb\n"),
-        ("a.csv", "text\nGrüße\n".encode("cp1252")),
-        ("a.csv", "text\nhello\n".encode("utf-16")),
-        ("a.jsonl", b'\xef\xbb\xbf{"a": 1}\n'),
-        ("a.ndjson", b'\n {"a": 1}\n'),
-        ("m.gguf", GGUF),
-        ("m.safetensors", SAFETENSORS),
-    ],
+FITTING = (
+    ("a.csv", CSV),
+    ("A.TSV", b"a\tb\n"),
+    ("a.csv", "text\nGrüße\n".encode("cp1252")),
+    ("a.csv", "text\nhello\n".encode("utf-16")),
+    ("a.jsonl", b'\xef\xbb\xbf{"a": 1}\n'),
+    ("a.ndjson", b'\n {"a": 1}\n'),
+    ("m.gguf", GGUF),
+    ("m.safetensors", SAFETENSORS),
 )
-async def test_what_is_what_its_name_says_is_taken(
-    uploads: Uploads, name: str, data: bytes
-) -> None:
-    purpose = "model" if name.startswith("m") else "dataset"
-    done = await whole(uploads, data, name=name, purpose=purpose)
-    assert done.size == len(data)
+LYING = (
+    ("a.csv", b"PK\x03\x04" + b"x" * 20),
+    ("a.csv", GGUF),
+    ("a.csv", b"text\nnul\x00byte\n"),
+    ("a.csv", b"\x7fELF\x02\x01\x01"),
+    ("a.csv", b"%PDF-1.7"),
+    ("a.jsonl", b"text,label\n"),
+    ("m.gguf", b"\x80\x04\x95pickle"),
+    ("m.gguf", b"GGUF" + (9).to_bytes(4, "little")),
+    ("m.safetensors", b"\x80\x04\x95pickle of a model"),
+    ("m.safetensors", (2**40).to_bytes(8, "little") + b"{}"),
+    ("m.safetensors", (2).to_bytes(8, "little") + b"[]"),
+)
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("a.csv", b"PK\x03\x04" + b"x" * 20),
-        ("a.csv", GGUF),
-        ("a.csv", b"text\nnul\x00byte\n"),
-        ("a.csv", b"\x7fELF\x02\x01\x01"),
-        ("a.csv", b"%PDF-1.7"),
-        ("a.jsonl", b"text,label\n"),
-        ("m.gguf", b"\x80\x04\x95pickle"),
-        ("m.gguf", b"GGUF" + (9).to_bytes(4, "little")),
-        ("m.safetensors", b"\x80\x04\x95pickle of a model"),
-        ("m.safetensors", (2**40).to_bytes(8, "little") + b"{}"),
-        ("m.safetensors", (2).to_bytes(8, "little") + b"[]"),
-    ],
-)
+def purpose_of(name: str) -> Any:
+    return "model" if name.startswith("m") else "dataset"
+
+
+async def test_what_is_what_its_name_says_is_taken(store: Store, root: Path) -> None:
+    uploads = Uploads(store, root, limits=replace(SMALL, user_files=100))
+    for name, data in FITTING:
+        done = await whole(uploads, data, name=name, purpose=purpose_of(name))
+        assert done.size == len(data), name
+
+
 async def test_what_is_not_what_its_name_says_is_refused_and_removed(
-    uploads: Uploads, root: Path, name: str, data: bytes
+    uploads: Uploads, root: Path
 ) -> None:
-    purpose: Any = "model" if name.startswith("m") else "dataset"
-    upload = await uploads.create(ANN, purpose=purpose, name=name, size=len(data))
-    await send(uploads, upload, data)
-    error = await refused(uploads.finish(ANN, upload.id))
-    assert (error.status, error.code) == (415, "UPLOAD_TYPE")
-    assert not (root / "uploads" / upload.id).exists()
+    for name, data in LYING:
+        upload = await uploads.create(ANN, purpose=purpose_of(name), name=name, size=len(data))
+        await send(uploads, upload, data)
+        error = await refused(uploads.finish(ANN, upload.id))
+        assert (error.status, error.code) == (415, "UPLOAD_TYPE"), name
+        assert not (root / "uploads" / upload.id).exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["a.xlsx", "a.pkl", "a.bin", "a.keras", "a.h5", "a.zip", "a", ".csv"]
-)
-async def test_other_types_are_refused_before_a_byte_is_sent(uploads: Uploads, name: str) -> None:
-    for purpose in ("dataset", "model"):
-        error = await refused(uploads.create(ANN, purpose=purpose, name=name, size=10))  # type: ignore[arg-type]
-        assert (error.status, error.code) == (415, "UPLOAD_TYPE")
+async def test_other_types_are_refused_before_a_byte_is_sent(uploads: Uploads) -> None:
+    for name in ("a.xlsx", "a.pkl", "a.bin", "a.keras", "a.h5", "a.zip", "a", ".csv"):
+        for purpose in ("dataset", "model"):
+            call = uploads.create(ANN, purpose=purpose, name=name, size=10)  # type: ignore[arg-type]
+            error = await refused(call)
+            assert (error.status, error.code) == (415, "UPLOAD_TYPE"), name
 
 
 async def test_each_purpose_takes_its_own_types_and_names_them(uploads: Uploads) -> None:
