@@ -266,10 +266,9 @@ class Oidc:
         return self._metadata
 
 
-def local_path(path: str) -> str:
+def local_path(path: str | None) -> str:
     """`path` if it is a path of this app, else `/`: nobody is sent to another site from here."""
-    parts = urlsplit(path) if path.isprintable() and "\\" not in path else None
-    if parts is None or parts.scheme or parts.netloc:
+    if path is None or not path.isprintable() or "\\" in path:
         return "/"
     return path if path.startswith("/") and not path.startswith("//") else "/"
 

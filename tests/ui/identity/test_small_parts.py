@@ -149,10 +149,11 @@ def test_derived_keys_differ() -> None:
     [
         "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example/",
         "javascript:alert(1)", "evil.example", "", "/\t/evil.example", "/a\nSet-Cookie: b",
-        "///evil.example", "http:///evil.example", "/\u2028x", "@evil.example", "https:evil.example",
+        "///evil.example", "http:///evil.example", "/\u2028x", "@evil.example",
+        "https:evil.example", None,
     ],
 )  # fmt: skip
-def test_row_48_nobody_is_sent_to_another_site(path: str) -> None:
+def test_row_48_nobody_is_sent_to_another_site(path: str | None) -> None:
     """CVE-2020-26232 and others: `next` must be a local path."""
     assert local_path(path) == "/"
 
