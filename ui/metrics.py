@@ -103,7 +103,7 @@ class Metrics:
                 .where(sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
             )
         self._jobs.clear()
-        for kind, state, count in counts.tuples():
+        for kind, state, count in counts:
             self._jobs.labels(kind, state).set(count)
         self._waiting.set((now - oldest).total_seconds() if oldest is not None else 0)
         self._sessions.set(alive or 0)

@@ -88,7 +88,7 @@ async def _ask(connection: AsyncConnection, workspace_id: str) -> Overview:
     )
     job_lines = tuple(
         JobLine(kind, name or run_id, state, code, created_at)
-        for kind, name, run_id, state, code, created_at in found.tuples()
+        for kind, name, run_id, state, code, created_at in found
     )
     there = (runs.c.workspace_id == workspace_id) & runs.c.deleted_at.is_(None)
     columns = (runs.c.name, runs.c.state, runs.c.step, runs.c.total_steps, runs.c.loss)
@@ -98,7 +98,7 @@ async def _ask(connection: AsyncConnection, workspace_id: str) -> Overview:
         .order_by((runs.c.state == "running").desc(), runs.c.created_at.desc())
         .limit(_MOST)
     )
-    run_lines = tuple(RunLine(*row) for row in lines.tuples())
+    run_lines = tuple(RunLine(*row) for row in lines)
     return Overview(
         jobs=job_lines,
         more_jobs=await _count(connection, here) - len(job_lines),

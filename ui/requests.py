@@ -24,7 +24,7 @@ _NICEGUI = ("/_nicegui_ws", "/_nicegui")
 
 
 class RequestLog:
-    """Logs and counts what comes in and how it was answered. It changes nothing.
+    """Logs and counts what comes in and how it was answered. It adds one header.
 
     Args:
         app: What answers.
@@ -48,6 +48,8 @@ class RequestLog:
         async def sending(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 seen["status"] = message["status"]
+                name = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), name]}
             elif message["type"] == "websocket.accept":
                 seen["status"] = 101
             elif message["type"] == "websocket.close" and not seen["status"]:
