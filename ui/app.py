@@ -15,6 +15,7 @@ from gemma_keras_tune import __version__
 from gemma_keras_tune.errors import TuneError
 
 from . import operator_routes
+from .api import router as api
 from .gate.answers import answer_refusals
 from .gate.clients import Clients
 from .gate.middleware import Gate
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Gemma Keras Tune",
         version=__version__,
         lifespan=_lifespan,
-        openapi_url=None,  # with the API comes its own page, behind the gate
+        openapi_url=None,  # `api.openapi` has it, behind the gate
     )
     app.state.settings, app.state.metrics = settings, metrics
     app.state.clients = Clients(_Sessions(app), is_https=settings.is_https)
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     answer_refusals(app)
     operator_routes.register(app)
     forms.register(app)
+    api.register(app)
     _mount_pages(app)
     app.state.clients.install()
     _put_gate_before(app, settings, metrics)

@@ -1,0 +1,191 @@
+"""What a run was exported to: the list, the files with their hashes, and downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, JsonValue
+from starlette.responses import FileResponse, Response
+
+from gemma_keras_tune.durable import remove_tree
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune.run_result import read_exports
+from gemma_keras_tune.writing import refuse_while_written
+
+from ..gate.downloads import download, file_in
+from ..identity.access import Action
+from ..identity.refusals import not_found
+from .asking import Asking, to
+from .naming import Shown
+from .problems import PREFIX, REFUSALS
+from .run_rows import folder_of, has_unfinished_job, run_row
+from .runs import RunId
+
+router = APIRouter(prefix=f"{PREFIX}/runs/{{run_id}}", tags=["artifacts"], responses={**REFUSALS})
+
+Format = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["hf"])]
+May = Annotated[Asking, Depends(to(Action.VIEW_ARTIFACTS))]
+MayDownload = Annotated[Asking, Depends(to(Action.DOWNLOAD))]
+_RUN_FILES = ("report.json", "report.md", "predictions.jsonl", "recipe.json", "lineage.json")
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file, as an attachment.",
+        "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+    },
+    206: {
+        "description": "A part of it, as the header Range asked.",
+        "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+    },
+}
+
+
+class ArtifactFile(BaseModel):
+    """One file of an artifact."""
+
+    name: str
+    """With `/` between folders."""
+    size: int
+    """Bytes."""
+    sha256: str | None
+    """As the lineage has it; null for files that were written after it."""
+
+
+class ArtifactLine(BaseModel):
+    """One artifact."""
+
+    format: str
+    """What to ask for it by."""
+    passed: bool
+    """Whether it computes what the trained model computes."""
+    size: int
+    """Bytes of all files."""
+
+
+class ArtifactView(ArtifactLine):
+    """One artifact, with all that is known of it."""
+
+    parity: dict[str, JsonValue]
+    """How it was held against the trained model."""
+    files: list[ArtifactFile]
+    """Its files, by name."""
+
+
+@router.get("/artifacts")
+async def list_artifacts(asked: May, run_id: RunId) -> list[ArtifactLine]:
+    """Lists what a run was exported to."""
+    await run_row(asked.rows, run_id)
+    folder, shown = folder_of(asked.root, run_id), Shown(asked.root)
+    found = await asyncio.to_thread(_all, folder, shown)
+    return [ArtifactLine(**one.model_dump(include={*ArtifactLine.model_fields})) for one in found]
+
+
+@router.get("/artifacts/{format}")
+async def get_artifact(asked: May, run_id: RunId, format: Format) -> ArtifactView:
+    """Gives one artifact with its parity report and its files."""
+    await run_row(asked.rows, run_id)
+    return await _find(asked, run_id, format)
+
+
+@router.delete("/artifacts/{format}", status_code=204)
+async def delete_artifact(
+    asked: Annotated[Asking, Depends(to(Action.DELETE_ARTIFACT))], run_id: RunId, format: Format
+) -> None:
+    """Deletes one artifact; the run can be exported again."""
+    await run_row(asked.rows, run_id)
+    await _find(asked, run_id, format)
+    folder = folder_of(asked.root, run_id)
+    async with asked.services.submitting:
+        if await has_unfinished_job(asked.rows, run_id):
+            raise TuneError(
+                "A job works on this run or waits to. Cancel it, or wait for its end.",
+                code="RUN_IN_USE",
+            )
+        await asyncio.to_thread(_remove, folder, format)
+    await asked.note("artifact.deleted", f"{run_id}/{format}")
+
+
+@router.get(
+    "/artifacts/{format}/files/{name:path}", response_class=FileResponse, responses={**_FILE}
+)
+async def download_artifact(
+    asked: MayDownload, run_id: RunId, format: Format, name: str
+) -> Response:
+    """Downloads one file of an artifact."""
+    await run_row(asked.rows, run_id)
+    found = await _find(asked, run_id, format)
+    folder = folder_of(asked.root, run_id).artifacts / format
+    names = {file.name for file in found.files}
+    path = await asyncio.to_thread(file_in, folder, name, allowed=names)
+    return download(path, name=path.name)
+
+
+@router.get("/files/{name}", response_class=FileResponse, responses={**_FILE})
+async def download_run_file(
+    asked: MayDownload, run_id: RunId, name: Annotated[str, Path(examples=["report.md"])]
+) -> Response:
+    """Downloads the report, the predictions, the recipe or the lineage, as they stand."""
+    await run_row(asked.rows, run_id)
+    folder = folder_of(asked.root, run_id).path
+    path = await asyncio.to_thread(file_in, folder, name, allowed=_RUN_FILES)
+    return download(path, name=name)
+
+
+async def _find(asked: Asking, run_id: str, format: str) -> ArtifactView:
+    found = await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
+    for one in found:
+        if one.format == format:
+            return one
+    raise not_found("The artifact")
+
+
+def _all(folder: RunFolder, shown: Shown) -> list[ArtifactView]:
+    found = []
+    for path, parity in read_exports(folder):
+        files = _files(path)
+        found.append(
+            ArtifactView(
+                format=path.name,
+                passed=parity.get("passed") is True,
+                size=sum(file.size for file in files),
+                parity=shown.value(parity),
+                files=files,
+            )
+        )
+    return found
+
+
+def _files(folder: FilePath) -> list[ArtifactFile]:
+    """The regular files of an artifact; links are left out."""
+    known = _hashes(folder)
+    found = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = FilePath(at, name)
+            if path.is_symlink() or not path.is_file() or name.startswith("."):
+                continue
+            relative = path.relative_to(folder).as_posix()
+            size = path.stat().st_size
+            found.append(ArtifactFile(name=relative, size=size, sha256=known.get(relative)))
+    return found
+
+
+def _hashes(folder: FilePath) -> dict[str, str]:
+    import json
+
+    try:
+        lineage = json.loads((folder / "lineage.json").read_text("utf-8"))
+        files = lineage["artifact"]["files"]
+        return {str(name): str(sha256) for name, sha256 in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _remove(folder: RunFolder, format: str) -> None:
+    refuse_while_written(folder)
+    remove_tree(folder.artifacts / format, trash=folder.artifacts / ".trash")

@@ -1,0 +1,252 @@
+"""Data sets: made of uploads, looked at by jobs, and deleted into the trash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path as FilePath
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from sqlalchemy.engine import RowMapping
+
+from gemma_keras_tune.durable import fsync_folder, rename
+from gemma_keras_tune.errors import TuneError
+
+from ..gate.names import display_name
+from ..identity.access import Action
+from ..identity.refusals import NotFound, not_found
+from ..jobs.job import Job
+from ..store.tables import UNFINISHED, datasets, jobs
+from ..store.workspace import MOST_ROWS, WorkspaceRows
+from .asking import Asking, to
+from .job_args import real_args
+from .jobs import JobWhole, ResultView, find, result_of, whole
+from .naming import Names
+from .pages import Limit, Listed, Offset, Sort, order
+from .problems import PREFIX, REFUSALS
+from .submitting import Wanted, submit
+
+router = APIRouter(prefix=f"{PREFIX}/datasets", tags=["data sets"], responses={**REFUSALS})
+
+DatasetId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+May = Annotated[Asking, Depends(to(Action.VIEW_DATA))]
+MayLook = Annotated[Asking, Depends(to(Action.SUBMIT_DATA))]
+_LOOK_S = 0.1
+
+
+class DatasetView(BaseModel):
+    """One data set."""
+
+    id: str
+    """What to name it by: `dataset:ID` in recipes and jobs."""
+    name: str
+    """What people call it."""
+    file_name: str
+    """What its file was called."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """Of the file."""
+    user_id: str
+    """Who uploaded it."""
+    created_at: datetime
+    """When."""
+
+
+class NewDataset(BaseModel):
+    """An upload of which all pieces are here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    upload: str = Field(pattern="^[0-9a-f]{32}$")
+    """The upload's id."""
+    name: str | None = Field(default=None, min_length=1, max_length=80)
+    """What to call it; without it, as its file."""
+
+
+class Look(BaseModel):
+    """How to look at a data set."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"data": {"task": "classification"}, "rows": 10}]},
+    )
+
+    data: dict[str, JsonValue] = {}
+    """What is known of the recipe's section `data`; the rest is guessed."""
+    model: str | None = Field(default=None, min_length=1, max_length=300)
+    """Whose tokens to count."""
+    rows: int = Field(default=20, ge=1, le=1000)
+    """How many rows to show."""
+    offset: int = Field(default=0, ge=0, le=100_000_000)
+    """How many rows to leave out first."""
+    wait_s: float = Field(default=5.0, ge=0, le=10)
+    """How long to wait for the answer, in seconds; what takes longer is answered as a job."""
+
+
+@router.get("")
+async def list_datasets(
+    asked: May,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    sort: Sort = "-created_at",
+    name: Annotated[str | None, Query(max_length=80)] = None,
+    user_id: Annotated[str | None, Query(max_length=32)] = None,
+) -> Listed[DatasetView]:
+    """Lists the workspace's data sets, the newest first."""
+    wanted = {"name": name, "user_id": user_id}
+    field, descending = order(sort)
+    rows, total = await asked.rows.page(
+        datasets,
+        datasets.c.deleted_at.is_(None),
+        sort=field,
+        descending=descending,
+        filters={key: value for key, value in wanted.items() if value is not None},
+        limit=limit,
+        offset=offset,
+    )
+    return Listed(items=[_view(row) for row in rows], total=total)
+
+
+@router.post("", status_code=201)
+async def create_dataset(
+    asked: Annotated[Asking, Depends(to(Action.CREATE_DATASET))], new: NewDataset
+) -> DatasetView:
+    """Makes a data set of a finished upload; one with the same bytes is given back instead."""
+    finished = await asked.parts.uploads.finish(asked.principal, new.upload)
+    if finished.purpose != "dataset":
+        raise TuneError(
+            "The upload was declared as a model; it is named as model:ID and is no data set.",
+            code="UPLOAD_PURPOSE",
+        )
+    if new.name is not None and not finished.is_duplicate:
+        this = datasets.c.id == finished.id
+        await asked.rows.update(datasets, this, name=display_name(new.name)[:80])
+    await asked.note("dataset.created", finished.id, upload=new.upload, sha256=finished.sha256)
+    return _view(await _row(asked, finished.id))
+
+
+@router.get("/{dataset_id}")
+async def get_dataset(asked: May, dataset_id: DatasetId) -> DatasetView:
+    """Gives one data set."""
+    return _view(await _row(asked, dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204)
+async def delete_dataset(
+    asked: Annotated[Asking, Depends(to(Action.DELETE_DATA))], dataset_id: DatasetId
+) -> None:
+    """Deletes a data set that no job uses; its file goes to the trash."""
+    async with asked.services.submitting:  # no job that uses it can come between
+        async with asked.rows.begin() as rows:
+            await _refuse_in_use(rows, dataset_id)
+            here = (datasets.c.id == dataset_id) & datasets.c.deleted_at.is_(None)
+            if not await rows.update(datasets, here, deleted_at=datetime.now(UTC)):
+                raise not_found("The data set")
+    await asyncio.to_thread(_to_trash, asked.root, dataset_id)
+    await asked.note("dataset.deleted", dataset_id)
+
+
+@router.post("/{dataset_id}/check", responses={202: {"model": JobWhole}})
+async def check_dataset(
+    asked: MayLook, dataset_id: DatasetId, look: Look, response: Response
+) -> ResultView | JobWhole:
+    """Gives the health report of a data set; if that takes long, the job that makes it."""
+    return await _look(asked, dataset_id, "check", look, response)
+
+
+@router.post("/{dataset_id}/preview", responses={202: {"model": JobWhole}})
+async def preview_dataset(
+    asked: MayLook, dataset_id: DatasetId, look: Look, response: Response
+) -> ResultView | JobWhole:
+    """Shows rows token by token, as a model would see them."""
+    return await _look(asked, dataset_id, "preview", look, response)
+
+
+@router.post("/{dataset_id}/columns", responses={202: {"model": JobWhole}})
+async def dataset_columns(
+    asked: MayLook, dataset_id: DatasetId, look: Look, response: Response
+) -> ResultView | JobWhole:
+    """Shows rows as a table; columns are called c0, c1, ..., and their names are values."""
+    return await _look(asked, dataset_id, "columns", look, response)
+
+
+async def _look(
+    asked: Asking,
+    dataset_id: str,
+    action: Literal["check", "preview", "columns"],
+    look: Look,
+    response: Response,
+) -> ResultView | JobWhole:
+    await _row(asked, dataset_id)
+    given = look.model_dump(exclude={"wait_s"}) | {"action": action}
+    args = await real_args(
+        "data", given | {"path": f"dataset:{dataset_id}"}, Names(asked.rows, asked.root)
+    )
+    job, _ = await submit(asked, Wanted(kind="data", run=None, args=args))
+    ended = await _ended(asked, job, look.wait_s)
+    result = None if ended is None else await result_of(asked, ended)
+    response.headers["Location"] = f"{PREFIX}/jobs/{job.id}"
+    if result is not None:
+        return result
+    response.status_code = 202
+    return whole(await find(asked, job.id), asked)
+
+
+async def _ended(asked: Asking, job: Job, wait_s: float) -> Job | None:
+    """The job once it has ended, if that is soon enough."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_s
+    while True:
+        now = await find(asked, job.id)
+        if now.has_ended:
+            return now
+        if loop.time() >= until:
+            return None
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _refuse_in_use(rows: WorkspaceRows, dataset_id: str) -> None:
+    """Returns if no job that waits or works reads the data set.
+
+    Raises:
+        TuneError: `DATASET_IN_USE`.
+    """
+    start = 0
+    while True:
+        found = await rows.select(
+            jobs, jobs.c.state.in_(UNFINISHED), order_by=[jobs.c.number], offset=start
+        )
+        for job in found:
+            if f"/datasets/{dataset_id}/" in str(job["args"]):
+                raise TuneError(
+                    f"The {job['kind']} job {job['id']} uses this data set. Cancel it, or wait for "
+                    "its end.",
+                    code="DATASET_IN_USE",
+                )
+        if len(found) < MOST_ROWS:
+            return
+        start += len(found)
+
+
+def _to_trash(root: FilePath, dataset_id: str) -> None:
+    folder = root / "datasets" / dataset_id
+    if folder.is_dir():
+        trash = root / "trash" / "datasets"
+        trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        rename(folder, trash / f"{dataset_id}.{os.urandom(4).hex()}")
+        fsync_folder(folder.parent)
+
+
+async def _row(asked: Asking, dataset_id: str) -> RowMapping:
+    try:
+        return await asked.rows.one(datasets, dataset_id, datasets.c.deleted_at.is_(None))
+    except NotFound:
+        raise not_found("The data set") from None
+
+
+def _view(row: RowMapping) -> DatasetView:
+    return DatasetView(**{name: row[name] for name in DatasetView.model_fields})
