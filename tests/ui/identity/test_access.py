@@ -42,7 +42,7 @@ LETTERS = {"v": Role.VIEWER, "e": Role.EDITOR, "a": Role.ADMIN, "o": Role.OWNER}
 
 
 def person(role: Role, **more: object) -> Principal:
-    return Principal(user_id="u", name="u", workspace_id="here", role=role, **more)  # type: ignore[arg-type]
+    return Principal(user_id="u", name="u", workspace_id="here", role=role, **more)
 
 
 def test_every_action_has_a_rule_and_a_line_in_the_expected_matrix() -> None:

@@ -40,7 +40,7 @@ async def forge(store: Store, *statements: object) -> None:
         else:
             await connection.execute(text("ALTER TABLE audit DISABLE TRIGGER USER"))
         for statement in statements:
-            await connection.execute(statement)  # type: ignore[call-overload]
+            await connection.execute(statement)
 
 
 async def test_an_untouched_log_is_sound(any_identity: Identity) -> None:
@@ -57,7 +57,7 @@ async def test_the_database_itself_refuses_changes(
     await write(any_identity, 2)
     with pytest.raises(DBAPIError, match="append-only"):
         async with any_store.begin() as connection:
-            await connection.execute(statement)  # type: ignore[call-overload]
+            await connection.execute(statement)
     assert (await any_identity.audit.verify()).is_sound
 
 

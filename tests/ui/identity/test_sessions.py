@@ -47,7 +47,7 @@ async def test_made_up_cookies_never_reach_the_database(
         "é.x": "é.x",
     }[change]
     await empty_store.close()
-    identity.sessions._store = None  # type: ignore[assignment]
+    identity.sessions._store = None
     assert await identity.sessions.principal_of(made_up) is None
 
 

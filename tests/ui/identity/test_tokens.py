@@ -120,7 +120,7 @@ async def test_wrong_tokens_are_not_made(identity: Identity, times: Times) -> No
     )
     for values in wrong:
         with pytest.raises(TuneError) as refused:
-            await identity.tokens.create(ann, **values)  # type: ignore[arg-type]
+            await identity.tokens.create(ann, **values)
         assert refused.value.code == "TOKEN_INVALID", values
 
 

@@ -145,7 +145,7 @@ async def test_the_audit_log_is_read_only(store: Store) -> None:
     assert await ann.select(audit) == []
     for call in (ann.insert, ann.update, ann.delete):
         with pytest.raises(ValueError, match="audit"):
-            await call(audit)  # type: ignore[operator]
+            await call(audit)
 
 
 async def test_conditions_reach_no_other_table(store: Store) -> None:
@@ -158,9 +158,9 @@ async def test_conditions_reach_no_other_table(store: Store) -> None:
     )
     for condition in reaching:
         with pytest.raises(ValueError, match="condition"):
-            await ann.select(runs, condition)  # type: ignore[arg-type]
+            await ann.select(runs, condition)
         with pytest.raises(ValueError, match="condition"):
-            await ann.delete(runs, condition)  # type: ignore[arg-type]
+            await ann.delete(runs, condition)
 
 
 async def test_row_46_requests_sort_and_filter_by_listed_fields_only(store: Store) -> None:
