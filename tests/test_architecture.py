@@ -36,6 +36,8 @@ RANKS = {
 """Modules may import those of a lower rank, and of their own; but see `APART`."""
 
 APART = {("data", "model"), ("model", "data")}
+UI_PACKAGE = "gemma_keras_tune_ui"
+UI = PACKAGE.parent / "ui"
 HEAVY = ("jax", "jaxlib", "keras", "keras_hub", "tensorflow", "torch", "transformers")
 
 
@@ -98,6 +100,37 @@ def test_what_a_form_or_a_preview_needs_loads_no_accelerator_code(code: str) -> 
     assert not loaded_by(code) & set(HEAVY)
 
 
+def ui_modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(UI.rglob("*.py")):
+        yield ".".join([UI_PACKAGE, *path.relative_to(UI).with_suffix("").parts]), path
+
+
+@pytest.mark.parametrize(("name", "path"), list(ui_modules()), ids=lambda value: str(value)[:40])
+def test_the_app_imports_only_what_loads_no_accelerator_code(name: str, path: Path) -> None:
+    for room in imported_rooms(name, path) - {UI_PACKAGE, "__version__"}:
+        assert room in RANKS, f"{name} imports {room}, which has no rank"
+        assert RANKS[room] <= 1, f"{name} must not import {room}: it happens in a job"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            package = (node.module or "").partition(".")[0]
+            assert package != UI_PACKAGE, f"{name}, line {node.lineno}: imports inside are relative"
+            assert package not in HEAVY, f"{name} must not import {package}"
+        if isinstance(node, ast.Import):
+            packages = {alias.name.partition(".")[0] for alias in node.names}
+            assert not packages & {UI_PACKAGE, *HEAVY}, f"{name} must not import {packages}"
+
+
+def test_the_app_loads_no_accelerator_code() -> None:
+    loaded = loaded_by("import gemma_keras_tune_ui.app, gemma_keras_tune_ui.server")
+    assert "nicegui" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_the_command_line_loads_the_app_only_when_it_is_asked_for() -> None:
+    loaded = loaded_by("import gemma_keras_tune.cli")
+    assert not loaded & {"nicegui", "fastapi", "sqlalchemy", "uvicorn", UI_PACKAGE}
+
+
 def test_recipes_and_events_load_no_numpy() -> None:
     assert "numpy" not in loaded_by("import gemma_keras_tune.recipe, gemma_keras_tune.events")
 
@@ -131,7 +164,7 @@ def test_importing_the_package_chooses_jax_for_keras() -> None:
 
 
 def test_nothing_trusts_remote_code_a_shell_or_pickles() -> None:
-    for name, path in modules():
+    for name, path in [*modules(), *ui_modules()]:
         text = path.read_text(encoding="utf-8")
         assert "trust_remote_code=True" not in text, name
         for node in ast.walk(ast.parse(text)):
@@ -143,9 +176,15 @@ def test_nothing_trusts_remote_code_a_shell_or_pickles() -> None:
 
 
 def test_only_the_edges_of_a_process_catch_everything() -> None:
-    """The command line makes a message of it, the gate's worker a finding, a job its result."""
+    """The command line makes a message of it, the gate's worker a finding, a job its result.
+
+    In the app: a request, a task that nobody awaits, jobs that must not end each other, and a
+    database's URL, at which any driver may raise anything.
+    """
     allowed = {"console.exits", "exporters.gate_worker", "work"}
-    for name, path in modules():
+    edges = ("requests", "parts", "jobs.supervisor", "store.engine")
+    allowed |= {f"{UI_PACKAGE}.{edge}" for edge in edges}
+    for name, path in [*modules(), *ui_modules()]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"

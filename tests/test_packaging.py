@@ -3,6 +3,8 @@
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
@@ -18,9 +20,11 @@ def test_every_package_in_the_tree_is_listed_for_the_wheel():
     assert in_tree == set(SETUPTOOLS["packages"])
 
 
-def test_every_recipe_and_data_file_is_listed_for_the_wheel():
-    recipes = ROOT / "recipes"
-    patterns = SETUPTOOLS["package-data"]["gemma_keras_tune_recipes"]
-    listed = {path for pattern in patterns for path in recipes.glob(pattern)}
-    found = {p for p in recipes.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyc"}}
+@pytest.mark.parametrize("folder", ["recipes", "ui"])
+def test_every_file_that_is_no_code_is_listed_for_the_wheel(folder):
+    package = next(name for name, path in SETUPTOOLS["package-dir"].items() if path == folder)
+    patterns = SETUPTOOLS["package-data"][package]
+    listed = {path for pattern in patterns for path in (ROOT / folder).glob(pattern)}
+    files = (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    found = {path for path in files if path.suffix not in {".py", ".pyc"}}
     assert found == listed
