@@ -8,6 +8,7 @@ pass another person's. A job that writes in a run waits for earlier ones on the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -60,7 +61,7 @@ async def lease_next(
     )
     statement = (
         update(jobs)
-        .where(jobs.c.id == _next_job(tuple(free), defaults).scalar_subquery())
+        .where(jobs.c.id == _next_job(tuple(sorted(free)), defaults).scalar_subquery())
         .where(jobs.c.state == "queued")
         .values(slots=slot, fence=jobs.c.fence + 1, **values)
         .returning(jobs)
@@ -68,6 +69,7 @@ async def lease_next(
     return (await connection.execute(statement)).mappings().first()
 
 
+@lru_cache(maxsize=64)
 def _next_job(pools: tuple[str, ...], defaults: Limits) -> Select[tuple[str]]:
     ready = _may_start(pools)
     queued = jobs.alias("queued")
