@@ -152,7 +152,7 @@ def read_job(folder: JobFolder) -> JobSpec:
             text = file.read(LARGEST_JOB + 1)
     except OSError as error:
         raise TuneError(
-            f"{folder.path} is no job: its job.json can't be read ({error.strerror}).",
+            f"{_short(folder.path)} is no job: its job.json can't be read ({error.strerror}).",
             code="JOB_NOT_FOUND",
         ) from error
     return parse_job_json(text, where=f"{folder.id}/job.json")
@@ -220,3 +220,8 @@ def _not_written(folder: JobFolder, error: OSError) -> TuneError:
         f"{folder.path} can't be written: {error.strerror or error}. {advice}, then try again.",
         code="NEEDS_SPACE" if full else "JOB_NOT_WRITABLE",
     )
+
+
+def _short(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -101,6 +101,8 @@ class PlanArgs(_RecipeArgs):
 
     compile: bool = False
     """Whether the compiler is asked, too."""
+    probe: bool = False
+    """Whether a step is measured."""
 
 
 class TrainArgs(_RecipeArgs):

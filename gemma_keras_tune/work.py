@@ -7,6 +7,7 @@ started again by calling this again; one that has its result is not done twice.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -43,15 +44,18 @@ def work(
             if not even the result can be written.
     """
     folder = JobFolder(Path(job_dir).resolve())
-    if not folder.job_json.is_file():
-        read_job(folder)  # says what is wrong, and makes no folder
-    with open_for_writing(folder) as writer:
+    _need_job(folder)
+    stops = Stops(folder)
+    with (
+        stops.at_signals() if stops_at_signals else nullcontext(),
+        open_for_writing(folder) as writer,
+    ):
         earlier = read_result(folder)
         if earlier is not None and earlier.status != "stopped":
             return earlier.exit_code
         folder.result_json.unlink(missing_ok=True)
         with EventWriter(folder.events, writer.attempt) as events:
-            result = _result_of(writer, events, kept or Kept(), stops_at_signals=stops_at_signals)
+            result = _result_of(writer, events, kept or Kept(), stops)
         return _keep(writer, result)
 
 
@@ -75,6 +79,19 @@ def fail(folder: JobFolder, error: TuneError) -> int:
                 return _keep(writer, Result(status="failed", code=error.code, message=str(error)))
 
 
+def _need_job(folder: JobFolder) -> None:
+    """Refuse a folder without a job, before anything is made in it.
+
+    Raises:
+        TuneError: `JOB_NOT_FOUND`. What else is wrong with the job becomes its result.
+    """
+    try:
+        read_job(folder)
+    except TuneError as error:
+        if error.code == "JOB_NOT_FOUND":
+            raise
+
+
 def _keep(writer: Writer[JobFolder], result: Result) -> int:
     """The exit code, once the result is written: never by a writer that was given up for dead."""
     if not writer.still_mine():
@@ -92,12 +109,11 @@ def _keep(writer: Writer[JobFolder], result: Result) -> int:
     return result.exit_code
 
 
-def _result_of(
-    writer: Writer[JobFolder], events: EventWriter, kept: Kept, *, stops_at_signals: bool
-) -> Result:
+def _result_of(writer: Writer[JobFolder], events: EventWriter, kept: Kept, stops: Stops) -> Result:
     try:
         with told_how_it_ended(events):
-            return Result(status="done", value=_value_of(writer, events, kept, stops_at_signals))
+            value = _value_of(writer, events, kept, stops)
+            return Result(status="done", value=json.loads(json.dumps(value, allow_nan=False)))
     except StoppedWithCheckpoint as stop:
         return Result(
             status="stopped", code=stop.code, message=str(stop), value={"step": stop.step}
@@ -112,7 +128,7 @@ def _result_of(
 
 
 def _value_of(
-    writer: Writer[JobFolder], events: EventWriter, kept: Kept, stops_at_signals: bool
+    writer: Writer[JobFolder], events: EventWriter, kept: Kept, stops: Stops
 ) -> dict[str, Any]:
     """What came of the job.
 
@@ -120,7 +136,6 @@ def _value_of(
         TuneError: What the user can fix, a lack of memory among it.
     """
     spec = read_job(writer.folder)
-    stops = Stops(writer.folder)
     events(RunStarted(name=spec.kind))
 
     def tell(event: Event) -> None:
@@ -129,7 +144,7 @@ def _value_of(
             raise _stopped()
 
     task = Task(folder=writer.folder, tell=tell, stop_wanted=stops.wanted, kept=kept)
-    with stops.at_signals(at_once=spec.kind != "train") if stops_at_signals else nullcontext():
+    with nullcontext() if spec.kind == "train" else stops.at_once():
         try:
             return carry_out(task, spec)
         except (MemoryError, RuntimeError) as error:
@@ -148,7 +163,7 @@ class Stops:
 
     def __init__(self, folder: JobFolder) -> None:
         self._control, self._after = folder.control, size_of(folder.control)
-        self._wanted = False
+        self._wanted = self._at_once = False
 
     def wanted(self) -> bool:
         """Whether the job is to stop."""
@@ -158,20 +173,30 @@ class Stops:
         return self._wanted
 
     @contextmanager
-    def at_signals(self, *, at_once: bool) -> Iterator[None]:
-        """Hears SIGTERM and SIGINT while the block runs; the first one counts.
+    def at_once(self) -> Iterator[None]:
+        """A signal leaves the block wherever it is.
 
-        Args:
-            at_once: Whether the block is left by `StoppedWithCheckpoint` wherever it is; else it
-                asks `wanted`.
+        Raises:
+            StoppedWithCheckpoint: At the first signal, or at once if it has come already.
         """
+        self._at_once = True
+        try:
+            if self._wanted:
+                raise _stopped()
+            yield
+        finally:
+            self._at_once = False
+
+    @contextmanager
+    def at_signals(self) -> Iterator[None]:
+        """Hears SIGTERM and SIGINT while the block runs; outside the main thread nobody can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def note(number: int, frame: FrameType | None) -> None:
             is_first, self._wanted = not self._wanted, True
-            if at_once and is_first:
+            if self._at_once and is_first:
                 raise _stopped()
 
         before = {number: signal.signal(number, note) for number in _SIGNALS}

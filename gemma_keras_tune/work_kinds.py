@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import TuneError
 from .events import Event, Progress, Step, last_record
 from .job_folder import JobFolder
-from .job_spec import DataJob, EvaluateJob, ExportJob, GenerateJob, JobSpec, TrainJob
+from .job_spec import DataJob, EvaluateJob, ExportJob, GenerateJob, JobSpec, PlanJob, TrainJob
 from .run_folder import RunFolder
 from .run_result import run_result
 from .stages import OnEvent
@@ -65,6 +65,11 @@ def carry_out(task: Task, spec: JobSpec) -> dict[str, Any]:
             from .work_data import look_at_data
 
             return look_at_data(spec.args, task.kept.templates)
+        case PlanJob():
+            from .planning.make import plan
+
+            args = spec.args
+            return plan(args.recipe, compile=args.compile, probe=args.probe).to_json()
         case TrainJob():
             return _train(task, spec)
         case EvaluateJob():

@@ -118,11 +118,12 @@ def work_limited(job_dir: Path, *, limit: Limits) -> int:
 
 
 def _generate(folder: JobFolder, kept: Kept) -> dict[str, Any]:
-    log = (
-        os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        if (folder.path.is_dir())
-        else os.open(os.devnull, os.O_WRONLY)
-    )
+    try:
+        read_job(folder)
+    except TuneError as error:
+        if error.code == "JOB_NOT_FOUND":
+            return _answer(folder, USER_CAN_FIX, error)
+    log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
     try:
         with _output_to(log):
             return _answer(folder, work(folder.path, kept=kept, stops_at_signals=False))
@@ -209,7 +210,7 @@ def _refused(folder: JobFolder) -> TuneError | None:
     try:
         spec = read_job(folder)
     except TuneError as error:
-        return error if not folder.job_json.is_file() else None  # the child says what is wrong
+        return error if error.code == "JOB_NOT_FOUND" else None  # the child says what is wrong
     if spec.kind != "data":
         return TuneError(
             f"The job {folder.id} is of the kind {spec.kind!r}; this process does 'data' only.",
@@ -281,7 +282,7 @@ class _Wishes:
 
 def _wish(line: bytes) -> Path | dict[str, Any]:
     """A job's folder, or `{"forget": true}`."""
-    text = os.fsdecode(line.strip())
+    text = os.fsdecode(line.strip()).replace("\0", "?")  # in no name that there is
     if text.startswith("{"):
         with suppress(ValueError):
             if json.loads(text) == {"forget": True}:

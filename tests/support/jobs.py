@@ -1,76 +1,133 @@
-"""Jobs that a fake child does, for tests of queue and supervisor."""
+"""A data root with a tiny model, rows and jobs in it, and processes that do the jobs."""
 
 from __future__ import annotations
 
-import asyncio
+import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemma_keras_tune_ui.jobs.job import Job, Work
-from gemma_keras_tune_ui.jobs.queue import Queue
-from gemma_keras_tune_ui.jobs.supervisor import Supervisor
-from gemma_keras_tune_ui.jobs.watch import Patience
-from gemma_keras_tune_ui.store.engine import Store
-
-FAKE_WORK = (sys.executable, str(Path(__file__).with_name("fake_work.py")))
-ONE_OF_EACH = {"light": ("light:0", "light:1"), "device": ("cpu:0",)}
-HASTY = Patience(
-    look_s=0.05, beat_s=0.2, stop_s=0.4, term_s=0.4, pause_s=5.0, hang_s=60.0, retry_s=0.1
-)
+from gemma_keras_tune.exporters.hf import write_hf
+from gemma_keras_tune.job_folder import JobFolder, Result, new_job_id, read_result, write_job
+from gemma_keras_tune.job_spec import parse_job
+from gemma_keras_tune.recipe import ExportRecipe
+from gemma_keras_tune.text.tokenizer import Tokenizer
+from tests.support.command_line import environment, write_rows
+from tests.support.tiny_runs import tiny_model
+from tests.support.tiny_tokenizer import tiny_proto
 
 
-def fake_train(what: str, run: str = "run-1") -> Work:
-    recipe = {"name": "made-up", "data": {"path": f"/{what}", "task": "text"}}
-    return Work(kind="train", run=run, args={"recipe": recipe})
+def save_model(folder: Path) -> Path:
+    """A Hugging Face folder of our own: two random layers, 400 tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = tiny_model(Tokenizer(tiny_proto()))
+    write_hf(folder, model, ExportRecipe(format="hf"), on_bytes=None)
+    return folder
 
 
-def fake_data(what: str) -> Work:
-    return Work(kind="data", run=None, args={"action": "check", "path": f"/{what}"})
+def tiny_recipe(root: Path, model: Path, **train: Any) -> dict[str, Any]:
+    """A classification of 40 rows that takes a second to train, as plain values."""
+    rows = root / "rows.csv"
+    if not rows.exists():
+        write_rows(rows, count=40)
+    settings = {
+        "epochs": 1,
+        "batch_tokens": 128,
+        "micro_batch_tokens": 128,
+        "checkpoint_every_steps": 1,
+        "label_rows": 0,
+    }
+    return {
+        "schema": 1,
+        "name": "tiny",
+        "data": {"path": str(rows), "task": "classification", "max_length": 64},
+        "model": {"preset": str(model), "lora": {"rank": 2, "dropout": 0.1}},
+        "train": settings | train,
+        "evaluate": {"samples": 0, "max_tokens": 4},
+    }
 
 
-def new_supervisor(
-    store: Store, root: Path, *, owner: str | None = None, **changes: Any
-) -> Supervisor:
-    queue = Queue(store, owner=owner, lease_s=0.6)
-    settings: dict[str, Any] = {"slots": ONE_OF_EACH, "patience": HASTY, "warm": {}}
-    return Supervisor(queue, root, command=FAKE_WORK, **settings | changes)
+def make_job(
+    root: Path, kind: str, args: Mapping[str, Any], *, run: str | None = None
+) -> JobFolder:
+    """A new job under `root`."""
+    spec = parse_job({"kind": kind, "run": run, "args": dict(args)})
+    return write_job(root, new_job_id(), spec)
 
 
-async def put(queue: Queue, work: Work, user: str = "ann") -> Job:
-    return await queue.submit(work, workspace_id="w1", user_id=user)
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gemma_keras_tune", "work", *arguments]
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
-    """Waits until `condition` holds; fails loudly if it doesn't come to that."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  # it is a file on the disk
-            await asyncio.sleep(0.02)
+def start(folder: JobFolder, *arguments: str) -> subprocess.Popen[bytes]:
+    """The process of one job, as the web app starts it."""
+    with folder.log.open("ab") as log:
+        return subprocess.Popen(
+            command(str(folder.path), *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(folder.root),
+            start_new_session=True,
+        )
 
 
-async def reach(queue: Queue, job: Job, *states: str, within_s: float = 20.0) -> Job:
-    """The job, once it is in one of these states."""
-    seen = job
-    try:
-        async with asyncio.timeout(within_s):
-            while True:
-                now = await queue.get(job.id)
-                assert now is not None
-                seen = now
-                if seen.state in states:
-                    return seen
-                await asyncio.sleep(0.03)
-    except TimeoutError:
-        raise AssertionError(f"never came to {states}: {seen}") from None
+def finish(folder: JobFolder, *arguments: str) -> tuple[int, Result]:
+    """Exit code and result of the job, done in a process of its own."""
+    code = start(folder, *arguments).wait(timeout=300)
+    result = read_result(folder)
+    assert result is not None, folder.log.read_text()
+    return code, result
 
 
-def ledger(root: Path, job: Job) -> list[str]:
-    """What the fake children of a job wrote: `ATTEMPT PID WHAT`."""
-    path = root / "jobs" / job.id / "ledger.txt"
-    return path.read_text().splitlines() if path.exists() else []
+class Warm:
+    """A warm worker process; `with Warm(root, command("--warm", "data")) as worker`."""
 
+    def __init__(self, root: Path, program: Sequence[str], **variables: str) -> None:
+        self.process = subprocess.Popen(
+            program,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(root) | variables,
+            start_new_session=True,
+            text=True,
+        )
 
-def done_by(root: Path, job: Job) -> list[str]:
-    """The same without attempts and numbers."""
-    return [line.split(" ", 2)[2] for line in ledger(root, job)]
+    def __enter__(self) -> Warm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def ask(self, line: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"it ended with {self.process.wait(timeout=10)}"
+        values: dict[str, Any] = json.loads(line)
+        return values
+
+    def do(self, folder: JobFolder) -> tuple[int, Result]:
+        """Exit code and result of a job, once it has ended."""
+        self.ask(folder.path)
+        answer = self.answer()
+        assert answer["job"] == folder.id
+        result = read_result(folder)
+        assert result is not None, answer
+        return answer["exit"], result
+
+    def end(self) -> int:
+        """The exit code after the end of its input."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(timeout=60)
