@@ -43,9 +43,6 @@ class Keeper:
         store: Where checkpoints go; None keeps none.
         identity: What the run is, so that no other run's checkpoint is taken.
         on_event: Receives what was saved, and warnings.
-
-    Attributes:
-        saved_at: Monotonic seconds when the last checkpoint was saved, pauses not counted.
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class Keeper:
     ) -> None:
         self._store, self._identity, self._on_event = store, identity, on_event
         self._saved_step = -1
-        self.saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
 
     @property
     def keeps(self) -> bool:
@@ -82,11 +79,11 @@ class Keeper:
             to_meta(place.standing, place.changes, self._identity),
             best=reason == "best",
         )
-        self.saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._on_event(
             CheckpointSaved(
                 step=saved.step,
-                seconds=self.saved_at - began,
+                seconds=self._saved_at - began,
                 bytes=saved.size_bytes,
                 reason=reason,
             )
@@ -104,8 +101,12 @@ class Keeper:
             self.save(place, "best", again=True)
         elif every and step and step % every == 0:
             self.save(place, "steps")
-        elif time.monotonic() - self.saved_at >= recipe.checkpoint_every_s:
+        elif time.monotonic() - self._saved_at >= recipe.checkpoint_every_s:
             self.save(place, "time")
+
+    def leave_out(self, seconds: float) -> None:
+        """Doesn't count these last seconds, of a pause, towards the next checkpoint by time."""
+        self._saved_at = min(time.monotonic(), self._saved_at + seconds)
 
     def resume(self, start: Place) -> Place:
         """The newest whole checkpoint's place, with a word on it; `start` where there is none.
@@ -138,7 +139,7 @@ class Keeper:
         for change in version_changes(found.meta):
             text = f"{change} since the checkpoint: the result may differ in the last bits."
             self._on_event(Warned(code="VERSION_CHANGED", message=text))
-        self._saved_step, self.saved_at = standing.step, time.monotonic()
+        self._saved_step, self._saved_at = standing.step, time.monotonic()
         return dataclasses.replace(
             start, state=arrays["state"], best=arrays["best"], standing=standing, changes=changes
         )

@@ -63,8 +63,8 @@ def obey(inbox: Inbox, run: Controlled) -> float:
             time.sleep(POLL_S)
         elif command.command == "pause" and paused_since is None:
             run.save("pause")
-            inbox.apply(command, run.step)
             paused_since = time.monotonic()
+            inbox.apply(command, run.step)
         elif command.command == "resume" and paused_since is not None:
             inbox.apply(command, run.step)
             seconds += time.monotonic() - paused_since

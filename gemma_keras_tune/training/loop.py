@@ -210,7 +210,7 @@ class _Run:
     def _goes_on(self) -> bool:
         """Whether another step is to be taken, once all that was asked here is done."""
         if self.inbox is not None:
-            self.keeper.saved_at += obey(self.inbox, self)
+            self.keeper.leave_out(obey(self.inbox, self))
         patience = self.place.changes.recipe_for(self.step + 1, self.plan.recipe).patience
         is_patient = patience is None or self.place.standing.without_gain < patience
         return is_patient and self.step < self._last_step_now()
