@@ -9,22 +9,20 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Row
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
-
-from gemma_keras_tune.errors import TuneError
 
 from ..store.engine import Store
 from ..store.tables import memberships, sessions, users
 from .access import Action, Forbidden, Principal, Role, authorize
-from .audit import Audit, Entries
+from .account_rows import check_not_above, insert_user, lock_accounts
+from .audit import Audit
 from .clock import Clock, utc_now
 from .passwords import Passwords, check_password
-from .people import USER_COLUMNS, User, account_name, check_names, user_of
+from .people import USER_COLUMNS, User, account_name, check_names, is_name, user_of
 from .rate_limits import SignInLimits
-from .refusals import SignInFailed, not_found
+from .refusals import SignInFailed, check_id, not_found
 from .sessions import Sessions
 
 
@@ -117,6 +115,7 @@ class Accounts:
         known = await self._by_name(principal.name)
         if known is None or not await self._passwords.verify(known.password_hash, current):
             self._limits.failed(principal.name)
+            await self._note_failure(known, address)
             raise SignInFailed("The current password is wrong.", code="SIGN_IN_FAILED")
         self._limits.succeeded(principal.name)
         _check_new(known, new)
@@ -237,7 +236,7 @@ class Accounts:
         async with self._audit.begin() as entries:
             connection = entries.connection
             await lock_accounts(connection)
-            changed = update(users).where(users.c.id == user_id).values(values)
+            changed = update(users).where(users.c.id == check_id(user_id)).values(values)
             if not (await connection.execute(changed)).rowcount:
                 raise not_found("The account")
             await _check_an_admin_is_left(connection)
@@ -248,6 +247,8 @@ class Accounts:
 
     async def _by_name(self, name: str) -> Row | None:
         query = select(*USER_COLUMNS, users.c.password_hash).where(users.c.name == name)
+        if not is_name(name):
+            return None
         async with self._store.begin() as connection:
             return (await connection.execute(query)).first()
 
@@ -265,53 +266,6 @@ class Accounts:
             if home is not None:
                 who = known.id if known else "unknown"
                 await entries.write(home, "system", "sign_in.failed", who, address=address)
-
-
-async def insert_user(
-    entries: Entries, row: dict[str, Any], role: Role, actor: str, clock: Clock
-) -> User:
-    """Adds an account with its membership, and notes it; within a transaction.
-
-    Raises:
-        TuneError: `ACCOUNT_EXISTS`.
-    """
-    connection, now, user_id = entries.connection, clock(), secrets.token_hex(16)
-    try:
-        await connection.execute(insert(users).values(id=user_id, created_at=now, **row))
-    except IntegrityError as error:
-        raise TuneError(
-            f"There is an account called {row['name']} already. Choose another name.",
-            code="ACCOUNT_EXISTS",
-        ) from error
-    member = {"workspace_id": row["workspace_id"], "user_id": user_id, "role": role.label}
-    await connection.execute(insert(memberships).values(**member, created_at=now))
-    made = await connection.execute(select(*USER_COLUMNS).where(users.c.id == user_id))
-    user = user_of(made.one())
-    detail = {"name": user.name, "role": role.label}
-    await entries.write(row["workspace_id"], actor, "user.created", user_id, detail)
-    return user
-
-
-def check_not_above(actor: Principal, role: Role) -> None:
-    """Returns if the actor may give or take this role.
-
-    Raises:
-        Forbidden: `ROLE_ABOVE` if it is above their own.
-    """
-    if role > actor.role:
-        raise Forbidden(
-            f"Your role here is {actor.role.label}: you can't give or take the role {role.label}.",
-            code="ROLE_ABOVE",
-        )
-
-
-async def lock_accounts(connection: AsyncConnection) -> None:
-    """Makes changes of who may do what wait for each other, so that two can't undo a rule."""
-    if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-
-
-_LOCK = 0x676B76
 
 
 def _check_new(known: Row, password: str) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..store.tables import server, users
 from .access import Role
-from .accounts import Accounts, insert_user, lock_accounts
+from .account_rows import insert_user, lock_accounts
+from .accounts import Accounts
 from .audit import Audit
 from .clock import Clock, utc_now
 from .people import User

@@ -13,11 +13,11 @@ from gemma_keras_tune.errors import TuneError
 from ..store.engine import Store
 from ..store.tables import memberships, sessions, tokens, users, workspaces
 from .access import Action, Forbidden, Principal, Role, authorize
-from .accounts import check_not_above, lock_accounts
+from .account_rows import check_not_above, lock_accounts
 from .audit import Audit, Entries
 from .clock import Clock, utc_now
-from .people import Member, account_name, check_workspace_name
-from .refusals import not_found
+from .people import Member, account_name, check_workspace_name, is_name
+from .refusals import check_id, not_found
 from .sessions import Sessions
 
 
@@ -118,10 +118,11 @@ class Members:
         """
         authorize(actor, Action.MANAGE_MEMBERS, actor.workspace_id)
         check_not_above(actor, role)
-        found = select(users.c.id).where(users.c.name == account_name(name))
+        known = account_name(name)
+        found = select(users.c.id).where(users.c.name == known)
         async with self._audit.begin() as entries:
             await lock_accounts(entries.connection)
-            user_id = await entries.connection.scalar(found)
+            user_id = await entries.connection.scalar(found) if is_name(known) else None
             if user_id is None:
                 raise TuneError(
                     f"There is no account called {name!r}. An administrator of the server can "
@@ -203,7 +204,8 @@ class Members:
 
 
 def _membership(workspace_id: str, user_id: str) -> tuple[ColumnElement[bool], ...]:
-    return (memberships.c.workspace_id == workspace_id, memberships.c.user_id == user_id)
+    same = memberships.c.user_id == check_id(user_id)
+    return (memberships.c.workspace_id == workspace_id, same)
 
 
 async def _check_an_owner_is_left(connection: AsyncConnection, workspace_id: str) -> None:

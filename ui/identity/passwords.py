@@ -17,6 +17,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from gemma_keras_tune.errors import TuneError
 
 SHORTEST, LONGEST = 12, 1024
+_LONGEST_TYPED = 4 * LONGEST  # a letter may be typed as several characters
 
 _MEMORY_KIB = 19_456  # with two passes; each hash takes this much while it is computed
 _AT_ONCE = 2
@@ -81,7 +82,7 @@ class Passwords:
     def _matches(self, known: str, password: str) -> bool:
         try:
             return self._hasher.verify(known, _normal(password))
-        except (Argon2Error, InvalidHashError):
+        except (Argon2Error, InvalidHashError, UnicodeEncodeError):
             return False
 
 
@@ -109,9 +110,9 @@ def check_password(password: str, *, about: Iterable[str] = ()) -> None:
             "that don't belong together are easy to remember.",
             code="PASSWORD_SHORT",
         )
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or len(password) > _LONGEST_TYPED:
         raise TuneError(
-            f"The password has {len(text)} characters; at most {LONGEST} are read.",
+            f"The password has {len(password)} characters; at most {LONGEST} are read.",
             code="PASSWORD_LONG",
         )
     rest = _without_what_is_easy(text.casefold(), about)
@@ -126,7 +127,7 @@ def check_password(password: str, *, about: Iterable[str] = ()) -> None:
 
 def _normal(password: str) -> str:
     """The same password, however a keyboard composes its letters."""
-    return unicodedata.normalize("NFKC", password)
+    return unicodedata.normalize("NFKC", password[:_LONGEST_TYPED])
 
 
 def _without_what_is_easy(text: str, about: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from ..store.tables import users
 from .access import Role
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{2,60}")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,120}\.[^@\s.]{2,60}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,12 @@ def user_of(row: Row) -> User:
 
 def account_name(text: str) -> str:
     """The name as the database holds it: lower case, without spaces around it."""
-    return unicodedata.normalize("NFKC", text).strip().lower()
+    return unicodedata.normalize("NFKC", text[:200]).strip().lower()
+
+
+def is_name(name: str) -> bool:
+    """Whether an account can be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 def check_names(name: str, display_name: str, email: str | None) -> None:
@@ -102,14 +107,16 @@ def check_names(name: str, display_name: str, email: str | None) -> None:
         TuneError: `ACCOUNT_INVALID`, with all that is wrong.
     """
     problems = []
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         problems.append(
             "the name to sign in with has 1 to 80 letters a-z, digits and . _ @ + -, and begins "
             "with a letter or digit"
         )
     if not 1 <= len(display_name) <= 80 or not display_name.isprintable():
         problems.append("the name to show has 1 to 80 characters on one line")
-    if email is not None and (len(email) > 254 or not _EMAIL.fullmatch(email)):
+    if email is not None and (
+        len(email) > 254 or not email.isprintable() or not _EMAIL.fullmatch(email)
+    ):
         problems.append("the e-mail address isn't one")
     if problems:
         raise TuneError(f"The account can't be: {'; '.join(problems)}.", code="ACCOUNT_INVALID")

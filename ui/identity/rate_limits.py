@@ -6,6 +6,7 @@ setting the wall clock back or forth opens no window.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections import OrderedDict, deque
@@ -82,6 +83,7 @@ class SignInLimits:
         Raises:
             TooManyRequests: If it is too early; it isn't counted then.
         """
+        address = _network(address)
         failed = self._failures.get(account)
         delay = max(0.0, failed.until - self._clock()) if failed else 0.0
         wait = max(self._by_account.wait_s(account), self._by_address.wait_s(address), delay)
@@ -126,6 +128,17 @@ class ApiLimits:
         if wait := self._window.wait_s(who):
             raise too_many(wait, "requests", code="TOO_MANY_REQUESTS")
         self._window.hit(who)
+
+
+def _network(address: str) -> str:
+    """The address, or the part of an IPv6 one that its owner can't change at will."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if known.version == 4:
+        return str(known)
+    return str(ipaddress.ip_network((known.packed[:8] + bytes(8), 64)))
 
 
 def too_many(wait_s: float, what: str, *, code: str) -> TooManyRequests:

@@ -47,6 +47,17 @@ class TooManyRequests(Refusal):
         self.retry_after_s = retry_after_s
 
 
+def check_id(text: str, what: str = "This") -> str:
+    """`text` if it can be the id of something.
+
+    Raises:
+        NotFound: If no id looks so; a database might not even take it as a value.
+    """
+    if not text.isprintable() or len(text) > 200:
+        raise not_found(what)
+    return text
+
+
 def not_found(what: str = "This") -> NotFound:
     """The one answer for a thing that isn't there and for a thing of another workspace."""
     return NotFound(f"{what} doesn't exist in this workspace.", code="NOT_FOUND")

@@ -20,7 +20,7 @@ from ..store.tables import memberships, sessions, users
 from .access import Action, Principal, Role, authorize
 from .audit import Audit
 from .clock import Clock, utc_now
-from .refusals import not_found
+from .refusals import check_id, not_found
 from .signing import digest, sign, unsign
 
 IDLE = timedelta(hours=8)
@@ -172,7 +172,8 @@ class Sessions:
         """
         authorize(principal, Action.OWN_ACCOUNT, principal.workspace_id)
         is_member = select(memberships.c.role).where(
-            memberships.c.user_id == principal.user_id, memberships.c.workspace_id == workspace_id
+            memberships.c.user_id == principal.user_id,
+            memberships.c.workspace_id == check_id(workspace_id),
         )
         async with self._store.begin() as connection:
             if await connection.scalar(is_member) is None:
@@ -215,7 +216,7 @@ class Sessions:
         Raises:
             NotFound: If the user has no such session, or it is over.
         """
-        if not await self._revoke(principal, sessions.c.public_id == public_id):
+        if not await self._revoke(principal, sessions.c.public_id == check_id(public_id)):
             raise not_found("The session")
 
     async def revoke_others(self, principal: Principal) -> int:

@@ -19,7 +19,7 @@ from ..store.tables import memberships, tokens, users
 from .access import SCOPES, Action, Principal, Role, authorize
 from .audit import Audit
 from .clock import Clock, utc_now
-from .refusals import not_found
+from .refusals import check_id, not_found
 from .signing import digest
 
 PREFIX = "gkt_"
@@ -153,7 +153,7 @@ class Tokens:
         """
         authorize(principal, Action.OWN_ACCOUNT, principal.workspace_id)
         own = update(tokens).where(
-            tokens.c.id == token_id,
+            tokens.c.id == check_id(token_id),
             tokens.c.user_id == principal.user_id,
             tokens.c.revoked_at.is_(None),
         )

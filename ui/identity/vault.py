@@ -24,7 +24,7 @@ from .access import Action, Principal, authorize
 from .audit import Audit
 from .clock import Clock, utc_now
 from .keys import VaultKeys
-from .refusals import not_found
+from .refusals import check_id, not_found
 
 LONGEST_BYTES = 16_384
 MOST = 100
@@ -87,7 +87,7 @@ class Vault:
             TuneError: `VAULT_KEY_LOST` if it was encrypted with a key that isn't there any more.
         """
         query = select(secrets.c.ciphertext).where(
-            secrets.c.workspace_id == workspace_id, secrets.c.name == name
+            secrets.c.workspace_id == workspace_id, secrets.c.name == check_id(name)
         )
         async with self._store.begin() as connection:
             await _only_one(connection)  # a rotation is over, or hasn't begun
@@ -113,7 +113,7 @@ class Vault:
         """
         authorize(principal, Action.DELETE_SECRET, principal.workspace_id)
         gone = delete(secrets).where(
-            secrets.c.workspace_id == principal.workspace_id, secrets.c.name == name
+            secrets.c.workspace_id == principal.workspace_id, secrets.c.name == check_id(name)
         )
         async with self._audit.begin() as entries:
             if not (await entries.connection.execute(gone)).rowcount:

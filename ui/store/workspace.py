@@ -22,7 +22,7 @@ from sqlalchemy.sql.selectable import SelectBase
 from gemma_keras_tune.errors import TuneError
 
 from ..identity.access import Principal
-from ..identity.refusals import not_found
+from ..identity.refusals import check_id, not_found
 from .engine import Store
 from .tables import audit, datasets, jobs, quotas, runs, uploads
 
@@ -96,7 +96,7 @@ class WorkspaceRows:
             NotFound: If there is none in this workspace.
             ValueError: As for `select`.
         """
-        rows = await self.select(table, _key(table) == id, *where, limit=1)
+        rows = await self.select(table, _key(table) == check_id(id), *where, limit=1)
         if not rows:
             raise not_found()
         return rows[0]
@@ -133,11 +133,15 @@ class WorkspaceRows:
             offset: Rows to leave out first.
 
         Raises:
-            TuneError: `UNKNOWN_FIELD` if a field isn't one to sort or filter by.
+            TuneError: `UNKNOWN_FIELD` if a field isn't one to sort or filter by, `FILTER_VALUE` if
+                no field can be what is asked for.
             ValueError: As for `select`.
         """
         by = _field(table, sort or SORTABLE[table][0], SORTABLE)
-        wanted = [_field(table, name, FILTERABLE) == value for name, value in filters.items()]
+        wanted = [
+            _field(table, name, FILTERABLE) == _plain(name, value)
+            for name, value in filters.items()
+        ]
         order = [by.desc() if descending else by.asc(), _key(table).asc()]
         found = await self.select(
             table, *where, *wanted, order_by=order, limit=max(1, limit), offset=max(0, offset)
@@ -294,3 +298,13 @@ def _field(table: Table, name: str, allowed: Mapping[Table, tuple[str, ...]]) ->
             code="UNKNOWN_FIELD",
         )
     return table.c[name]
+
+
+def _plain(name: str, value: Any) -> str:
+    """A value to filter by, as every database takes it."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
+        raise TuneError(
+            f"The filter {name} needs a text of at most 200 characters on one line.",
+            code="FILTER_VALUE",
+        )
+    return value

@@ -371,3 +371,31 @@ async def test_a_cheaper_hash_is_made_anew_at_the_next_sign_in(
     async with empty_store.begin() as connection:
         known = await connection.scalar(select(users.c.password_hash))
     assert "m=128,t=2,p=1" in known
+
+
+@pytest.mark.parametrize("odd", ["a\x00b", "\ud800", "a\nb", "x" * 100_000, "", "é", "' OR 1=1 --"])
+async def test_odd_texts_are_refused_by_us_and_not_by_the_database(
+    any_identity: Identity, odd: str
+) -> None:
+    ann = await first_admin(any_identity)
+    with pytest.raises(SignInFailed):
+        await any_identity.accounts.sign_in(odd, odd, address="10.0.0.1")
+    with pytest.raises(SignInFailed):
+        await any_identity.accounts.sign_in("ann", odd, address="10.0.0.1")
+    with pytest.raises(TuneError):
+        await any_identity.members.add(ann, odd, Role.VIEWER)
+    for call in (
+        any_identity.members.remove(ann, odd),
+        any_identity.members.set_role(ann, odd, Role.VIEWER),
+        any_identity.accounts.set_disabled(ann, odd, True),
+        any_identity.sessions.revoke(ann, odd),
+        any_identity.sessions.switch_workspace(ann, odd),
+        any_identity.tokens.revoke(ann, odd),
+        any_identity.vault.delete(ann, odd),
+        any_identity.vault.get(ann.workspace_id, odd),
+    ):
+        with pytest.raises(NotFound):
+            await call
+    value = await any_identity.sessions.open(ann.user_id, ann.workspace_id, address=odd, agent=odd)
+    assert await any_identity.sessions.principal_of(value)
+    assert (await any_identity.audit.verify()).is_sound

@@ -69,6 +69,15 @@ def test_twenty_tries_a_minute_from_one_address_whatever_the_names() -> None:
     limits.enter("another", "10.0.0.2")
 
 
+def test_whoever_has_an_ipv6_network_has_one_address() -> None:
+    limits = SignInLimits(clock=Times().seconds)
+    for number in range(20):
+        limits.enter(f"name{number}", f"2001:db8:1:2:{number:x}::1")
+    with pytest.raises(TooManyRequests):
+        limits.enter("another", "2001:db8:1:2:ffff::1")
+    limits.enter("another", "2001:db8:1:3::1")
+
+
 def test_failures_in_a_row_wait_longer_each_time_but_never_for_ever() -> None:
     times = Times()
     limits = SignInLimits(clock=times.seconds)

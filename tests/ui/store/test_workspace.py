@@ -181,6 +181,15 @@ async def test_row_46_requests_sort_and_filter_by_listed_fields_only(store: Stor
             assert await ann.page(table, sort=field, descending=True) == ([], 0)
 
 
+@pytest.mark.parametrize("odd", ["a\x00b", "\ud800", "x" * 100_000])
+async def test_odd_texts_are_refused_by_us_and_not_by_the_database(store: Store, odd: str) -> None:
+    ann = WorkspaceStore(store, person("ann", "w1"))
+    with pytest.raises(NotFound):
+        await ann.one(runs, odd)
+    with pytest.raises(TuneError, match="filter state"):
+        await ann.page(runs, filters={"state": odd})
+
+
 async def test_pages_are_cut_and_ordered(store: Store) -> None:
     ann = WorkspaceStore(store, person("ann", "w1"))
     for number in range(7):
