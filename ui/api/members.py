@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from ..identity.access import Action, Role
+from ..identity.access import Action
 from ..identity.people import Member, User
 from ..identity.refusals import not_found
 from ..store.tables import memberships, quotas
 from .asking import Asking, to
 from .problems import PREFIX, REFUSALS
-from .session import RoleName, WorkspaceLine
+from .session import ROLES, RoleName, WorkspaceLine, role_name
 
 router = APIRouter(prefix=PREFIX, tags=["members"], responses={**REFUSALS})
 
@@ -140,7 +140,7 @@ class PasswordMade(BaseModel):
 async def list_workspaces(asked: MayView) -> list[WorkspaceLine]:
     """Lists your workspaces; a token sees its own only."""
     mine = await asked.identity.members.mine(asked.principal)
-    return [WorkspaceLine(id=id, name=name, role=role.label) for id, name, role in mine]
+    return [WorkspaceLine(id=id, name=name, role=role_name(role)) for id, name, role in mine]
 
 
 @router.post("/workspaces", status_code=201)
@@ -169,13 +169,13 @@ async def list_members(asked: MayView) -> list[MemberView]:
 @router.post("/members", status_code=204)
 async def add_member(asked: MayManage, new: NewMember) -> None:
     """Makes an account of the server a member."""
-    await asked.identity.members.add(asked.principal, new.name, Role(new.role))
+    await asked.identity.members.add(asked.principal, new.name, ROLES[new.role])
 
 
 @router.patch("/members/{user_id}", status_code=204)
 async def set_role(asked: MayManage, user_id: UserId, new: NewRole) -> None:
     """Gives a member another role."""
-    await asked.identity.members.set_role(asked.principal, user_id, Role(new.role))
+    await asked.identity.members.set_role(asked.principal, user_id, ROLES[new.role])
 
 
 @router.delete("/members/{user_id}", status_code=204)
@@ -227,7 +227,7 @@ async def create_user(asked: MayManageUsers, new: NewUser) -> User:
         asked.principal,
         name=new.name,
         display_name=new.display_name,
-        role=Role(new.role),
+        role=ROLES[new.role],
         email=new.email,
         password=new.password,
     )
@@ -255,7 +255,7 @@ def _view(member: Member) -> MemberView:
         user_id=member.user_id,
         name=member.name,
         display_name=member.display_name,
-        role=member.role.label,
+        role=role_name(member.role),
         is_disabled=member.is_disabled,
         created_at=member.created_at,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..identity.access import SCOPES, Action, may
+from ..identity.access import SCOPES, Action, Role, may
 from ..identity.sessions import SessionInfo
 from ..identity.tokens import TokenInfo
 from .asking import Ask, Asking, to
@@ -19,6 +21,12 @@ router = APIRouter(prefix=f"{PREFIX}", tags=["session"], responses={**REFUSALS})
 May = Annotated[Asking, Depends(to(Action.OWN_ACCOUNT))]
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 RoleName = Literal["viewer", "editor", "admin", "owner"]
+
+
+ROLES: Mapping[RoleName, Role] = MappingProxyType(
+    {"viewer": Role.VIEWER, "editor": Role.EDITOR, "admin": Role.ADMIN, "owner": Role.OWNER}
+)
+"""Roles by the names that the API has for them."""
 
 
 class WorkspaceLine(BaseModel):
@@ -112,10 +120,12 @@ async def get_session(asked: Ask) -> Whoami:
         name=who.name,
         via=who.via,
         workspace_id=who.workspace_id,
-        role=who.role.label,
+        role=role_name(who.role),
         is_server_admin=who.is_server_admin,
         scopes=None if who.scopes is None else sorted(who.scopes),
-        workspaces=[WorkspaceLine(id=id, name=name, role=role.label) for id, name, role in mine],
+        workspaces=[
+            WorkspaceLine(id=id, name=name, role=role_name(role)) for id, name, role in mine
+        ],
         may=[action.value for action in Action if may(who, action, who.workspace_id)],
     )
 
@@ -167,3 +177,8 @@ async def create_token(asked: May, new: NewToken) -> TokenMade:
 async def revoke_token(asked: May, token_id: Id) -> None:
     """Revokes one of your tokens."""
     await asked.identity.tokens.revoke(asked.principal, token_id)
+
+
+def role_name(role: Role) -> RoleName:
+    """The API's name of a role."""
+    return next(name for name, known in ROLES.items() if known is role)

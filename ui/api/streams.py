@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,7 @@ async def _told(
                 yield part
 
 
-async def _followed(asked: Asking, stream: Stream, seen: int, shown: Shown) -> AsyncIterator[str]:
+async def _followed(asked: Asking, stream: Stream, seen: int, shown: Shown) -> AsyncGenerator[str]:
     """What is written from now on, until it is over or the reader may read no more."""
     feed = asked.services.events.follow(stream.path, after_seq=seen)
     coming = asyncio.ensure_future(anext(feed))
@@ -157,7 +157,8 @@ async def _followed(asked: Asking, stream: Stream, seen: int, shown: Shown) -> A
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
-        await feed.aclose()
+        if isinstance(feed, AsyncGenerator):
+            await feed.aclose()
 
 
 async def _rest(path: Path, seen: int, shown: Shown) -> AsyncIterator[str]:

@@ -27,7 +27,7 @@ def uploads_router(app: FastAPI) -> APIRouter:
         router.add_api_route(
             route.path,
             _noted(route.name, route.endpoint),
-            methods=sorted(route.methods),
+            methods=sorted(route.methods or ()),
             status_code=route.status_code,
             name=f"{route.name}_upload",
         )

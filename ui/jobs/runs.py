@@ -219,7 +219,8 @@ class Runs:
             self._readers.pop(id, None)
 
     async def _upsert(self, connection: AsyncConnection, id: str, summary: Summary) -> None:
-        values = {name: getattr(summary, name) for name in _SUMMARY}
+        # The name stays: somebody may have renamed the run.
+        values = {name: getattr(summary, name) for name in _SUMMARY if name != "name"}
         values |= {"changed_at": wall_time(), "deleted_at": None}
         done = await connection.execute(update(runs).where(runs.c.id == id).values(**values))
         if done.rowcount:
