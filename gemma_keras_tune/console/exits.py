@@ -27,7 +27,7 @@ _ORDER = (
         "evaluate",
         "generate",
     ),
-    *("export", "doctor", "ui", "server"),
+    *("export", "doctor", "ui", "server", "work"),
 )
 OUR_FAULT, USER_CAN_FIX, INTERRUPTED = 1, 2, 130
 
