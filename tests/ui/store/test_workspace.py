@@ -217,6 +217,8 @@ BUILDERS = {
     "jobs/": "the server's own queue and mirror of run folders work for all workspaces",
     "gate/upload_rows.py": "checks offset and state in one statement; sweeps for all workspaces",
     "gate/upload_quota.py": "sums what is promised on the disk for all workspaces",
+    "api/members.py": "asks whether somebody is a member, which identity's tables know",
+    "api/submitting.py": "adds a run's row in the transaction of its job and audit entry",
     "overview.py": "one statement for all who look; the workspace is its argument",
     "metrics.py": "counts of the whole server, without names",
     "health.py": "tries whether the server's own row can be written",
