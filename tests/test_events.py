@@ -25,11 +25,14 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.events import (
     CheckpointSaved,
     ControlApplied,
+    ControlRefused,
     Event,
     EventWriter,
+    Load,
     Note,
     Progress,
     Record,
+    RolledBack,
     RunEnded,
     RunStarted,
     Sample,
@@ -54,6 +57,31 @@ EVERY_KIND: list[Event] = [
     Warned(code="LOW_SHARE", message="few answer tokens"),
     Note(message="hello"),
     ControlApplied(id="c1", command="set", step=4, key="learning_rate", value=1e-4),
+    ControlRefused(id="c2", command="set", step=4, key="patience", value=1, reason="no rows"),
+    RolledBack(step=4, bad_step=7),
+    Validation(
+        step=4,
+        loss=1.0,
+        perplexity=math.e,
+        tokens=100,
+        best=True,
+        label_rows=8,
+        accuracy=0.5,
+        macro_f1=0.4,
+        confidence={"ham": 0.9},
+    ),
+    Load(
+        cpu_percent=150.0,
+        rss_bytes=10,
+        peak_rss_bytes=20,
+        machine_cpu_percent=80.0,
+        machine_memory_bytes=30,
+        machine_memory_total_bytes=40,
+        device_bytes=50,
+        peak_device_bytes=60,
+        device_limit_bytes=70,
+        device_percent=None,
+    ),
     RunEnded(status="stopped", code="STOPPED", message="bye", step=4),
 ]
 
@@ -390,3 +418,30 @@ def test_importing_events_and_run_folder_loads_no_array_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert out.stdout.strip() == "[]"
+
+
+def test_what_was_rolled_back_counts_once_as_it_was_done_again():
+    found = resolved(
+        records(
+            (1, RunStarted()),
+            *[(1, step(n)) for n in (1, 2, 3, 4)],
+            (1, Sample(step=4, prompt="a", text="b")),
+            (1, RolledBack(step=2, bad_step=5)),
+            *[(1, step(n)) for n in (3, 4, 5)],
+            (1, RolledBack(step=4, bad_step=6)),
+            *[(1, step(n)) for n in (5, 6)],
+        )
+    )
+    assert [n for _, n in steps_of(found)] == [1, 2, 3, 4, 5, 6]
+    assert not [r for r in found if isinstance(r.event, Sample)]
+    assert len([r for r in found if isinstance(r.event, RolledBack)]) == 2
+
+
+def test_only_the_kinds_that_are_asked_for_are_read(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with EventWriter(path, 1) as write:
+        write(Note(message="a"))
+        write(RolledBack(step=1, bad_step=2))
+        write(Note(message="b"))
+    assert [r.seq for r in read_events(path, kinds=("rolled_back",))] == [2]
+    assert [r.seq for r in read_events(path, kinds=("note",), after_seq=1)] == [3]

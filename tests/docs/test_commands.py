@@ -23,6 +23,7 @@ from gemma_keras_tune.cli import app
 from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import load_recipe
 from tests.docs.pages import NOT_RUN, PAGES, PROGRAM, ROOT, all_commands, blocks_of, commands_of
+from tests.docs.working_run import WorkingRun
 from tests.support.command_line import save_tiny_model
 
 # The examples of the command line's help speak of files that a reader has.
@@ -86,7 +87,7 @@ def test_commands_of_a_page_that_need_no_model_run(page, reader):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", _PAGES_THAT_RUN)
-def test_a_page_runs_from_top_to_bottom(page, reader, tiny_demo):
+def test_a_page_runs_from_top_to_bottom(page, reader, tiny_demo, working):
     names: dict[str, Any] = {"__name__": "__page__"}
     if page in _BEFORE:
         reader.run(_BEFORE[page])
@@ -94,6 +95,10 @@ def test_a_page_runs_from_top_to_bottom(page, reader, tiny_demo):
         reader.write_file(block)
         for words in commands_of(block):
             if words[0] == PROGRAM:
+                if words[1] == "control":
+                    working.begin()
+                else:
+                    working.end()
                 reader.run(words)
         if block.language == "python" and page != "docs/reference/api.md":
             snippet = run_block(block, names)
@@ -131,6 +136,14 @@ def reader(tmp_path, monkeypatch, request) -> Iterator[_Reader]:
         (folder / name).write_text(text)
     with contextlib.chdir(folder):
         yield _Reader(folder)
+
+
+@pytest.fixture
+def working(reader, tiny_demo) -> Iterator[WorkingRun]:
+    """A run that works while commands of the kind `control` are tried on it."""
+    run = WorkingRun(lambda name: gkt.load_recipe(name))
+    yield run
+    run.end()
 
 
 @pytest.fixture
