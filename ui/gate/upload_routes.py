@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..identity.access import Principal
 from .answers import Refused
-from .uploads import Finished, Purpose, Upload, Uploads
+from .upload_finish import Finished
+from .upload_rows import Upload
+from .uploads import Purpose, Uploads
 
 
 class NewUpload(BaseModel):

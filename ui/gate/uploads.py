@@ -13,24 +13,19 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from gemma_keras_tune import durable
-
 from ..identity.access import Action, Principal, authorize
 from ..identity.clock import Clock, utc_now
-from ..identity.refusals import not_found
 from ..store.engine import Store
 from . import upload_files as files
 from . import upload_quota as quota
 from . import upload_rows as rows
 from .answers import Refused
 from .names import display_name
+from .upload_finish import REJECTED, Finished, Finisher, lost
 from .upload_quota import UploadLimits
 from .upload_rows import Upload
 from .upload_stream import Sink, stream, to_the_end
@@ -38,25 +33,6 @@ from .upload_stream import Sink, stream, to_the_end
 Purpose = Literal["dataset", "model"]
 
 _ACTIONS = {"dataset": Action.UPLOAD_DATA, "model": Action.UPLOAD_MODEL}
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a finished upload has become.
-
-    Attributes:
-        id: The data set's or the model's id; of an older data set if that has the same bytes.
-        purpose: `dataset` or `model`.
-        size: Bytes.
-        sha256: Of all bytes.
-        is_duplicate: Whether the workspace had the same file already, so that this one was dropped.
-    """
-
-    id: str
-    purpose: str
-    size: int
-    sha256: str
-    is_duplicate: bool
 
 
 class Uploads:
@@ -81,6 +57,7 @@ class Uploads:
         self._root = root
         self.limits = limits or UploadLimits()
         self._clock = clock
+        self._finisher = Finisher(store, root, clock)
         self._busy: set[str] = set()
         self._hashes: dict[str, tuple[int, Any]] = {}  # bytes hashed so far; lost by a restart
 
@@ -185,16 +162,20 @@ class Uploads:
             upload = await self.get(principal, upload_id)
             authorize(principal, _ACTIONS[upload.purpose], principal.workspace_id)
             if upload.state == "done":
-                return await self._done_before(principal, upload)
+                return await self._finisher.again(principal, upload)
             _check_open(upload)
             if upload.received != upload.size:
                 raise _at_offset(
                     409, "UPLOAD_INCOMPLETE", upload, "Not all is here yet; send the rest."
                 )
-            suffix = files.suffix_for(upload.purpose, upload.display_name)
-            target = files.final_path(self._root, upload.purpose, upload_id, suffix)
-            sha256 = await self._checked(upload, target, suffix)
-            return await self._keep(principal, upload, target, sha256)
+            hashed, digest = self._hashes.pop(upload_id, (0, None))
+            known = digest.hexdigest() if digest is not None and hashed == upload.size else None
+            try:
+                return await self._finisher.finish(principal, upload, sha256=known)
+            except Refused as error:
+                if error.code in REJECTED:
+                    await self._drop(upload_id)
+                raise
 
     async def abort(self, principal: Principal, upload_id: str) -> None:
         """Gives an upload up and removes what came of it; fine if it was aborted before.
@@ -263,7 +244,7 @@ class Uploads:
         try:
             return await asyncio.to_thread(files.Part, path, upload.received)
         except (FileNotFoundError, EOFError) as error:
-            raise _lost() from error
+            raise lost() from error
 
     async def _stream(
         self, upload_id: str, part: files.Part, body: AsyncIterator[bytes], *, most: int
@@ -290,67 +271,6 @@ class Uploads:
         async with self._store.begin() as connection:
             await rows.note(connection, upload_id, now=self._clock(), received=received)
 
-    async def _checked(self, upload: Upload, target: Path, suffix: str) -> str:
-        """The SHA-256 of a whole file that is what it says; another one is removed."""
-        path = files.part_path(self._root, upload.id)
-        path = path if await asyncio.to_thread(path.exists) else target
-        hashed, digest = self._hashes.pop(upload.id, (0, None))
-        try:
-            if digest is not None and hashed == upload.size:
-                sha256 = str(digest.hexdigest())
-            else:
-                sha256 = await asyncio.to_thread(durable.sha256_file, path)
-            await asyncio.to_thread(files.check_content, path, suffix)
-        except FileNotFoundError as error:
-            raise _lost() from error
-        except Refused:
-            await self._drop(upload.id)
-            raise
-        if upload.sha256 is not None and sha256 != upload.sha256:
-            await self._drop(upload.id)
-            raise Refused(
-                422,
-                "UPLOAD_HASH",
-                f"The bytes that came have the SHA-256 {sha256}, declared was {upload.sha256}. "
-                "Nothing was kept; upload the file again.",
-            )
-        return sha256
-
-    async def _keep(
-        self, principal: Principal, upload: Upload, target: Path, sha256: str
-    ) -> Finished:
-        async with self._store.begin() as connection:
-            twin = await self._twin(connection, principal, upload, sha256)
-        if twin is not None:
-            await asyncio.to_thread(files.remove, self._root, upload.id)
-        else:
-            await asyncio.to_thread(files.move, self._root, upload.id, target)
-        async with self._store.begin() as connection:
-            now = self._clock()
-            await rows.note(connection, upload.id, now=now, state="done", sha256=sha256)
-            if twin is None and upload.purpose == "dataset":
-                await rows.add_dataset(connection, principal, upload, sha256, now=now)
-        return Finished(
-            twin or upload.id, upload.purpose, upload.size, sha256, is_duplicate=twin is not None
-        )
-
-    async def _twin(
-        self, connection: AsyncConnection, principal: Principal, upload: Upload, sha256: str
-    ) -> str | None:
-        if upload.purpose != "dataset":
-            return None
-        return await rows.twin(connection, principal, upload, sha256)
-
-    async def _done_before(self, principal: Principal, upload: Upload) -> Finished:
-        sha256, found = upload.sha256 or "", upload.id
-        if upload.purpose == "dataset":
-            async with self._store.begin() as connection:
-                twin = await rows.twin(connection, principal, upload, sha256)
-            if twin is None:
-                raise not_found("The data set of this upload")
-            found = twin
-        return Finished(found, upload.purpose, upload.size, sha256, is_duplicate=found != upload.id)
-
     async def _drop(self, upload_id: str) -> None:
         self._hashes.pop(upload_id, None)
         async with self._store.begin() as connection:
@@ -360,11 +280,6 @@ class Uploads:
     def _free_bytes(self) -> int:
         self._root.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self._root).free
-
-
-def dataset_path(root: Path, dataset_id: str, file_name: str) -> Path:
-    """Where a data set's file lies."""
-    return files.final_path(root, "dataset", dataset_id, files.suffix_for("dataset", file_name))
 
 
 def _check_open(upload: Upload) -> None:
@@ -381,7 +296,3 @@ def _at_offset(status: int, code: str, upload: Upload, why: str) -> Refused:
         f"{why} The server has {upload.received:,} of {upload.size:,} bytes.",
         headers={"Upload-Offset": str(upload.received)},
     )
-
-
-def _lost() -> Refused:
-    return Refused(410, "UPLOAD_LOST", "What was uploaded has gone from the disk. Upload it again.")

@@ -59,7 +59,7 @@ class Recorder:
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    async def __call__(self, scope, receive, send) -> None:
         self.scopes.append(scope)
         if scope["type"] == "websocket":
             await receive()

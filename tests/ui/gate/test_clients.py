@@ -228,7 +228,8 @@ async def test_looking_for_expired_sessions_keeps_none_alive() -> None:
 async def test_messages_that_are_no_messages_are_dropped(address: str) -> None:
     page = await open_page(address)
     async with socket_to(address, query_of(page.client_id)) as client:
-        for message in (None, 7, [], {}, {"client_id": ["x"]}, {"client_id": None}):
+        nonsense: list[Any] = [None, 7, [], {}, {"client_id": ["x"]}, {"client_id": None}]
+        for message in nonsense:
             for event in ("event", "javascript_response", "ack", "log", "handshake"):
                 await client.emit(event, message)
         await press(client, page)

@@ -44,7 +44,7 @@ async def ask(
         return await client.request(method, path, headers=headers, content=content)
 
 
-async def handshake(gate: Gate, headers: dict[str, str], path: str = "/_nicegui_ws/socket.io/"):  # type: ignore[no-untyped-def]
+async def handshake(gate: Gate, headers: dict[str, str], path: str = "/_nicegui_ws/socket.io/"):
     """What the gate answers to the handshake of a socket: the types of its messages."""
     sent: list[dict[str, Any]] = []
 

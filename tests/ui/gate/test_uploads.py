@@ -20,8 +20,9 @@ from starlette.requests import ClientDisconnect
 from gemma_keras_tune import durable
 from gemma_keras_tune_ui.gate import uploads as module
 from gemma_keras_tune_ui.gate.names import display_name
+from gemma_keras_tune_ui.gate.upload_finish import Finished, dataset_path
 from gemma_keras_tune_ui.gate.upload_quota import UploadLimits
-from gemma_keras_tune_ui.gate.uploads import Finished, Upload, Uploads, dataset_path
+from gemma_keras_tune_ui.gate.uploads import Upload, Uploads
 from gemma_keras_tune_ui.identity.access import Role
 from gemma_keras_tune_ui.identity.refusals import Refusal
 from gemma_keras_tune_ui.store import tables
@@ -138,7 +139,7 @@ async def test_a_piece_at_the_wrong_offset_is_told_the_right_one(uploads: Upload
             uploads.receive(ANN, upload.id, offset=offset, length=5, body=pieces(b"xxxxx"))
         )
         assert (error.status, error.code) == (409, "UPLOAD_OFFSET")
-        assert error.headers == {"Upload-Offset": "10"}  # type: ignore[attr-defined]
+        assert error.headers == {"Upload-Offset": "10"}
 
 
 async def test_more_bytes_than_declared_are_never_written(uploads: Uploads, root: Path) -> None:
@@ -237,7 +238,7 @@ async def test_what_is_not_what_its_name_says_is_refused_and_removed(
 async def test_other_types_are_refused_before_a_byte_is_sent(uploads: Uploads) -> None:
     for name in ("a.xlsx", "a.pkl", "a.bin", "a.keras", "a.h5", "a.zip", "a", ".csv"):
         for purpose in ("dataset", "model"):
-            call = uploads.create(ANN, purpose=purpose, name=name, size=10)  # type: ignore[arg-type]
+            call = uploads.create(ANN, purpose=purpose, name=name, size=10)
             error = await refused(call)
             assert (error.status, error.code) == (415, "UPLOAD_TYPE"), name
 
