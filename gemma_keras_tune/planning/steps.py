@@ -19,7 +19,6 @@ COUNTED_BYTES = 20_000_000
 """Larger files are sampled: reading and tokenising them would take longer than a plan should."""
 
 _SAMPLED_ROWS = 2000
-_PACKED = 0.98  # share of a packed row that is no padding, about
 
 
 def count_steps(recipe: Recipe, template: Template, *, rows_of_step: int) -> Steps:
@@ -62,11 +61,11 @@ def _from_sample(recipe: Recipe, template: Template, rows_of_step: int) -> Steps
         0.0 if data.test_path else data.test_share
     )
     rows = round(lines * per_line * (1 - held_back))
-    of_all = float(tokens.lengths.sum()) * rows / max(1, len(found.examples))
-    packed = of_all / (data.max_length * _PACKED)
-    total = train.epochs * math.ceil(packed / rows_of_step)
+    times = rows / max(1, len(found.examples))
+    packed = packing_plan(tokens.lengths, row_length=data.max_length, seed=train.seed, epoch=0)
+    total = train.epochs * math.ceil(len(packed) * times / rows_of_step)
     made = _steps(recipe, tokens, total=total, rows=rows, counted="sample")
-    return Steps(**{**vars(made), "tokens": round(of_all)})
+    return Steps(**{**vars(made), "tokens": round(float(tokens.lengths.sum()) * times)})
 
 
 def _steps(recipe: Recipe, tokens: TokenSet, *, total: int, rows: int, counted: str) -> Steps:

@@ -1,0 +1,151 @@
+"""Every term against real arrays, and the sum against what must make it larger or smaller."""
+
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from gemma_keras_tune.model.lora import init_adapters
+from gemma_keras_tune.model.weights import init_random
+from gemma_keras_tune.planning.estimate import device_stages, machine_stages
+from gemma_keras_tune.recipe import LoraRecipe
+from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.training.step import initial_state
+from tests.planning.support import tiny_setting
+from tests.support.tiny_models import tiny_gemma3
+
+SHAPES = {
+    "two key heads of four": tiny_gemma3(),
+    "one key head": tiny_gemma3(kv_heads=1),
+    "as many key heads as heads": tiny_gemma3(kv_heads=4),
+    "no head norms": tiny_gemma3(qk_norm=False, post_norms=False),
+    "narrow and deep": tiny_gemma3(layers=7, width=16, hidden_dim=96, vocab_size=1000),
+}
+
+
+def terms(setting, stage="training"):
+    found = {one.name: one for one in machine_stages(setting)}[stage]
+    return {term.name: term.bytes for term in found.terms}
+
+
+def nbytes(tree) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_weights_take_what_the_arrays_take(shape, dtype):
+    setting = tiny_setting(config=SHAPES[shape], dtype=dtype)
+    weights = init_random(setting.config, seed=0, dtype=dtype)
+    assert terms(setting)["frozen_weights"] == nbytes(weights)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("targets", [("all-linear",), ("q_proj", "down_proj")])
+def test_adapters_and_optimizer_take_what_the_arrays_take(shape, targets):
+    setting = tiny_setting(config=SHAPES[shape])
+    lora = LoraRecipe(rank=4, targets=targets)
+    model = setting.recipe.model.model_copy(update={"lora": lora})
+    recipe = setting.recipe.model_copy(update={"model": model})
+    adapters = init_adapters(setting.config, lora)
+    state = initial_state(adapters, recipe.train)
+    moments = nbytes(state.optimizer) - nbytes(state.optimizer.hyperparams)
+    found = terms(
+        tiny_setting(config=SHAPES[shape]).__class__(**{**vars(setting), "recipe": recipe})
+    )
+    assert found["adapters"] == 2 * nbytes(adapters)  # the current and the best
+    assert 0 <= moments - found["optimizer"] <= 16  # and two counters
+
+
+def test_the_batch_takes_what_its_arrays_take():
+    from gemma_keras_tune.planning.compiler import shapes_of
+
+    setting = tiny_setting(length=16, rows=3, micro_batches=4)
+    _, _, batches = shapes_of(setting)
+    size = sum(one.size * one.dtype.itemsize for one in batches.values())
+    assert terms(setting)["batch"] == size == 5 * 4 * 16 * 3 * 4
+
+
+@pytest.mark.parametrize("stage", ["training", "evaluation"])
+def test_more_tokens_longer_rows_and_a_higher_rank_never_take_less(stage):
+    def peak(**changes):
+        found = {one.name: one for one in machine_stages(tiny_setting(**changes))}
+        return found[stage].bytes
+
+    for name, values in {
+        "rows": (1, 2, 4, 8),
+        "length": (16, 64, 512, 4096),
+        "rank": (1, 4, 16),
+    }.items():
+        peaks = [peak(**{name: value}) for value in values]
+        assert peaks == sorted(peaks) and peaks[0] < peaks[-1] or stage == "evaluation", name
+        assert peaks == sorted(peaks), name
+
+
+def test_keeping_less_for_the_backward_pass_takes_less():
+    none, dots, full = (
+        terms(tiny_setting(rows=16, remat=remat))["activations"]
+        for remat in ("none", "dots", "full")
+    )
+    assert full < dots < none
+    assert full == 6 * 16 * 32 * 32 * 4  # layers, rows, length, width, bytes: one state a layer
+
+
+def test_logits_are_two_chunks_of_the_vocabulary():
+    config = tiny_gemma3(vocab_size=50_000)
+    found = terms(tiny_setting(config=config, rows=16, loss_chunk=64))
+    assert found["logits"] == 2 * 64 * 50_000 * 4
+
+
+def test_logits_that_few_answers_never_fill_are_taken_off_on_a_cpu_only():
+    config = tiny_gemma3(vocab_size=262_144)
+    many = {"config": config, "rows": 16, "loss_chunk": 128}
+    full = terms(tiny_setting(**many, answer_share=0.5))
+    few = terms(tiny_setting(**many, answer_share=0.1))  # 51 of 512 tokens: no full chunk
+    assert "unfilled" not in full
+    assert few["unfilled"] == -2 * (128 - 16) * 262_144 * 4  # an eighth of a chunk at a time
+    (training,) = [
+        one
+        for one in device_stages(tiny_setting(**many, answer_share=0.1, platform="gpu"))
+        if one.name == "training"
+    ]
+    assert "unfilled" not in {term.name for term in training.terms}
+
+
+def test_bfloat16_on_a_cpu_takes_a_float32_copy_of_the_weights():
+    short, long = terms(tiny_setting(dtype="bfloat16")), terms(tiny_setting())
+    assert short["frozen_weights"] * 2 == long["frozen_weights"] == short["float32_copy"]
+    gpu = tiny_setting(dtype="auto", platform="gpu")
+    assert gpu.dtype == "bfloat16"
+    assert all(term.name != "float32_copy" for s in device_stages(gpu) for term in s.terms)
+
+
+def test_the_process_that_checks_an_export_is_beside_this_one():
+    setting = tiny_setting()
+    assert [one.name for one in machine_stages(setting)] == ["model", "training", "evaluation"]
+    exports = load_recipe("spam_classifier").export
+    recipe = setting.recipe.model_copy(update={"export": exports})
+    *_, export = machine_stages(setting.__class__(**{**vars(setting), "recipe": recipe}))
+    assert export.name == "export"
+    assert export.bytes_with_beside - export.bytes == export.beside[0].bytes > 0
+
+
+def test_an_estimate_takes_milliseconds_and_loads_no_jax(tmp_path):
+    code = (
+        "import sys, time\n"
+        "import gemma_keras_tune as gkt\n"
+        "recipe = gkt.load_recipe('spam_classifier')\n"
+        "gkt.plan(recipe, count=False)\n"
+        "began = time.perf_counter()\n"
+        "gkt.plan(recipe, count=False)\n"
+        "print(time.perf_counter() - began)\n"
+        "heavy = ('jax', 'jaxlib', 'keras', 'tensorflow', 'torch', 'transformers')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert float(seconds) < 1.0  # measured: 0.003; a busy machine is given room
+    assert time.perf_counter() > 0
