@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
 from ..gate.upload_routes import upload_router
 from ..gate.uploads import Uploads
-from .asking import asking
+from ..identity.access import Action
+from .asking import asking, to
 from .problems import PREFIX, REFUSALS
 
 _NOTED = {"create": "upload.created", "finish": "upload.finished", "abort": "upload.aborted"}
@@ -30,6 +31,7 @@ def uploads_router(app: FastAPI) -> APIRouter:
             methods=sorted(route.methods or ()),
             status_code=route.status_code,
             name=f"{route.name}_upload",
+            dependencies=[Depends(to(Action.UPLOAD_DATA))],
         )
     return router
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -309,6 +310,7 @@ async def open_world(root: Path, *, is_real: bool = False) -> AsyncIterator[Worl
     with ExitStack() as patches:
         patches.enter_context(patch.object(app_module, "_mount_pages", lambda _: None))
         patches.enter_context(patch.object(Clients, "install", lambda _: None))
+        patches.enter_context(patch.object(os, "fsync", lambda _: None))
         patches.enter_context(patch.object(passwords, "_MEMORY_KIB", 64))
         patches.enter_context(patch.object(parts_module, "open_store", _hasty_store))
         if not is_real:
