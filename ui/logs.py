@@ -28,7 +28,12 @@ _SECRET_TEXT = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=_.~-]{6,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?i)((?:set-)?cookie['\"]?\s*[:=]\s*)[^\r\n]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(?i)((?:passw\w*|secret|token)=)[^&\s\"'#,)]+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)((?:passw\w*|secret|token|api_?-?key)['\"]?\s*[:=]\s*['\"]?)[^&\s\"'#,)}]+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"(?i)([?&](?:code|key|state)=)[^&\s\"'#]+"), rf"\1{HIDDEN}"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END|$)", re.DOTALL), HIDDEN),
 )

@@ -53,6 +53,7 @@ def test_a_text_with_line_breaks_and_escapes_cannot_forge_a_second_line(lines):
         f"/setup?code={CANARY}&x=1",
         f"/cb?state={CANARY}",
         f"name=ann&password={CANARY}",
+        f"{{'x-api-key': '{CANARY}', 'b': 1}}",
         f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----",
     ],
 )
