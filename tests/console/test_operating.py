@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from gemma_keras_tune import locks
 from gemma_keras_tune.cli import app
+from gemma_keras_tune_ui.identity.refusals import SignInFailed
 from gemma_keras_tune_ui.identity.service import open_identity
 from gemma_keras_tune_ui.store.engine import open_store
 
@@ -42,8 +43,8 @@ def signs_in(root: Path, name: str, password: str) -> bool:
         identity = await open_identity(store, root)
         try:
             await identity.accounts.sign_in(name, password, address="")
-        except Exception as error:
-            assert getattr(error, "code", "") == "SIGN_IN_FAILED"
+        except SignInFailed as error:
+            assert error.code == "SIGN_IN_FAILED"
             return False
         finally:
             await store.close()
