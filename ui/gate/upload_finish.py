@@ -98,7 +98,7 @@ class Finisher:
         path = files.part_path(self._root, upload.id)
         try:
             path = path if await asyncio.to_thread(path.exists) else target
-            sha256 = known or await asyncio.to_thread(durable.sha256_file, path)
+            sha256: str = known or await asyncio.to_thread(durable.sha256_file, path)
             await asyncio.to_thread(files.check_content, path, suffix)
         except FileNotFoundError as error:
             raise lost() from error
