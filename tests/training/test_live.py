@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -240,20 +240,20 @@ def test_a_pause_keeps_the_process_and_its_compiled_step_and_changes_nothing(
     model: Model, plain: tuple[Any, list[Event]], tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    compiled, pids = [], []
+    compiled, pids, step_function = list[int](), list[int](), cast(Any, _train_step)
 
     def ask(run: RunFolder, event: Event) -> None:
         pids.append(os.getpid())
         after(run, event)
         if isinstance(event, ControlApplied) and event.command == "pause":
-            compiled.append(_train_step._cache_size())
+            compiled.append(step_function._cache_size())
             threading.Timer(0.3, send, (run.control, "resume")).start()
 
     after = after_step(5, {"command": "pause"})
     began = time.monotonic()
     result = controlled(model, RECIPE, tmp_path, ask=ask, events=events)
     assert time.monotonic() - began > 0.3
-    assert compiled == [_train_step._cache_size()]
+    assert compiled == [step_function._cache_size()]
     assert set(pids) == {os.getpid()}
     assert bits(result) == bits(plain[0])
     assert applied(events) == [("pause", 5, None, None), ("resume", 5, None, None)]
