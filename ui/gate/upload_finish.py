@@ -98,18 +98,19 @@ class Finisher:
         path = files.part_path(self._root, upload.id)
         try:
             path = path if await asyncio.to_thread(path.exists) else target
-            sha256: str = known or await asyncio.to_thread(durable.sha256_file, path)
+            if known is None:
+                known = await asyncio.to_thread(durable.sha256_file, path)
             await asyncio.to_thread(files.check_content, path, suffix)
         except FileNotFoundError as error:
             raise lost() from error
-        if upload.sha256 is not None and sha256 != upload.sha256:
+        if upload.sha256 is not None and known != upload.sha256:
             raise Refused(
                 422,
                 "UPLOAD_HASH",
-                f"The bytes that came have the SHA-256 {sha256}, declared was {upload.sha256}. "
+                f"The bytes that came have the SHA-256 {known}, declared was {upload.sha256}. "
                 "Nothing was kept; upload the file again.",
             )
-        return sha256
+        return known
 
     async def _twin(self, principal: Principal, upload: Upload, sha256: str) -> str | None:
         """An older data set with the same bytes."""
