@@ -141,11 +141,11 @@ async def delete_dataset(
 ) -> None:
     """Deletes a data set that no job uses; its file goes to the trash."""
     async with asked.services.submitting:  # no job that uses it can come between
+        await _row(asked, dataset_id)
         async with asked.rows.begin() as rows:
             await _refuse_in_use(rows, dataset_id)
-            here = (datasets.c.id == dataset_id) & datasets.c.deleted_at.is_(None)
-            if not await rows.update(datasets, here, deleted_at=datetime.now(UTC)):
-                raise not_found("The data set")
+            here = datasets.c.id == dataset_id
+            await rows.update(datasets, here, deleted_at=datetime.now(UTC))
     await asyncio.to_thread(_to_trash, asked.root, dataset_id)
     await asked.note("dataset.deleted", dataset_id)
 
