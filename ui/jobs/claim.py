@@ -71,30 +71,36 @@ async def lease_next(
 
 @lru_cache(maxsize=64)
 def _next_job(pools: tuple[str, ...], defaults: Limits) -> Select[tuple[str]]:
-    ready = _may_start(pools)
     queued = jobs.alias("queued")
-    # Grouped first, so that the counts are made once for a person and not once for each job.
-    people = (
-        select(queued.c.workspace_id, queued.c.user_id)
+    held = (
+        select(jobs.c.workspace_id, jobs.c.user_id, func.count().label("running"))
+        .where(jobs.c.state.in_(HELD))
+        .group_by(jobs.c.workspace_id, jobs.c.user_id)
+        .cte("held")
+    )
+    all_of_theirs = held.c.user_id == queued.c.user_id
+    here = and_(all_of_theirs, held.c.workspace_id == queued.c.workspace_id)
+    # Grouped, so that all this is counted once for a person and not once for each job.
+    turns = (
+        select(
+            queued.c.workspace_id,
+            queued.c.user_id,
+            _sum(held.c.running, all_of_theirs).label("running"),
+            _sum(held.c.running, here).label("running_here"),
+            running_limit(queued.c.workspace_id, queued.c.user_id, defaults).label("allowed"),
+            _last_served(queued.c.user_id).label("served"),
+        )
         .where(queued.c.state == "queued", queued.c.pool.in_(pools))
         .group_by(queued.c.workspace_id, queued.c.user_id)
-        .cte("people")
+        .cte("turns")
     )
-    turns = select(
-        people.c.workspace_id,
-        people.c.user_id,
-        _running(people.c.user_id).label("running"),
-        _running(people.c.user_id, people.c.workspace_id).label("running_here"),
-        running_limit(people.c.workspace_id, people.c.user_id, defaults).label("allowed"),
-        _last_served(people.c.user_id).label("served"),
-    ).cte("turns")
     its_person = and_(
         turns.c.user_id == jobs.c.user_id, turns.c.workspace_id == jobs.c.workspace_id
     )
     return (
         select(jobs.c.id)
         .join(turns, its_person)
-        .where(ready, turns.c.running_here < turns.c.allowed)
+        .where(_may_start(pools), turns.c.running_here < turns.c.allowed)
         .order_by(turns.c.running, turns.c.served, jobs.c.priority.desc(), jobs.c.number)
         .limit(1)
     )
@@ -118,14 +124,8 @@ def _may_start(pools: tuple[str, ...]) -> ColumnElement[bool]:
     )
 
 
-def _running(
-    user_id: ColumnElement[str], workspace_id: ColumnElement[str] | None = None
-) -> ColumnElement[int]:
-    held = jobs.alias("held" if workspace_id is None else "held_here")
-    query = select(func.count()).where(held.c.user_id == user_id, held.c.state.in_(HELD))
-    if workspace_id is not None:
-        query = query.where(held.c.workspace_id == workspace_id)
-    return query.scalar_subquery()
+def _sum(column: ColumnElement[int], where: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(select(func.sum(column)).where(where).scalar_subquery(), 0)
 
 
 def _last_served(user_id: ColumnElement[str]) -> ColumnElement[int]:
