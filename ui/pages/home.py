@@ -16,6 +16,7 @@ from .frame import frame, heading
 
 _EVERY_S = 1.0
 # Fields are called c0, c1, ...: a name with ":" before it would be code to NiceGUI.
+_CARDS_ON_A_PHONE = ':grid="Quasar.Screen.lt.sm"'
 _JOBS = ("Job", "Run", "State", "Asked for")
 _RUNS = ("Run", "State", "Steps", "Loss", "Changed")
 
@@ -74,6 +75,7 @@ class _Lines:
             heading(title, level=2)
             self._table = ui.table(columns=columns, rows=[], row_key="id").classes("w-full")
             self._table.props(f'flat bordered wrap-cells aria-label="{title}"').mark(title.lower())
+            self._table.props(_CARDS_ON_A_PHONE)
             self._empty = ui.column().classes("gap-1")
             with self._empty:
                 when_empty()
