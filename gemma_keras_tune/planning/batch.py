@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..model.catalogue import catalogue
 from .estimate import Setting, largest
 from .known_models import known_config
-from .values import Memory, Room, Suggestion, Verdict
+from .values import Memory, Room, Status, Suggestion, Verdict
 
 MARGIN = 0.85
 """Share of the free memory that a plan may take without being called tight."""
@@ -33,7 +33,7 @@ def judge(memory: Memory, setting: Setting, *, needed: Needed) -> Verdict:
     told = f"It takes about {_gb(takes)}; the {place} has {_gb(free)} free"
     if takes <= MARGIN * free:
         return Verdict(status="fits", words=f"{told}.")
-    status = "tight" if takes <= free else "too_big"
+    status: Status = "tight" if takes <= free else "too_big"
     changes = tuple(_changes(setting, free=free, needed=needed))
     worst = max(memory.stages, key=lambda stage: stage.bytes_with_beside)
     words = f"{told}. The highest point is the stage {worst.name}: {largest(worst)}."
@@ -72,6 +72,8 @@ def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | Non
         f"{'More' if faster else 'Less'} at once; train.batch_tokens stays, so a step still sees "
         f"{step_tokens:,} tokens and gives the same result."
     )
+    if faster and setting.platform == "cpu":
+        words += " On a processor that is hardly faster."
     return Suggestion(
         micro_batch_tokens=tokens,
         set=f"train.micro_batch_tokens={tokens}",
