@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from gemma_keras_tune.errors import TuneError
@@ -90,6 +92,7 @@ def register(app: FastAPI) -> None:
     """Lets the app answer all errors that the routes raise."""
     app.add_exception_handler(TuneError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
 
 
 def answer(request: Request, error: TuneError) -> JSONResponse:
@@ -147,6 +150,18 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     flaws = [_of_entry(entry) for entry in error.errors()]
     number = "1 problem" if len(flaws) == 1 else f"{len(flaws)} problems"
     return _answer(request, 422, "INVALID", f"The request has {number}.", flaws, {})
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself, such as a body that is no text at all."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if not request.url.path.startswith(f"{PREFIX}/"):
+        return await http_exception_handler(request, error)
+    refused = Refused(
+        error.status_code, "INVALID", f"{error.detail}.", headers=dict(error.headers or {})
+    )
+    return answer(request, refused)
 
 
 def _of_entry(entry: Mapping[str, Any]) -> Flaw:

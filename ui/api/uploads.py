@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.responses import JSONResponse, Response
 
 from ..gate.upload_routes import upload_router
 from ..gate.uploads import Uploads
@@ -31,6 +32,7 @@ def uploads_router(app: FastAPI) -> APIRouter:
             methods=sorted(route.methods or ()),
             status_code=route.status_code,
             name=f"{route.name}_upload",
+            response_class=Response if "HEAD" in (route.methods or ()) else JSONResponse,
             dependencies=[Depends(to(Action.UPLOAD_DATA))],
         )
     return router
