@@ -42,9 +42,9 @@ class Work:
     @property
     def pool(self) -> str:
         """Which kind of slot it needs: a device, or only a light one."""
-        if self.kind == "data" or (self.kind == "plan" and not self.args.get("compile")):
-            return LIGHT
-        return DEVICE
+        if self.kind == "plan":
+            return DEVICE if self.args.get("compile") or self.args.get("probe") else LIGHT
+        return LIGHT if self.kind == "data" else DEVICE
 
     @property
     def hash(self) -> str:

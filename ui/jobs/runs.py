@@ -228,9 +228,10 @@ class Runs:
         job = select(jobs.c.workspace_id, jobs.c.user_id).where(jobs.c.run_id == id)
         made_by = (await connection.execute(job.order_by(jobs.c.number).limit(1))).first()
         if made_by is None:
-            first = (await connection.execute(select(server.c.workspace_id))).scalar_one()
-            made_by = (first, None)
-        row = _row_of(id, summary, workspace_id=made_by[0], user_id=made_by[1])
+            workspace_id = (await connection.execute(select(server.c.workspace_id))).scalar_one()
+            row = _row_of(id, summary, workspace_id=workspace_id, user_id=None)
+        else:
+            row = _row_of(id, summary, workspace_id=made_by[0], user_id=made_by[1])
         await connection.execute(insert(runs).values(**row))
 
     async def _write_missing(self, missing: set[str]) -> int:

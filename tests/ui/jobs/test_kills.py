@@ -205,7 +205,7 @@ async def test_a_server_that_was_stopped_and_woken_writes_nothing_any_more(
                 await queue.beat(adopted)
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)
-        assert (await queue.get(job.id)).state == "running"  # type: ignore[union-attr]
+        assert (await queue.get(job.id)).state == "running"
         assert await queue.finish(adopted, "done")
     finally:
         server.kill()

@@ -15,6 +15,7 @@ from gemma_keras_tune.events import EventWriter, Note, RunEnded, RunStarted, Ste
 from gemma_keras_tune.run_folder import RunFolder, new_run
 from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.jobs.runs import Runs
+from gemma_keras_tune_ui.jobs.tail import Line, Tail
 from gemma_keras_tune_ui.store.engine import Store
 from gemma_keras_tune_ui.store.tables import runs
 from tests.support.queue_jobs import fake_train, put
@@ -125,14 +126,17 @@ async def test_a_line_that_is_still_on_its_way_is_read_when_it_is_whole(
 async def test_a_new_server_reads_on_where_the_table_stands(
     store: Store, root: Path, mirror: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gemma_keras_tune_ui.jobs.tail import Tail
-
     folder = new_run(root, "x")
     write(folder, RunStarted(), step(1), RunEnded(status="stopped", step=1))
     await mirror.sweep()
     reads: list[Path] = []
     real = Tail.read
-    monkeypatch.setattr(Tail, "read", lambda self: reads.append(self.path) or real(self))
+
+    def counted(self: Tail) -> list[Line]:
+        reads.append(self.path)
+        return real(self)
+
+    monkeypatch.setattr(Tail, "read", counted)
     second = Runs(store, root)
     assert await second.sweep() == 0
     assert reads == []  # its last line says that nothing was added

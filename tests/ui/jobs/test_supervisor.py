@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gemma_keras_tune_ui.jobs.clock import Moment
-from gemma_keras_tune_ui.jobs.job import Work
+from gemma_keras_tune_ui.jobs.job import Job, Work
 from gemma_keras_tune_ui.jobs.processes import Identity, identify
 from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.jobs.supervisor import Supervisor
@@ -24,6 +25,7 @@ from gemma_keras_tune_ui.store.engine import Store
 from tests.support.databases import add_people, quick_sqlite
 from tests.support.queue_jobs import (
     HASTY,
+    ONE_OF_EACH,
     done_by,
     fake_data,
     fake_train,
@@ -46,6 +48,10 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
+
+
+def has_begun(root: Path, job: Job) -> bool:
+    return "step 1" in done_by(root, job)
 
 
 @asynccontextmanager
@@ -130,7 +136,7 @@ async def test_cancelling_asks_then_terminates_then_kills(sqlite: Store, root: P
             ("steps=1000,ignore-control,ignore-term", ["term", "killed"]),
         ):
             job = await put(queue, fake_train(words, f"run-{len(words)}"))
-            await until(lambda job=job: "step 1" in done_by(root, job))
+            await until(partial(has_begun, root, job))
             await queue.ask(job.id, "cancel")
             await reach(queue, job, "cancelled")
             said = done_by(root, job)
@@ -150,7 +156,7 @@ async def test_pausing_frees_the_device_and_resuming_goes_on(sqlite: Store, root
         assert paused.slots == () and paused.pid is None
         other = await put(queue, fake_train("steps=1", "run-2"))
         await reach(queue, other, "done")
-        assert (await queue.get(job.id)).state == "paused"  # type: ignore[union-attr]
+        assert (await queue.get(job.id)).state == "paused"
         await queue.resume(job.id)
         ended = await reach(queue, job, "done")
     steps = [what for what in done_by(root, job) if what.startswith("step")]
@@ -316,13 +322,34 @@ async def test_a_child_that_nobody_recorded_never_begins(sqlite: Store, root: Pa
         real = supervisor.queue.started
 
         async def refuse(*args: Any, **kwargs: Any) -> bool:
-            supervisor.queue.started = real  # type: ignore[method-assign]
+            supervisor.queue.started = real
             return False
 
-        supervisor.queue.started = refuse  # type: ignore[method-assign]
+        supervisor.queue.started = refuse
         job = await put(supervisor.queue, fake_train("steps=1"))
         await until(lambda: supervisor.running == 0 and supervisor.queue.started is real)
         await asyncio.sleep(0.3)
         assert ledger(root, job) == []
         await reach(supervisor.queue, job, "done")  # its lease ran out
     assert HASTY.look_s < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("warm", [{}, {"data": ()}])
+async def test_the_real_work_command_does_a_data_job(
+    sqlite: Store, root: Path, tmp_path: Path, warm: dict[str, tuple[str, ...]]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("text,label\n" + "hello there,ham\nbuy now,spam\n" * 10)
+    args = {"action": "columns", "path": str(table)}
+    queue = Queue(sqlite, lease_s=5)
+    supervisor = Supervisor(queue, root, slots=ONE_OF_EACH, warm=warm)
+    await supervisor.start()
+    try:
+        job = await put(queue, Work(kind="data", run=None, args=args))
+        ended = await reach(queue, job, "done", "failed", "quarantined", within_s=90)
+    finally:
+        await supervisor.stop()
+    assert (ended.state, ended.code, ended.message) == ("done", None, None)
+    result = json.loads((root / "jobs" / job.id / "result.json").read_text())
+    assert [column["name"] for column in result["value"]["columns"]] == ["text", "label"]

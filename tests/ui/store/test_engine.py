@@ -135,7 +135,7 @@ async def test_rows_of_nobody_and_states_that_do_not_exist_are_refused(store: St
     with pytest.raises(IntegrityError):
         async with store.begin() as connection:
             await connection.execute(jobs.update().values(state="dancing"))
-    assert (await Queue(store).get(job.id)).state == "queued"  # type: ignore[union-attr]
+    assert (await Queue(store).get(job.id)).state == "queued"
 
 
 async def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
@@ -208,7 +208,8 @@ async def test_a_backup_made_while_others_write_is_sound_and_whole(tmp_path: Pat
             submitted += 1
 
     writing = asyncio.create_task(write())
-    copies, counts = [], []
+    copies: list[Path] = []
+    counts: list[tuple[int, int]] = []
     while not writing.done():
         before, path = submitted, tmp_path / f"copy-{len(copies)}.db"
         await store.backup(path)
