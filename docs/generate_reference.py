@@ -3,8 +3,8 @@
     python docs/generate_reference.py            # write them
     python docs/generate_reference.py --check    # fail if a page isn't what the code says
 
-Only the recipe, the events and the command line are imported; the rest is read as source text.
-So no JAX is loaded, and every Python version writes the same bytes.
+Only the recipe, the events, the settings and the command line are imported; the rest is read as
+source text. So no JAX is loaded, and every Python version writes the same bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ PAGES = {
     "cli.md": "docs.reference_cli",
     "errors.md": "docs.reference_errors",
     "events.md": "docs.reference_events",
+    "settings.md": "docs.reference_settings",
 }
 
 

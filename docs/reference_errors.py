@@ -19,6 +19,13 @@ the fault is ours). The last event of a run has the same code.
 
 In the messages below, `…` stands for a value that is filled in."""
 
+_OF_THE_APP = """\
+## Errors of the web app
+
+On the command line they are like the others. Over HTTP they are `{"code", "message", "request_id"}`
+with a status that says their kind: 401 and 403 who you are, 404 not there, 413 and 415 the body,
+429 too often."""
+
 _FINDINGS = """\
 ## Findings about data
 
@@ -45,6 +52,7 @@ class _Raised:
 def page() -> str:
     """The page as Markdown."""
     found = sorted({raised for module in modules() for raised in _raised(module)})
+    of_the_app = sorted({raised for module in modules("ui") for raised in _raised(module)})
     errors = [one for one in found if one.kind != "Warned" and one.code not in CODES]
     warnings = [one for one in found if one.kind == "Warned"]
     findings = [
@@ -56,6 +64,8 @@ def page() -> str:
             _INTRO,
             "## Errors by code",
             table(["code", "class", "message"], list(_merged(errors))),
+            _OF_THE_APP,
+            table(["code", "class", "message"], list(_merged(of_the_app))),
             _FINDINGS,
             table(["code", "severity", "what to do"], findings),
             _WARNINGS,
@@ -81,9 +91,11 @@ def _raised(module: str) -> Iterator[_Raised]:
         for call in scope.calls:
             name = call.func.id if isinstance(call.func, ast.Name) else ""
             given = {keyword.arg: keyword.value for keyword in call.keywords}
+            if name == "Refused":  # its status comes first
+                given = dict(zip(("status", "code", "message"), call.args, strict=False))
             for code in _constants(given.get("code"), scope.names):
                 if name in errors or name == "Warned":
-                    message = call.args[0] if call.args else given.get("message")
+                    message = given.get("message") or (call.args[0] if call.args else None)
                     for text in _messages(source, message, scope.names):
                         yield _Raised(code, name, text)
                 elif isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
@@ -168,5 +180,6 @@ def _template(value: ast.expr | None) -> str:
 
 
 def _error_classes() -> set[str]:
-    tree = Source.of_module(f"{PACKAGE}.errors").tree
-    return {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    homes = (f"{PACKAGE}.errors", "ui.identity.refusals", "ui.gate.answers")
+    trees = [Source.of_module(home).tree for home in homes]
+    return {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}

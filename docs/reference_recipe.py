@@ -75,7 +75,7 @@ def _row(name: str, field: dict[str, Any], *, is_required: bool) -> list[str]:
         f"`{name}`",
         _type(field) + unit,
         default,
-        _bounds(field),
+        bounds(field),
         one_line(field.get("description", "")),
     ]
 
@@ -98,7 +98,8 @@ def _default(value: Any) -> str:
     return "none" if value is None else f"`{json.dumps(value)}`"
 
 
-def _bounds(field: dict[str, Any]) -> str:
+def bounds(field: dict[str, Any]) -> str:
+    """The limits of a field, from its JSON schema."""
     places = [field, *field.get("anyOf", [])]
     found = ["not empty"] if "minLength" in field or "minItems" in field else []
     found += [

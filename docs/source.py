@@ -103,8 +103,8 @@ class Source:
         return text
 
 
-def modules() -> list[str]:
-    """Every module of the package, sorted."""
-    files = sorted((ROOT / PACKAGE).rglob("*.py"))
+def modules(package: str = PACKAGE) -> list[str]:
+    """Every module of a package, sorted; `ui` is the web app's, by the name of its folder."""
+    files = sorted((ROOT / package).rglob("*.py"))
     names = [file.relative_to(ROOT).with_suffix("") for file in files]
     return [".".join(name.parts) for name in names if name.name != "__init__"]
