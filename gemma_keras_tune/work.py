@@ -112,8 +112,8 @@ def _keep(writer: Writer[JobFolder], result: Result) -> int:
 def _result_of(writer: Writer[JobFolder], events: EventWriter, kept: Kept, stops: Stops) -> Result:
     try:
         with told_how_it_ended(events):
-            value = _value_of(writer, events, kept, stops)
-            return Result(status="done", value=json.loads(json.dumps(value, allow_nan=False)))
+            found = _value_of(writer, events, kept, stops)
+            return Result(status="done", value=json.loads(json.dumps(found, allow_nan=False)))
     except StoppedWithCheckpoint as stop:
         return Result(
             status="stopped", code=stop.code, message=str(stop), value={"step": stop.step}

@@ -22,7 +22,15 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.work import work
 from gemma_keras_tune.writing import open_for_writing
 from tests.support.command_line import write_rows
-from tests.support.jobs import finish, make_job, save_model, start, tiny_recipe
+from tests.support.jobs import (
+    finish,
+    make_job,
+    result_of,
+    save_model,
+    start,
+    tiny_recipe,
+    values_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +63,7 @@ def wait_for(what, *, seconds: float = 60.0) -> None:
 
 
 def test_a_train_job_makes_its_run_and_says_so(root, trained):
-    result = read_result(trained)
-    assert result is not None
+    result = result_of(trained)
     assert result.status == "done"
     assert result.value["run"] == "first"
     run = RunFolder(root / "runs" / "first")
@@ -68,8 +75,9 @@ def test_the_jobs_own_events_are_its_start_its_progress_and_its_end(trained):
     events = [record.event for record in read_events(trained.events)]
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunEnded)
-    assert {type(event) for event in events[1:-1]} == {Progress}
-    assert {event.stage for event in events[1:-1]} >= {"model", "training"}
+    progress = [event for event in events[1:-1] if isinstance(event, Progress)]
+    assert len(progress) == len(events) - 2
+    assert {event.stage for event in progress} >= {"model", "training"}
 
 
 def test_a_job_that_has_its_result_is_not_done_twice(trained):
@@ -94,8 +102,7 @@ def test_a_run_of_another_recipe_is_refused_and_stays(root, model, trained):
     done.write_text(done.read_text().replace('"status": "done"', '"status": "failed"'))
     done.write_text(done.read_text().replace('"status":"done"', '"status":"failed"'))
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == "RUN_OTHER_RECIPE"
     after = sha256_file(root / "runs" / "first" / "adapter" / "adapter_model.safetensors")
     assert after == adapter
@@ -108,8 +115,7 @@ def test_data_that_cannot_be_used_is_a_failed_result_with_its_findings(root, mod
     recipe["data"]["path"] = str(bad)
     job = make_job(root, "train", {"recipe": recipe}, run="bad")
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert (result.status, result.code) == ("failed", "CSV_RAGGED_ROW")
     assert result.value["findings"]
     assert kinds(job)[-1] == "run_ended"
@@ -123,8 +129,7 @@ def test_a_fault_of_ours_is_a_result_too_and_ends_with_one(root, monkeypatch, ca
 
     monkeypatch.setattr("gemma_keras_tune.work.carry_out", broken)
     assert work(job.path) == 1
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert (result.status, result.code) == ("failed", "INTERNAL")
     assert "oops" in result.message
     assert "Traceback" in capsys.readouterr().err
@@ -145,8 +150,7 @@ def test_a_lack_of_memory_has_a_code_and_advice(root, monkeypatch, error, code):
 
     monkeypatch.setattr("gemma_keras_tune.work.carry_out", greedy)
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == code
     assert "micro_batch_tokens" in result.message
 
@@ -155,8 +159,7 @@ def test_a_damaged_job_is_a_result_and_not_a_death(root):
     job = make_job(root, "export", {"format": "peft"}, run="first")
     job.job_json.write_text('{"kind": "export", "run": "../x", "args": {"format": "peft"}}')
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == "JOB_INVALID"
 
 
@@ -174,9 +177,7 @@ def test_a_folder_without_a_job_is_told_and_nothing_is_made(root):
 def test_a_plan_is_what_the_library_plans(root, model):
     job = make_job(root, "plan", {"recipe": tiny_recipe(root, model)})
     assert work(job.path) == 0, read_result(job)
-    result = read_result(job)
-    assert result is not None
-    assert result.value["verdict"]["status"] in ("fits", "tight", "too_big")  # type: ignore[index, call-overload]
+    assert values_of(job)["verdict"]["status"] in ("fits", "tight", "too_big")
 
 
 def test_an_evaluation_of_other_rows_stands_in_the_jobs_folder(root, trained):
@@ -184,10 +185,9 @@ def test_an_evaluation_of_other_rows_stands_in_the_jobs_folder(root, trained):
     report = RunFolder(root / "runs" / "first").report_json.read_bytes()
     job = make_job(root, "evaluate", {"data": str(rows)}, run="first")
     assert work(job.path) == 0, read_result(job)
-    result = read_result(job)
-    assert result is not None
-    assert result.value["report"] == json.loads((job.path / "report.json").read_text())
-    assert result.value["report"]["rows"] == 12  # type: ignore[index, call-overload]
+    report_there = json.loads((job.path / "report.json").read_text())
+    assert values_of(job)["report"] == report_there
+    assert report_there["rows"] == 12
     assert (job.path / "predictions.jsonl").read_text().count("\n") == 12
     assert RunFolder(root / "runs" / "first").report_json.read_bytes() == report
 
@@ -209,8 +209,7 @@ def test_a_run_that_is_being_written_is_neither_measured_nor_exported(root, trai
     job = make_job(root, kind, args, run="first")
     with open_for_writing(RunFolder(root / "runs" / "first")):
         assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == "RUN_LOCKED"
     assert str(os.getpid()) in result.message
 
@@ -218,26 +217,23 @@ def test_a_run_that_is_being_written_is_neither_measured_nor_exported(root, trai
 def test_a_run_that_is_not_there_is_named(root):
     job = make_job(root, "generate", {"prompt": "x"}, run="nobody")
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == "RUN_NOT_FOUND"
 
 
 def test_an_answer_has_the_keys_that_others_rely_on(root, trained):
     job = make_job(root, "generate", {"prompt": "free prize", "max_tokens": 5}, run="first")
     assert work(job.path) == 0, read_result(job)
-    result = read_result(job)
-    assert result is not None
-    assert set(result.value) == {"prompt_ids", "ids", "text", "stop_reason"}
-    assert 1 <= len(result.value["ids"]) <= 5  # type: ignore[arg-type]
+    value = values_of(job)
+    assert set(value) == {"prompt_ids", "ids", "text", "stop_reason"}
+    assert 1 <= len(value["ids"]) <= 5
 
 
 def test_a_conversation_must_end_with_the_user(root, trained):
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     job = make_job(root, "generate", {"messages": messages, "max_tokens": 5}, run="first")
     assert work(job.path) == 2
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.code == "ROLE_ORDER"
 
 
@@ -275,10 +271,9 @@ def test_sigterm_stops_training_with_a_checkpoint_and_the_job_goes_on_later(root
     wait_for(lambda: steps_of(run) >= 2)
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 75
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert (result.status, result.code) == ("stopped", "STOPPED_WITH_CHECKPOINT")
-    assert int(result.value["step"]) >= 2  # type: ignore[arg-type]
+    assert values_of(job)["step"] >= 2
     code, result = finish(job)
     assert (code, result.status) == (0, "done")
 
@@ -289,8 +284,7 @@ def test_sigterm_before_training_began_is_heard_too(root, model):
     wait_for(lambda: job_state(job).state == "working")
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 75
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.status == "stopped"
 
 
@@ -300,8 +294,7 @@ def test_the_command_stop_ends_a_job_at_its_next_word(root, trained):
     wait_for(lambda: job.events.exists() and "progress" in kinds(job))
     send(job.control, "stop", by="a test")
     assert child.wait(timeout=60) == 75
-    result = read_result(job)
-    assert result is not None
+    result = result_of(job)
     assert result.status == "stopped"
 
 

@@ -129,7 +129,7 @@ def keras_archive(config: dict[str, Any]) -> bytes:
     return data.getvalue()
 
 
-GADGETS = {
+GADGETS: dict[str, dict[str, Any]] = {
     "row_01_a_lambda": {"class_name": "Lambda", "config": {"function": "touch"}},
     "row_02_any_function_of_any_module": {"module": "subprocess", "class_name": "run"},
     "row_03_get_file": {"module": "keras.utils", "class_name": "get_file"},

@@ -57,6 +57,18 @@ def make_job(
     return write_job(root, new_job_id(), spec)
 
 
+def result_of(folder: JobFolder) -> Result:
+    """The result of a job that has ended."""
+    result = read_result(folder)
+    assert result is not None, folder.log.read_text() if folder.log.exists() else "no result"
+    return result
+
+
+def values_of(folder: JobFolder) -> Any:
+    """The value of its result."""
+    return result_of(folder).value
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "gemma_keras_tune", "work", *arguments]
 
@@ -77,9 +89,7 @@ def start(folder: JobFolder, *arguments: str) -> subprocess.Popen[bytes]:
 def finish(folder: JobFolder, *arguments: str) -> tuple[int, Result]:
     """Exit code and result of the job, done in a process of its own."""
     code = start(folder, *arguments).wait(timeout=300)
-    result = read_result(folder)
-    assert result is not None, folder.log.read_text()
-    return code, result
+    return code, result_of(folder)
 
 
 class Warm:
@@ -122,9 +132,7 @@ class Warm:
         self.ask(folder.path)
         answer = self.answer()
         assert answer["job"] == folder.id
-        result = read_result(folder)
-        assert result is not None, answer
-        return answer["exit"], result
+        return answer["exit"], result_of(folder)
 
     def end(self) -> int:
         """The exit code after the end of its input."""
