@@ -85,11 +85,14 @@ def test_row_45_weak_and_sample_keys_are_refused(tmp_path: Path, key: str, code:
 
 def test_row_62_a_link_in_the_place_of_a_key_is_not_followed(tmp_path: Path) -> None:
     """CVE-2022-0736: whatever was put there beforehand is neither read nor written."""
-    folder, target = tmp_path / "secrets", tmp_path / "target"
+    folder, target, good = tmp_path / "secrets", tmp_path / "target", tmp_path / "good"
     folder.mkdir(mode=0o700)
     (folder / "audit.key").symlink_to(target)
     assert refused_code(folder) == "KEY_UNUSABLE"
     assert not target.exists()
+    load_keys(good, {})
+    (good / "audit.key").rename(target)
+    assert refused_code(folder) == "KEY_UNUSABLE", "even if it leads to a good key"
     linked = tmp_path / "linked"
     linked.symlink_to(folder)
     assert refused_code(linked) == "KEY_UNUSABLE"
