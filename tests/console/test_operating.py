@@ -14,23 +14,14 @@ from gemma_keras_tune.cli import app
 from gemma_keras_tune_ui.identity.refusals import SignInFailed
 from gemma_keras_tune_ui.identity.service import open_identity
 from gemma_keras_tune_ui.store.engine import open_store
+from tests.support.app_root import make_root
+from tests.support.app_server import PASSWORD
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A data root with one administrator, ann."""
-
-    async def fill() -> None:
-        store = await open_store(f"sqlite+aiosqlite:///{tmp_path}/server.sqlite3")
-        identity = await open_identity(store, tmp_path)
-        code = identity.setup.renew()
-        await identity.setup.create_first_admin(
-            code, name="ann", display_name="Ann", password="violet horses eat 42 pears"
-        )
-        await store.close()
-
-    asyncio.run(fill())
-    return tmp_path
+    return make_root(tmp_path)
 
 
 def operate(root: Path, *words: str) -> Result:
@@ -65,7 +56,7 @@ def test_an_account_is_made_with_a_password_that_works_and_is_shown_once(root):
 
 def test_a_password_that_was_reset_is_the_only_one_that_works(root):
     password = operate(root, "users", "reset-password", "ann").stdout.strip().rpartition(" ")[2]
-    assert not signs_in(root, "ann", "violet horses eat 42 pears")
+    assert not signs_in(root, "ann", PASSWORD)
     assert signs_in(root, "ann", password)
 
 

@@ -24,6 +24,7 @@ from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import load_recipe
 from tests.docs.pages import NOT_RUN, PAGES, PROGRAM, ROOT, all_commands, blocks_of, commands_of
 from tests.docs.working_run import WorkingRun
+from tests.support.app_root import make_root
 from tests.support.command_line import save_tiny_model
 
 # The examples of the command line's help speak of files that a reader has.
@@ -36,6 +37,8 @@ _GIVEN = {
 }
 # A page that is about what comes after training.
 _BEFORE = {"docs/exports.md": [PROGRAM, "train", "spam_classifier"]}
+# Pages whose commands look after accounts: there is an administrator.
+_WITH_ACCOUNTS = {"docs/web_app.md", "docs/reference/cli.md"}
 _CHEAP = {("models",), ("recipes",), ("recipes", "copy"), ("data", "check")}
 _PAGES_THAT_RUN = [
     page
@@ -62,7 +65,7 @@ def test_every_command_in_the_docs_exists_and_has_the_options_it_is_given():
         if words[0] != PROGRAM:
             continue
         plain = [word for word in words if not word.startswith("-")]
-        called = next(tuple(plain[:n]) for n in (3, 2, 1) if tuple(plain[:n]) in known)
+        called = next(tuple(plain[:n]) for n in (4, 3, 2, 1) if tuple(plain[:n]) in known)
         assert len(called) > 1, f"{where}: {words}"
         section = page.split(f"## `{' '.join(called)}`\n")[1].split("\n## ")[0]
         for word in words:
@@ -108,7 +111,7 @@ def test_a_page_runs_from_top_to_bottom(page, reader, tiny_demo, working):
 def reference_words(words: list[str]) -> tuple[str, ...]:
     """The words of a command that say which one it is, without its arguments."""
     known = {command.words[1:] for command in reference_cli.commands()}
-    return next(tuple(words[1 : 1 + n]) for n in (2, 1, 0) if tuple(words[1 : 1 + n]) in known)
+    return next(tuple(words[1 : 1 + n]) for n in (3, 2, 1, 0) if tuple(words[1 : 1 + n]) in known)
 
 
 class _Reader:
@@ -130,6 +133,8 @@ class _Reader:
 def reader(tmp_path, monkeypatch, request) -> Iterator[_Reader]:
     """A reader with a folder of their own and the files that the page takes for granted."""
     monkeypatch.setenv("GEMMA_KERAS_TUNE_HOME", str(tmp_path / "home"))
+    if request.node.callspec.params["page"] in _WITH_ACCOUNTS:
+        make_root(tmp_path / "home")
     folder = tmp_path / "work"
     folder.mkdir()
     for name, text in _GIVEN.get(request.node.callspec.params["page"], {}).items():
