@@ -167,8 +167,8 @@ def _kept_and_layer(
     adapted = sum(shapes[name][1] for name in lora.projections)
     low = lora.rank * len(lora.projections)
     if remat == "dots":  # the carry, and every product's result: the frozen one and the adapter's
-        kept = width + base + adapted + low
-        return kept, 8 * hidden + 4 * queries + 4 * keys + 2.7 * scores
+        dots = width + base + adapted + low
+        return dots, 8 * hidden + 4 * queries + 4 * keys + 2.7 * scores
     if remat == "full":  # the carry only; a layer is made again in whole
         return width, 13 * hidden + 4 * queries + 4 * keys + 5 * width + 3.1 * scores
     not_adapted = base - adapted

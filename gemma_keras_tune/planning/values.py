@@ -280,7 +280,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, complete."""
-        plain = {
+        plain: dict[str, Any] = {
             name: None if (value := getattr(self, name)) is None else asdict(value)
             for name in ("verdict", "suggestion", "steps", "step_time", "compiler", "past")
         }

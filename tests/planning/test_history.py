@@ -82,6 +82,12 @@ def test_the_file_stays_small_and_keeps_the_newest(tmp_path, monkeypatch):
     assert past_plans(tmp_path, "m")[-1].measured_bytes == 124
 
 
+def test_only_the_newest_runs_count(tmp_path):
+    for number in range(25):
+        remember(tmp_path, entry(1, 100 + number))
+    assert [one.measured_bytes for one in past_plans(tmp_path, "m")] == list(range(105, 125))
+
+
 def test_runs_that_end_at_once_are_all_remembered(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: remember(tmp_path, entry(1, 1 + n)), range(16)))

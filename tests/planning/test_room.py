@@ -34,7 +34,7 @@ def test_without_a_limit_it_is_what_the_system_has(proc, tmp_path):
     found = machine_room(proc=proc, groups=tmp_path / "groups")
     assert found.source == "the system"
     assert found.total_bytes == psutil.virtual_memory().total
-    assert found.free_bytes <= psutil.virtual_memory().total
+    assert found.free_bytes is not None and found.free_bytes <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,12 @@ def test_without_a_limit_it_is_what_the_system_has(proc, tmp_path):
 def test_a_containers_limit_counts_without_cached_files(proc, tmp_path, line, place, names):
     groups = tmp_path / "groups"
     (proc / "self" / "cgroup").write_text(line)
-    group(groups / place, limit=1_000_000, used=700_000, cached=200_000, names=names)
+    group(groups / place, limit=1_000_000_000, used=700_000_000, cached=200_000_000, names=names)
     found = machine_room(proc=proc, groups=groups)
     assert found.source == "the container's limit"
-    assert found.total_bytes == 1_000_000
-    assert abs(found.free_bytes - (500_000 + own())) < 20_000_000  # this process moves a little
+    assert found.total_bytes == 1_000_000_000
+    assert found.free_bytes is not None
+    assert abs(found.free_bytes - (500_000_000 + own())) < 20_000_000  # this process moves a little
 
 
 @pytest.mark.parametrize("limit", ["max", 2**63 - 4096])
