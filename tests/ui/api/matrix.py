@@ -135,7 +135,7 @@ def routes_of(world: World) -> set[Route]:
         (method, route.path.removeprefix("/api/v1"))
         for route in world.app.routes
         if is_of_api(route) and isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 

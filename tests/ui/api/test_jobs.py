@@ -171,7 +171,17 @@ async def test_a_model_is_named_by_preset_handle_or_id_and_by_nothing_else(world
     for name in ("demo", "gemma3_instruct_1b", "kaggle://keras/gemma3/keras/gemma3_1b/3"):
         given = {"recipe_name": "spam_classifier", "set": {"model.preset": name}}
         assert (await world.ask("viewer", "POST", "/recipes/check", given)).status_code == 200
-    for name in ("/etc", "./x", "~/x", "file:///etc", "gs://b/o", "https://x/y", "hf://../x", 3):
-        given = {"recipe_name": "spam_classifier", "set": {"model.preset": name}}
+    wrong: tuple[Any, ...] = (
+        "/etc",
+        "./x",
+        "~/x",
+        "file:///etc",
+        "gs://b/o",
+        "https://x/y",
+        "hf://../x",
+        3,
+    )
+    for other in wrong:
+        given = {"recipe_name": "spam_classifier", "set": {"model.preset": other}}
         got = await world.ask("viewer", "POST", "/recipes/check", given)
-        assert got.status_code == 422 and "model.preset" in got.text, name
+        assert got.status_code == 422 and "model.preset" in got.text, other

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import MutableMapping
+from typing import Any
 
 import httpx
 import pytest
@@ -250,7 +252,7 @@ async def test_a_log_is_a_text_file_without_paths(world):
 
 async def collect(world: World, run: RunFolder, who: str, told: list[str]) -> httpx.Response:
     """Reads a live stream straight from the app, since httpx waits for its end."""
-    sent: list[dict] = []
+    sent: list[Any] = []
     headers = [(name.lower().encode(), value.encode()) for name, value in _headers(world, who)]
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "GET",
@@ -265,7 +267,7 @@ async def collect(world: World, run: RunFolder, who: str, told: list[str]) -> ht
         await asyncio.sleep(3600)
         return {"type": "http.disconnect"}
 
-    async def send(message: dict) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
         told.append(message.get("body", b"").decode())
 
@@ -286,7 +288,7 @@ async def until_told(told: list[str], words: str) -> None:
 class TestLive:
     async def test_what_is_written_arrives_and_the_end_is_said(self, world, monkeypatch):
         monkeypatch.setattr(streams, "HEARTBEAT_S", 0.6)
-        run, told = await a_run(world), []
+        run, told = await a_run(world), list[str]()
         with open_for_writing(run):
             reading = asyncio.create_task(collect(world, run, "viewer", told))
             await until_told(told, '"seq": 4')
@@ -299,7 +301,7 @@ class TestLive:
 
     async def test_a_session_that_is_ended_hears_no_more(self, world, monkeypatch):
         monkeypatch.setattr(streams, "CHECK_S", 0.1)
-        run, told = await a_run(world), []
+        run, told = await a_run(world), list[str]()
         from gemma_keras_tune_ui.identity.access import Role
 
         guest = await world.person("guest", Role.VIEWER)
@@ -317,7 +319,7 @@ class TestLive:
         from gemma_keras_tune_ui.identity.access import Role
 
         guest = await world.person("reader", Role.VIEWER, scope="read")
-        run, told = await a_run(world), []
+        run, told = await a_run(world), list[str]()
         with open_for_writing(run):
             reading = asyncio.create_task(collect(world, run, "reader", told))
             await until_told(told, '"seq": 4')
@@ -327,7 +329,7 @@ class TestLive:
         assert last_word("".join(told)) == ("end", "access")
 
     async def test_a_reader_who_falls_behind_is_told_to_come_again(self, world, monkeypatch):
-        run, told = await a_run(world), []
+        run, told = await a_run(world), list[str]()
         feed = world.app.state.api.events
         monkeypatch.setattr(feed, "most", 3)
         with open_for_writing(run):
