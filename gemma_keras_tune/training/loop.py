@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import jax
@@ -22,7 +22,6 @@ from ..events import (
     RolledBack,
     Sample,
     Step,
-    Validation,
     Warned,
 )
 from ..model.lora import init_adapters
@@ -32,7 +31,7 @@ from .changes import change_of, from_events
 from .checkpoints import CheckpointStore
 from .keeping import Keeper, Place, SaveReason
 from .live import Answer, obey, why_not
-from .measure import LabelMeasure, Loss, MeasureLabels, measure_loss
+from .measure import Measured, MeasureLabels, measure
 from .nan_guard import NanGuard, not_a_number, rows_text
 from .optimizer import with_learning_rate
 from .plan import TrainPlan
@@ -139,31 +138,26 @@ def train(
     return run.to_the_end()
 
 
+@dataclass(kw_only=True)
 class _Run:
     """One run's moving parts; `to_the_end` is the loop."""
 
-    def __init__(
-        self,
-        *,
-        model: Model,
-        examples: Split,
-        plan: TrainPlan,
-        validation: TokenSet | None,
-        on_event: OnEvent,
-        store: CheckpointStore | None,
-        should_stop: Callable[[], bool],
-        inbox: Inbox | None,
-        answer: Answer | None,
-        measure_labels: MeasureLabels | None,
-    ) -> None:
-        self.model, self.examples, self.plan = model, examples, plan
-        self.validation, self.on_event = validation, on_event
-        self.should_stop, self.inbox = should_stop, inbox
-        self.answer, self.measure_labels = answer, measure_labels
-        self.first = model.adapters or init_adapters(model.config, model.lora)
-        self.guard = NanGuard(plan.recipe)
-        identity = identity_of(model, plan, validation)
-        self.keeper = Keeper(store, identity=identity, on_event=on_event)
+    model: Model
+    examples: Split
+    plan: TrainPlan
+    validation: TokenSet | None
+    on_event: OnEvent
+    store: InitVar[CheckpointStore | None]
+    should_stop: Callable[[], bool]
+    inbox: Inbox | None
+    answer: Answer | None
+    measure_labels: MeasureLabels | None
+
+    def __post_init__(self, store: CheckpointStore | None) -> None:
+        self.first = self.model.adapters or init_adapters(self.model.config, self.model.lora)
+        self.guard = NanGuard(self.plan.recipe)
+        identity = identity_of(self.model, self.plan, self.validation)
+        self.keeper = Keeper(store, identity=identity, on_event=self.on_event)
         self.place = self._start()
 
     def _start(self) -> Place:
@@ -294,37 +288,26 @@ class _Run:
         due = step % every == 0 if every else step in self.plan.epoch_ends
         if not due and step != self.last_step:
             return False
-        live, labels = self._live_model(), None
-        loss = measure_loss(
-            live,
+        found = measure(
+            self._live_model(),
             self.validation,
             length=self.plan.length,
             recipe=self.recipe,
+            measure_labels=self.measure_labels,
             should_stop=self._interrupted,
         )
-        if loss is not None and self.measure_labels is not None:
-            labels = self.measure_labels(live, self._interrupted)
-        if loss is None or (labels is None and self.measure_labels is not None):
+        if found is None:
             raise self.stopped()  # the resumed run measures this step anew
-        return self._judge(loss, labels)
+        return self._judge(found)
 
-    def _judge(self, loss: Loss, labels: LabelMeasure | None) -> bool:
-        if not math.isfinite(loss.value):
+    def _judge(self, found: Measured) -> bool:
+        if not math.isfinite(found.loss.value):
             raise self._not_a_number(f"The validation loss after step {self.step}")
-        self._move(standing=self.place.standing.after(loss.value))
+        self._move(standing=self.place.standing.after(found.loss.value))
         is_best = self.place.standing.best_step == self.step
         if is_best:
             self._move(best=jax.tree.map(jax.numpy.copy, self.place.state.adapters))
-        self.on_event(
-            Validation(
-                step=self.step,
-                loss=loss.value,
-                perplexity=loss.perplexity,
-                tokens=loss.tokens,
-                best=is_best,
-                **(labels.to_fields() if labels else {}),
-            )
-        )
+        self.on_event(found.event(step=self.step, best=is_best))
         return is_best
 
     def _sample_if_due(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..data.batches import make_batch
 from ..data.pack import packing_plan
 from ..data.tokenize import TokenSet
+from ..events import Validation
 from ..model.value import Model
 from ..recipe import TrainRecipe
 from .plan import device_batch
@@ -50,18 +50,59 @@ class LabelMeasure:
     macro_f1: float | None
     confidence: Mapping[str, float]
 
-    def to_fields(self) -> dict[str, Any]:
-        """The fields of a `Validation` event."""
-        return {
-            "label_rows": self.rows,
-            "accuracy": self.accuracy,
-            "macro_f1": self.macro_f1,
-            "confidence": dict(self.confidence),
-        }
-
 
 MeasureLabels = Callable[[Model, Callable[[], bool]], LabelMeasure | None]
 """The labels' measure, or None if it was asked to stop meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one measurement on the validation rows found."""
+
+    loss: Loss
+    labels: LabelMeasure | None
+
+    def event(self, *, step: int, best: bool) -> Validation:
+        """The event that tells it."""
+        return Validation(
+            step=step,
+            loss=self.loss.value,
+            perplexity=self.loss.perplexity,
+            tokens=self.loss.tokens,
+            best=best,
+            label_rows=self.labels.rows if self.labels else 0,
+            accuracy=self.labels.accuracy if self.labels else None,
+            macro_f1=self.labels.macro_f1 if self.labels else None,
+            confidence=dict(self.labels.confidence) if self.labels else None,
+        )
+
+
+def measure(
+    model: Model,
+    tokens: TokenSet,
+    *,
+    length: int,
+    recipe: TrainRecipe,
+    measure_labels: MeasureLabels | None,
+    should_stop: Callable[[], bool],
+) -> Measured | None:
+    """The loss, and the labels' measure where there is a function for it; None if stopped.
+
+    Args:
+        model: What to measure, adapters included.
+        tokens: The rows.
+        length: Tokens of a packed row.
+        recipe: Size of a batch and of a chunk of the loss.
+        measure_labels: Scores the labels.
+        should_stop: Asked between two batches.
+    """
+    loss = measure_loss(model, tokens, length=length, recipe=recipe, should_stop=should_stop)
+    if loss is None:
+        return None
+    if measure_labels is None:
+        return Measured(loss=loss, labels=None)
+    labels = measure_labels(model, should_stop)
+    return None if labels is None else Measured(loss=loss, labels=labels)
 
 
 def measure_loss(
