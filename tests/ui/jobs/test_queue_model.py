@@ -368,7 +368,8 @@ def walk(model: Model, chance: random.Random, operations: int, *, check_each: in
             else:
                 model.died(lease)
         elif act in ("ask", "resume") and model.state:
-            job_id = chance.choice(list(model.state)[-20:])
+            held = [id for id, state in model.state.items() if state in HELD]
+            job_id = chance.choice((held if chance.random() < 0.6 else []) or [*model.state][-20:])
             if act == "resume":
                 model.resume(job_id)
             else:

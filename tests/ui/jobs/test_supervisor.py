@@ -127,6 +127,16 @@ async def test_a_child_that_always_dies_ends_in_quarantine(sqlite: Store, root: 
     assert "signal 9" in (ended.message or "")
 
 
+async def test_a_result_of_before_is_not_taken_for_this_ones(sqlite: Store, root: Path) -> None:
+    queue = Queue(sqlite)
+    job = await put(queue, fake_train("die=1"))
+    folder = root / "jobs" / job.id
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"status": "done"}')
+    async with running(sqlite, root) as supervisor:
+        await reach(supervisor.queue, job, "quarantined")
+
+
 async def test_cancelling_asks_then_terminates_then_kills(sqlite: Store, root: Path) -> None:
     async with running(sqlite, root) as supervisor:
         queue = supervisor.queue
