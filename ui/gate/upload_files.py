@@ -93,7 +93,8 @@ def make_part(root: Path, upload_id: str) -> None:
 class Part:
     """A file that grows, opened to add to it.
 
-    What stands behind `offset` was written but never acknowledged, and is cut off.
+    What stands behind `offset` was written but never acknowledged: it is written over, and what
+    is left of it cut off by `close`.
 
     Args:
         path: The file.
@@ -110,7 +111,6 @@ class Part:
         try:
             if os.fstat(self._handle).st_size < offset:
                 raise EOFError(str(path))
-            os.ftruncate(self._handle, offset)
             os.lseek(self._handle, offset, os.SEEK_SET)
         except BaseException:
             os.close(self._handle)
@@ -126,7 +126,7 @@ class Part:
         self.end += len(data)
 
     def close(self) -> None:
-        """Cuts off what was added only in part, flushes the file to the disk and closes it.
+        """Cuts off what wasn't added whole, flushes the file to the disk and closes it.
 
         Raises:
             OSError: If the flush fails; then nothing new may be counted as kept.
@@ -138,16 +138,18 @@ class Part:
             os.close(self._handle)
 
 
-def check_content(path: Path, suffix: str) -> None:
+def check_content(path: Path, suffix: str, *, size: int) -> None:
     """Looks into a whole file: is it what its name says?
 
     Raises:
         Refused: `UPLOAD_TYPE` (415).
+        EOFError: If it hasn't the size that was counted.
         OSError: If it can't be read.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-        size = os.fstat(file.fileno()).st_size
+        if os.fstat(file.fileno()).st_size != size:
+            raise EOFError(str(path))
     if suffix == "gguf":
         version = int.from_bytes(head[4:8], "little")
         if head[:4] != b"GGUF" or version not in _GGUF_VERSIONS:

@@ -100,8 +100,8 @@ class Finisher:
             path = path if await asyncio.to_thread(path.exists) else target
             if known is None:
                 known = await asyncio.to_thread(durable.sha256_file, path)
-            await asyncio.to_thread(files.check_content, path, suffix)
-        except FileNotFoundError as error:
+            await asyncio.to_thread(files.check_content, path, suffix, size=upload.size)
+        except (FileNotFoundError, EOFError) as error:
             raise lost() from error
         if upload.sha256 is not None and known != upload.sha256:
             raise Refused(

@@ -7,6 +7,8 @@ import errno
 import hashlib
 import os
 import stat
+import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -126,9 +128,11 @@ async def test_bytes_written_but_never_acknowledged_are_cut_off(
     uploads: Uploads, root: Path
 ) -> None:
     upload = await uploads.create(ANN, purpose="dataset", name="a.csv", size=len(CSV))
-    (root / "uploads" / upload.id / "part").write_bytes(b"leftover of a kill")
+    (root / "uploads" / upload.id / "part").write_bytes(b"leftover of a kill" * 10)
     await send(uploads, upload, CSV)
-    assert (await uploads.finish(ANN, upload.id)).sha256 == hashlib.sha256(CSV).hexdigest()
+    done = await uploads.finish(ANN, upload.id)
+    assert done.sha256 == hashlib.sha256(CSV).hexdigest()
+    assert dataset_path(root, done.id, "a.csv").read_bytes() == CSV
 
 
 async def test_a_piece_at_the_wrong_offset_is_told_the_right_one(uploads: Uploads) -> None:
@@ -292,10 +296,11 @@ async def test_a_row_of_the_workspace_limits_everybody_together(
     assert "This workspace" in str(error)
 
 
-async def test_two_at_once_cannot_pass_a_quota_that_fits_one(uploads: Uploads) -> None:
-    both = [uploads.create(ANN, purpose="dataset", name="a.csv", size=800) for _ in range(2)]
-    results = await asyncio.gather(*both, return_exceptions=True)
-    assert sum(isinstance(result, Refusal) for result in results) == 1
+async def test_eight_at_once_cannot_pass_a_quota_that_fits_one(uploads: Uploads) -> None:
+    calls = [uploads.create(ANN, purpose="dataset", name="a.csv", size=800) for _ in range(8)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(result, Upload) for result in results) == 1
+    assert sum(isinstance(result, Refusal) for result in results) == 7
 
 
 async def test_a_disk_without_room_takes_nothing(
@@ -418,6 +423,29 @@ async def test_a_cancelled_piece_leaves_the_file_fit_to_go_on(uploads: Uploads) 
     assert (await uploads.finish(ANN, upload.id)).sha256 == hashlib.sha256(CSV).hexdigest()
 
 
+async def test_a_cancelled_write_ends_before_its_file_is_closed(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread would write into whatever gets the number of the closed file."""
+    upload = await uploads.create(ANN, purpose="dataset", name="a.csv", size=len(CSV))
+    begun = threading.Event()
+
+    def slow(handle: int, data: Any) -> int:
+        begun.set()
+        time.sleep(0.3)
+        return os.write(handle, data)
+
+    monkeypatch.setattr(durable, "_write", slow)
+    task = asyncio.create_task(
+        uploads.receive(ANN, upload.id, offset=0, length=len(CSV), body=pieces(CSV))
+    )
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await uploads.get(ANN, upload.id)).received == len(CSV)
+
+
 async def test_nobody_else_sees_an_upload(uploads: Uploads) -> None:
     upload = await uploads.create(ANN, purpose="dataset", name="a.csv", size=10)
     for other in (person("bob"), person("ann", workspace="w2")):
@@ -494,6 +522,15 @@ async def test_a_file_that_vanished_from_the_disk_is_said_to_be_lost(
         uploads.receive(ANN, upload.id, offset=10, length=5, body=pieces(b"xxxxx"))
     )
     assert (error.status, error.code) == (410, "UPLOAD_LOST")
+
+
+async def test_a_file_that_was_changed_on_the_disk_is_not_taken(
+    uploads: Uploads, root: Path
+) -> None:
+    upload = await uploads.create(ANN, purpose="dataset", name="a.csv", size=len(CSV))
+    await send(uploads, upload, CSV)
+    (root / "uploads" / upload.id / "part").write_bytes(CSV + b"more")
+    assert (await refused(uploads.finish(ANN, upload.id))).code == "UPLOAD_LOST"
 
 
 @pytest.mark.parametrize(
