@@ -169,7 +169,9 @@ class _Pool:
                     os.kill(child.pid, signal.SIGTERM)
 
     def seconds_left(self) -> float | None:
-        """Until the next child's time is up; None without children."""
+        """Until there is something to do: a job to start, or a child whose time is up."""
+        if self._waiting and len(self._children) < self._size:
+            return 0.0
         deadlines = [child.deadline for child in self._children.values()]
         return max(0.0, min(deadlines) - monotonic()) if deadlines else None
 

@@ -55,7 +55,7 @@ def kinds(job: JobFolder) -> list[str]:
     return [record.event.kind for record in read_events(job.events)]
 
 
-def wait_for(what, *, seconds: float = 60.0) -> None:
+def wait_for(what, *, seconds: float = 240.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it never came"

@@ -126,6 +126,14 @@ def test_several_jobs_work_at_once_and_all_are_answered(root, hostile):
     assert max(sum(a[0] <= b[0] <= a[-1] for a in times) for b in times) == 2
 
 
+def test_jobs_that_wait_are_begun_when_all_that_ran_have_ended(root):
+    """Nothing but their end wakes the worker: no new line, no time that is up."""
+    jobs = [data_job(root) for _ in range(4)]
+    with Warm(root, command("--warm", "data", "--jobs", "1")) as worker:
+        worker.ask("\n".join(str(job.path) for job in jobs))
+        assert [worker.answer()["job"] for _ in jobs] == [job.id for job in jobs]
+
+
 def test_after_the_end_of_input_what_was_asked_is_still_done(root, hostile):
     jobs = [data_job(root, "slow"), data_job(root), data_job(root)]
     for job in jobs:
