@@ -120,7 +120,7 @@ def _oidc(settings: Settings) -> OidcConfig | None:
         client_secret=secret,
         domains=oidc.domains,
         creates_accounts=oidc.creates_accounts,
-        new_role=Role(oidc.new_role),
+        new_role=Role[oidc.new_role.upper()],
     )
 
 

@@ -148,7 +148,7 @@ async def test_signing_in_and_out(http):
 
 
 async def test_a_wrong_password_and_an_unknown_name_get_the_same_page(app):
-    pages = []
+    pages: list[str] = []
     for name in ("ann", "nobody"):
         async with browser(app, f"10.9.9.{len(pages) + 1}") as http:
             answer = await send(http, "/sign-in", name=name, password="wrong wrong wrong")

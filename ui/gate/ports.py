@@ -17,6 +17,11 @@ class Person(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """What the account signs in with."""
+        ...
+
+    @property
     def workspace_id(self) -> str:
         """The workspace that is open."""
         ...

@@ -55,7 +55,7 @@ def resolving(name: str) -> Iterator[None]:
         known = host.decode() if isinstance(host, bytes) else host
         return real("127.0.0.1" if known == name else host, *args, **kwargs)
 
-    socket.getaddrinfo = look_up  # type: ignore[assignment]
+    socket.getaddrinfo = look_up
     try:
         yield
     finally:
