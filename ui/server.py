@@ -43,7 +43,7 @@ def serve(settings: Settings, *, say: Say, open_browser: bool = False) -> None:
     refuse_second_server(settings.root)
     listening = listen(settings)
     app = create_app(settings)
-    server = _Server(_config(settings, app), _Voice(settings, listening, app, say, open_browser))
+    server = _Server(_config(settings, app), Voice(settings, listening, app, say, open_browser))
     try:
         server.run(sockets=[listening])
     except SystemExit:  # uvicorn's word for a start that failed
@@ -57,7 +57,7 @@ def serve(settings: Settings, *, say: Say, open_browser: bool = False) -> None:
 class _Server(uvicorn.Server):
     """uvicorn's, which speaks up when it answers, and ends a stop by signal as a success."""
 
-    def __init__(self, config: uvicorn.Config, voice: _Voice) -> None:
+    def __init__(self, config: uvicorn.Config, voice: Voice) -> None:
         super().__init__(config)
         self._voice = voice
 
@@ -77,8 +77,16 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()  # heard, and done as asked
 
 
-class _Voice:
-    """What the person at the terminal is told."""
+class Voice:
+    """What the person at the terminal is told.
+
+    Args:
+        settings: What the server goes by.
+        listening: Its socket.
+        app: The app, started or stopped.
+        say: Where lines go.
+        open_browser: Whether to open the page in a browser.
+    """
 
     def __init__(
         self,
@@ -93,6 +101,7 @@ class _Voice:
         self._open_browser = open_browser
 
     def started(self) -> None:
+        """Where the app is, and at the first start how the first account is made."""
         address = address_of(self._settings, self._port)
         self._say(f"Gemma Keras Tune is at {address}")
         path = self._app.state.setup_path
@@ -106,12 +115,18 @@ class _Voice:
             webbrowser.open(address + (path or ""))
 
     def stopping(self) -> None:
+        """That the signal was heard."""
         self._say("Stopping.")
 
     def stopped(self) -> None:
+        """That it is over, and what isn't."""
         left = self._app.state.children_left
-        jobs = "1 job goes" if left == 1 else f"{left} jobs go"
-        rest = f" {jobs} on by themselves; the next start takes them over again." if left else ""
+        if left == 1:
+            rest = " 1 job goes on by itself; the next start takes it over again."
+        elif left:
+            rest = f" {left} jobs go on by themselves; the next start takes them over again."
+        else:
+            rest = ""
         self._say("Stopped." + rest)
 
 

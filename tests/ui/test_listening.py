@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune_ui.listening import address_of, check_exposure, listen
+from gemma_keras_tune_ui.server import Voice
 from gemma_keras_tune_ui.settings import Settings
 
 
@@ -74,3 +76,20 @@ def test_an_address_of_another_machine_is_refused():
     with pytest.raises(TuneError) as caught:
         listen(Settings(host="192.0.2.7"))
     assert caught.value.code == "HOST_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (0, "Stopped."),
+        (1, "Stopped. 1 job goes on by itself; the next start takes it over again."),
+        (3, "Stopped. 3 jobs go on by themselves; the next start takes them over again."),
+    ],
+)
+def test_a_stop_says_what_goes_on_without_the_server(left, said):
+    app = FastAPI()
+    lines: list[str] = []
+    app.state.children_left = left
+    with listen(Settings(port=0)) as listening:
+        Voice(Settings(port=0), listening, app, lines.append).stopped()
+    assert lines == [said]
