@@ -172,7 +172,7 @@ def _kept_and_layer(
     if remat == "full":  # the carry only; a layer is made again in whole
         return width, 13 * hidden + 4 * queries + 4 * keys + 5 * width + 3.1 * scores
     not_adapted = base - adapted
-    kept = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * config.head_dim
+    kept: float = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * config.head_dim
     kept += low - not_adapted + 2.25 * scores
     return kept, 8 * hidden + 2.7 * scores
 
