@@ -23,7 +23,8 @@ from ..store.tables import UNFINISHED, datasets, jobs
 from ..store.workspace import MOST_ROWS, WorkspaceRows
 from .asking import Asking, to
 from .job_args import real_args
-from .jobs import JobWhole, ResultView, find, result_of, whole
+from .job_views import JobWhole, ResultView
+from .jobs import find, result_of, whole
 from .naming import Names
 from .pages import Limit, Listed, Offset, Sort, order
 from .problems import PREFIX, REFUSALS

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from starlette.responses import StreamingResponse
 
 from gemma_keras_tune.errors import TuneError
@@ -17,14 +15,14 @@ from gemma_keras_tune.recipe import Recipe
 
 from ..identity.access import Action
 from ..identity.refusals import NotFound, not_found
-from ..jobs.job import HIGHEST_PRIORITY, Job, job_of
+from ..jobs.job import Job, job_of
 from ..store.tables import jobs
 from .asking import Ask, Asking, to
 from .job_args import real_args
+from .job_views import JobView, JobWhole, Kind, NewJob, Priority, ResultView
 from .naming import Names, Shown
 from .pages import Limit, Listed, Offset, Sort, order
 from .problems import PREFIX, REFUSALS
-from .recipes import RecipeGiven
 from .recipes_given import check_recipe
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
 from .submitting import Wanted, submit
@@ -32,9 +30,7 @@ from .text_files import TAIL_BYTES, log_tail
 
 router = APIRouter(prefix=f"{PREFIX}/jobs", tags=["jobs"], responses={**REFUSALS})
 
-Kind = Literal["data", "plan", "train", "evaluate", "generate", "export"]
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", examples=["5f0c…"])]
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")]
 Key = Annotated[
     str | None,
     Header(
@@ -54,108 +50,6 @@ SUBMITS: Mapping[str, Action] = {
     "export": Action.SUBMIT_EXPORT,
 }
 """Which action it is to submit each kind of job."""
-
-
-class NewJob(BaseModel):
-    """What is to be done. Files have names: `dataset:ID`, `shipped:FILE`, models `model:ID`."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "kind": "train",
-                    "recipe": {"recipe_name": "spam_classifier", "set": {"train.max_steps": 10}},
-                },
-                {"kind": "data", "args": {"action": "check", "path": "dataset:ID"}},
-                {"kind": "generate", "run": "RUN", "args": {"prompt": "Hello"}},
-            ]
-        },
-    )
-
-    kind: Kind
-    """What kind of work."""
-    run: RunId | None = None
-    """The run that it is about. A training without one begins a new run; with one, resumes it."""
-    recipe: RecipeGiven | None = None
-    """What to train or to plan."""
-    args: dict[str, JsonValue] = {}
-    """What else the kind takes; the reference of `job.json` lists it."""
-    priority: int = Field(default=0, ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY)
-    """Among your own jobs; above 0 only for admins of the workspace."""
-
-    @model_validator(mode="after")
-    def _check(self) -> NewJob:
-        takes = self.kind == "plan" or (self.kind == "train" and self.run is None)
-        if takes and self.recipe is None:
-            raise ValueError("a plan or a new training needs a recipe")
-        if not takes and self.recipe is not None:
-            raise ValueError("only a plan or a new training takes a recipe")
-        if "recipe" in self.args:
-            raise ValueError("args takes no recipe; put it beside args")
-        return self
-
-
-class JobView(BaseModel):
-    """One job."""
-
-    id: str
-    """What to ask for it by."""
-    number: int
-    """Its place in the order of submission."""
-    kind: Kind
-    """What kind of work."""
-    run: str | None
-    """The run that it is about."""
-    state: str
-    """queued, running, suspect, paused, done, failed, cancelled or quarantined."""
-    wish: str | None
-    """`cancel` or `pause`, if somebody asked for it and it isn't done yet."""
-    priority: int
-    """Among the jobs of the same person."""
-    deaths: int
-    """How often in a row its process died without progress."""
-    code: str | None
-    """Why it failed, for programs."""
-    message: str | None
-    """Why it failed, for people."""
-    user_id: str
-    """Who submitted it."""
-    created_at: datetime
-    """When it was submitted."""
-    started_at: datetime | None
-    """When a process began to work on it last."""
-    ended_at: datetime | None
-    """When it ended."""
-
-
-class JobWhole(JobView):
-    """One job, with what it was asked to do."""
-
-    args: dict[str, JsonValue]
-    """Its arguments."""
-
-
-class ResultView(BaseModel):
-    """What came of a job."""
-
-    status: Literal["done", "failed", "stopped"]
-    """How it ended; `stopped`: with a checkpoint, to be resumed."""
-    code: str
-    """Why it failed, for programs."""
-    message: str
-    """Why it failed, for people."""
-    value: dict[str, JsonValue]
-    """What the kind of job gives back."""
-
-
-class Priority(BaseModel):
-    """A new priority."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    priority: int = Field(ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY)
-    """Higher comes first, among the jobs of the same person."""
 
 
 @router.post(

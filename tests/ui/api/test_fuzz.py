@@ -177,4 +177,4 @@ def test_no_request_made_from_the_description_finds_a_fault_of_ours(target: Targ
 
 @pytest.mark.slow
 def test_nor_do_many_more(target: Target) -> None:
-    assert fuzz(target, examples=100) > 5000
+    assert fuzz(target, examples=25) > 1500

@@ -25,7 +25,7 @@ URLS = (
 )  # fmt: skip
 
 
-async def test_row_15_and_16_shell_letters_in_parameters_are_refused_or_plain_text(world):
+async def test_row_15_16_shell_letters_in_parameters_are_refused_or_plain_text(world):
     given = {"recipe_name": "spam_classifier", "set": {"name": EVIL}}
     got = await world.ask("editor", "POST", "/jobs", {"kind": "train", "recipe": given})
     assert got.status_code == 422 and got.json()["problems"][0]["key"] == "name"
@@ -52,7 +52,7 @@ async def test_row_15_nothing_of_the_app_starts_a_shell() -> None:
      "..%5c..%5crecipe.json", "model.safetensors%00.txt", "model.safetensors%23",
      "file:%2f%2f%2fetc%2fpasswd"],
 )  # fmt: skip
-async def test_row_24_and_25_file_routes_do_not_leave_their_folder(world, name):
+async def test_row_24_25_file_routes_do_not_leave_their_folder(world, name):
     run = await world.run(world.here, None)
     for path in (f"/runs/{run}/artifacts/hf/files/{name}", f"/runs/{run}/files/{name}"):
         got = await world.ask("owner", "GET", path)
@@ -116,7 +116,7 @@ async def test_row_29_no_path_of_the_server_can_be_named(world, path):
 
 
 @pytest.mark.parametrize("url", URLS)
-async def test_row_51_and_54_no_address_is_fetched_for_anybody(world, url):
+async def test_row_51_54_no_address_is_fetched_for_anybody(world, url):
     args = {"action": "columns", "path": url}
     got = await world.ask("editor", "POST", "/jobs", {"kind": "data", "args": args})
     assert (got.status_code, got.json()["code"]) == (422, "NAME_INVALID")
