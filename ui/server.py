@@ -43,7 +43,9 @@ def serve(settings: Settings, *, say: Say, open_browser: bool = False) -> None:
     refuse_second_server(settings.root)
     listening = listen(settings)
     app = create_app(settings)
-    server = _Server(_config(settings, app), Voice(settings, listening, app, say, open_browser))
+    server = _Server(
+        _config(settings, app), Voice(settings, listening, app, say=say, open_browser=open_browser)
+    )
     try:
         server.run(sockets=[listening])
     except SystemExit:  # uvicorn's word for a start that failed
@@ -93,8 +95,9 @@ class Voice:
         settings: Settings,
         listening: socket.socket,
         app: FastAPI,
+        *,
         say: Say,
-        open_browser: bool,
+        open_browser: bool = False,
     ) -> None:
         self._settings, self._app, self._say = settings, app, say
         self._port = listening.getsockname()[1]

@@ -91,5 +91,5 @@ def test_a_stop_says_what_goes_on_without_the_server(left, said):
     lines: list[str] = []
     app.state.children_left = left
     with listen(Settings(port=0)) as listening:
-        Voice(Settings(port=0), listening, app, lines.append).stopped()
+        Voice(Settings(port=0), listening, app, say=lines.append).stopped()
     assert lines == [said]
