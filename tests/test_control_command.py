@@ -271,7 +271,7 @@ def test_a_run_of_another_process_is_paused_changed_killed_and_resumed_to_the_sa
     run = tmp_path / "run"
     child = start(recipe, run, home, "train.epochs=300", "train.max_steps=400")
     wait_until(lambda: steps_in(run) >= 3, child)
-    paused = run_command("control", str(run), "pause", "--json", "--wait", "60", home=home)
+    paused = run_command("control", str(run), "pause", "--json", "--wait", "240", home=home)
     assert paused.returncode == 0, paused.stderr
     step = json.loads(paused.stdout.splitlines()[-1])["step"]
     count = steps_in(run)
@@ -313,7 +313,8 @@ def test_sigterm_while_paused_ends_with_75(tmp_path: Path, recipe: Path, home: P
     run = tmp_path / "run"
     child = start(recipe, run, home, "train.epochs=300", "train.max_steps=400")
     wait_until(lambda: steps_in(run) >= 2, child)
-    assert run_command("control", str(run), "pause", "--wait", "60", home=home).returncode == 0
+    paused = run_command("control", str(run), "pause", "--wait", "240", home=home)
+    assert "Paused after step" in paused.stdout, paused.stderr
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
     assert child.returncode == 75, said

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..control_file import check, send_to
+from ..control_file import send_to
 from ..errors import RecipeError, TuneError
 from ..events import ControlApplied, ControlRefused, Sample, last_record, read_events
 from ..recipe_files import parse_assignments
@@ -62,7 +62,6 @@ def control(
         TuneError: `NOT_RUNNING`; `CONTROL_REFUSED`, with the run's reason.
     """
     key, value = _key_and_value(command, argument)
-    check(command, key=key, value=value)
     seen = (last_record(folder.events) or {"seq": 0})["seq"]
     sent = send_to(folder, command, key=key, value=value, by="command line")
     outcome = _wait(folder, sent, after_seq=seen, wait_s=wait_s)

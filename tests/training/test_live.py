@@ -103,11 +103,11 @@ def test_a_setting_counts_from_the_next_step_and_is_acknowledged_with_its_step(
     assert losses(slower[1])[7] != losses(plain[1])[7]
 
 
-@pytest.mark.parametrize("kill", [7, pytest.param(6, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize("kill", [6, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 9))])
 def test_a_run_killed_after_a_change_resumes_into_the_run_that_was_never_killed(
     model: Model, slower: tuple[Any, list[Event]], tmp_path: Path, kill: int
 ) -> None:
-    """Killed before the next checkpoint (step 8) the change stands in the events alone."""
+    """Killed in step 6, right before a checkpoint, the change stands in the events alone."""
     events: list[Event] = []
     with pytest.raises(Killed):
         controlled(
@@ -120,6 +120,7 @@ def test_a_run_killed_after_a_change_resumes_into_the_run_that_was_never_killed(
     assert losses(events) | losses(again) == losses(slower[1])
     assert applied(again) == []
     resumed_at = min(losses(again)) - 1
+    assert (resumed_at <= 5) == (kill == 6)
     told = any("learning_rate = 0.002" in note.message for note in of_kind(again, Note))
     assert told == (resumed_at <= 5)
 
@@ -165,7 +166,7 @@ def test_every_change_of_the_result_survives_a_kill(
     )
     events: list[Event] = []
     with pytest.raises(Killed):
-        ask = killed_after(7, after_step(5, command))
+        ask = killed_after(6, after_step(5, command))
         controlled(model, RECIPE, tmp_path / "b", ask=ask, events=events)
     result = controlled(model, RECIPE, tmp_path / "b", events=events)
     assert bits(result) == bits(expected)
