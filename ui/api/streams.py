@@ -46,6 +46,16 @@ LastEventId = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, le=2**53, description="As `after`; browsers send it."),
 ]
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Its number; none for the stream's own words."},
+        "event": {"type": "string", "enum": ["message", "end", "reconnect"]},
+        "data": {"type": "string", "description": "JSON."},
+    },
+    "required": ["data"],
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": (
@@ -53,7 +63,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
             "number. `event: end` says that no more will come; `event: reconnect`: come again with "
             "the last number."
         ),
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     204: {"description": "It is over, and the reader has seen all."},
 }
