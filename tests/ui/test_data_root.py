@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,9 @@ async def test_a_full_disk_is_told_and_the_ballast_given_up(tmp_path, store):
     assert ballast.stat().st_blocks * 512 >= 64 * 2**20
 
     class Full(Store):
-        @asynccontextmanager
-        async def begin(self):
-            raise OperationalError(
-                "UPDATE", {}, sqlite3.OperationalError("database or disk is full")
-            )
-            yield
+        def begin(self) -> Any:
+            full = sqlite3.OperationalError("database or disk is full")
+            raise OperationalError("UPDATE", {}, full)
 
     health = Health(Full(store.engine), root=tmp_path, is_supervising=lambda: True, reserve_bytes=1)
     assert await health.checks() == {"database": False, "supervisor": True, "disk": True}
