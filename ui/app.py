@@ -21,7 +21,6 @@ from .gate.clients import Clients
 from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
-from .gate.upload_routes import upload_router
 from .metrics import Metrics
 from .pages import forms, home
 from .parts import Parts, open_parts
@@ -65,7 +64,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         async with open_parts(state.settings, state.metrics, state.clients) as parts:
             state.parts = parts
-            _add_api(app, parts)
             if await parts.identity.setup.is_needed():
                 state.setup_path = f"/setup?code={parts.identity.setup.renew()}"
             yield
@@ -73,13 +71,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     except TuneError as error:
         state.failure = error
         raise
-
-
-def _add_api(app: FastAPI, parts: Parts) -> None:
-    """Adds the routes that need the parts, before NiceGUI, which takes every path that is left."""
-    pages = app.router.routes.pop()
-    app.include_router(upload_router(parts.uploads), prefix="/api/v1")
-    app.router.routes.append(pages)
 
 
 def _mount_pages(app: FastAPI) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +17,7 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.run_folder import HOME_VARIABLE
 
 LOCK_NAME = "server.lock"
+TRASH_S = 7 * 86_400.0
 _BALLAST = "ballast"
 _BALLAST_BYTES = 64 * 2**20
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs")
@@ -138,3 +142,23 @@ def _running(root: Path, holder: locks.Holder | None) -> TuneError:
         "choose another root with --root.",
         code="SERVER_RUNNING",
     )
+
+
+async def empty_trash(root: Path, *, keep_s: float = TRASH_S) -> int:
+    """Removes deleted data sets for good, once nobody wants them back; returns how many.
+
+    Args:
+        root: The data root.
+        keep_s: How long they stay after they were deleted, in seconds.
+    """
+    return await asyncio.to_thread(_empty_trash, root / "trash", time.time() - keep_s)
+
+
+def _empty_trash(trash: Path, before: float) -> int:
+    removed = 0
+    for folder in trash.glob("*/*"):
+        with suppress(OSError):  # another sweep was quicker, or it isn't ours to remove
+            if folder.lstat().st_ctime < before:  # the rename into the trash sets this time
+                shutil.rmtree(folder)
+                removed += 1
+    return removed

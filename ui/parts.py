@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
 from fastapi import Request
@@ -19,6 +20,7 @@ from .health import Health
 from .identity.access import Role
 from .identity.oidc import OidcConfig
 from .identity.service import Identity, open_identity
+from .jobs.credentials import credentials_in
 from .jobs.queue import Queue
 from .jobs.quotas import Limits
 from .jobs.runs import Runs
@@ -86,7 +88,7 @@ async def open_parts(
             longest=timedelta(hours=settings.sessions.absolute_hours),
             oidc=_oidc(settings),
         )
-        supervisor = _supervisor(settings, store)
+        supervisor = _supervisor(settings, store, identity)
         health = Health(
             store,
             root=root,
@@ -133,7 +135,7 @@ def _upload_limits(settings: Settings) -> UploadLimits:
     )
 
 
-def _supervisor(settings: Settings, store: Store) -> Supervisor:
+def _supervisor(settings: Settings, store: Store, identity: Identity) -> Supervisor:
     jobs = settings.jobs
     limits = Limits(running_jobs=jobs.user_running, queued_jobs=jobs.user_queued)
     data = ("--memory-bytes", str(jobs.data_memory_bytes), "--seconds", str(jobs.data_seconds))
@@ -143,11 +145,13 @@ def _supervisor(settings: Settings, store: Store) -> Supervisor:
         slots=make_slots(find_devices(), light=jobs.data_workers, at_once=jobs.slots),
         warm={"data": data, "generate": ()},
         reserve_bytes=jobs.disk_reserve_bytes,
+        credentials_of=credentials_in(identity.vault),
     )
 
 
 async def _start(parts: Parts, stack: AsyncExitStack) -> None:
     """Starts what works by itself; what was started last is stopped first."""
+    settings = parts.settings
     await parts.supervisor.start()
     stack.push_async_callback(parts.supervisor.stop)
     parts.clients.start()
@@ -156,8 +160,9 @@ async def _start(parts: Parts, stack: AsyncExitStack) -> None:
     _keep_doing(stack, "runs", parts.runs.keep_mirroring())
     _keep_doing(stack, "loop lag", parts.metrics.measure_lag())
     _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.identity.sessions.sweep))
+    _keep_doing(stack, "old uploads", _every(_SWEEP_S, parts.uploads.collect))
+    _keep_doing(stack, "trash", _every(_SWEEP_S, partial(data_root.empty_trash, settings.root)))
     if parts.store.is_sqlite:
-        settings = parts.settings
         _keep_doing(
             stack, "backups", backups.keep_making(parts.store, settings.root, settings.backup)
         )

@@ -5,7 +5,8 @@
 
 What a job does stands in the path of its data, as words with commas between them:
 `steps=N` (each has a checkpoint), `pause=S` seconds a step, `ignore-control`,
-`ignore-term`, `die=N` at step N without a word, `hang=N`, `fail`. Each step is appended to
+`ignore-term`, `die=N` at step N without a word, `hang=N`, `fail`, `environment` (its variables
+go into `environment.txt`). Each step is appended to
 `ledger.txt` in the job's folder, so that a test sees what was done, by whom, and in what order.
 """
 
@@ -58,6 +59,9 @@ class Work:
         return {"done": 0, "failed": 2, "stopped": 75}.get(status, 1)
 
     def _steps(self) -> str:
+        if "environment" in self.said:
+            variables = (f"{name}={value}\n" for name, value in sorted(os.environ.items()))
+            (self.path / "environment.txt").write_text("".join(variables))
         done = self._last_checkpoint()
         self._event(kind="run_started", resumed_from=done)
         pause, total = float(self.said.get("pause", "0.01")), int(self.said.get("steps", "3"))

@@ -162,3 +162,16 @@ async def test_errors_of_the_database_are_counted(store):
             await connection.execute(text("SELECT * FROM no_such_table"))
     labels = {"error": "OperationalError"}
     assert metrics.registry.get_sample_value("gkt_database_errors_total", labels) == 1
+
+
+async def test_deleted_data_stays_for_a_while_and_then_goes(tmp_path):
+    trash = tmp_path / "trash" / "datasets"
+    trash.mkdir(parents=True)
+    for name in ("one", "two"):
+        (trash / name).mkdir()
+        (trash / name / "data.csv").write_text("a")
+    assert await data_root.empty_trash(tmp_path) == 0
+    assert sorted(path.name for path in trash.iterdir()) == ["one", "two"]
+    assert await data_root.empty_trash(tmp_path, keep_s=-1) == 2
+    assert not list(trash.iterdir())
+    assert await data_root.empty_trash(tmp_path / "no root") == 0

@@ -12,6 +12,7 @@ from gemma_keras_tune.job_spec import parse_job
 
 from ..logs import logger
 from .children import Child, FoundChild, OwnChild, WarmChild, clean_environment
+from .credentials import CredentialsOf, no_credentials
 from .job import DEVICE, WARM, Job
 from .processes import Identity
 from .slots import environment_for
@@ -30,12 +31,20 @@ class Launcher:
         command: What a child runs, without the job's folder.
         warm: More arguments of each kind of warm worker; a kind that is left out gets a child of
             its own for each job.
+        credentials_of: What a job's own child gets of its workspace's secrets. Warm workers serve
+            every workspace, so they get none.
     """
 
     def __init__(
-        self, root: Path, *, command: Sequence[str], warm: Mapping[str, Sequence[str]]
+        self,
+        root: Path,
+        *,
+        command: Sequence[str],
+        warm: Mapping[str, Sequence[str]],
+        credentials_of: CredentialsOf = no_credentials,
     ) -> None:
         self.root, self.command, self.warm = root, tuple(command), dict(warm)
+        self._credentials_of = credentials_of
         self._workers: dict[tuple[str, tuple[str, ...]], WarmWorker] = {}
         self._starting = asyncio.Lock()
 
@@ -47,7 +56,8 @@ class Launcher:
         """A child that begins with its `go`.
 
         Raises:
-            TuneError: `JOB_INVALID`, `JOB_EXISTS`, `JOB_NOT_WRITABLE` or `NEEDS_SPACE`.
+            TuneError: `JOB_INVALID`, `JOB_EXISTS`, `JOB_NOT_WRITABLE`, `NEEDS_SPACE` or
+                `VAULT_KEY_LOST`.
             OSError: If no process can be started.
         """
         folder = await asyncio.to_thread(self._write, job)
@@ -56,7 +66,7 @@ class Launcher:
             return OwnWarmChild(worker, folder=folder, ends_with_worker=_does_it_itself(job.kind))
         if job.pool == DEVICE:
             await self._make_room(job.slots)
-        environment = self._environment(job.slots)
+        environment = self._environment(job.slots) | dict(await self._credentials_of(job))
         command = (*self.command, str(folder.path))
         return await asyncio.to_thread(OwnChild, command, folder=folder, environment=environment)
 

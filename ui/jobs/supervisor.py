@@ -16,6 +16,7 @@ from gemma_keras_tune.errors import TuneError
 
 from ..logs import logger
 from .children import WORK, Child
+from .credentials import CredentialsOf, no_credentials
 from .job import Job, Slots
 from .launch import Launcher
 from .queue import Queue
@@ -37,6 +38,7 @@ class Supervisor:
         patience: How long to wait for what.
         warm: Which kinds have a warm worker, with more arguments for it.
         reserve_bytes: With less free disk than this, nothing new is started.
+        credentials_of: What a job's own child gets of its workspace's secrets.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Supervisor:
         patience: Patience | None = None,
         warm: Mapping[str, Sequence[str]] = WARM_WORKERS,
         reserve_bytes: int = 64 << 20,
+        credentials_of: CredentialsOf = no_credentials,
     ) -> None:
         self.queue, self.root, self.slots = queue, root, slots
         self.patience = patience or Patience()
@@ -56,7 +59,7 @@ class Supervisor:
         self._problems: dict[str, str] = {}
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._launcher = Launcher(root, command=command, warm=warm)
+        self._launcher = Launcher(root, command=command, warm=warm, credentials_of=credentials_of)
         self._wake = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -18,6 +19,8 @@ from gemma_keras_tune_ui.identity.audit import Audit
 from gemma_keras_tune_ui.identity.keys import VaultKeys, load_keys
 from gemma_keras_tune_ui.identity.service import Identity, open_identity
 from gemma_keras_tune_ui.identity.vault import Vault
+from gemma_keras_tune_ui.jobs.credentials import credentials_in
+from gemma_keras_tune_ui.jobs.job import Job
 from gemma_keras_tune_ui.store.engine import Store
 from gemma_keras_tune_ui.store.tables import secrets
 from tests.ui.identity.people import first_admin, member, stranger
@@ -261,3 +264,19 @@ async def test_a_lost_key_is_known_at_the_start(
     with pytest.raises(TuneError, match="its key is gone") as refused:
         await open_identity(empty_store, tmp_path, environ={})
     assert refused.value.code == "VAULT_KEY_LOST"
+
+
+async def test_a_job_gets_the_hub_tokens_of_its_own_workspace_only(identity: Identity) -> None:
+    ann = await first_admin(identity)
+    eve = await stranger(identity, ann)
+    await identity.vault.put(ann, "HF_TOKEN", "hf_of_ann")
+    await identity.vault.put(ann, "mail-password", "not for a hub")
+    await identity.vault.put(eve, "KAGGLE_KEY", "of eve")
+    credentials_of = credentials_in(identity.vault)
+    assert await credentials_of(job_in(ann.workspace_id)) == {"HF_TOKEN": "hf_of_ann"}
+    assert await credentials_of(job_in(eve.workspace_id)) == {"KAGGLE_KEY": "of eve"}
+
+
+def job_in(workspace_id: str) -> Job:
+    given = dict.fromkeys((field.name for field in dataclasses.fields(Job)), None)
+    return Job(**given | {"workspace_id": workspace_id})  # type: ignore[arg-type]

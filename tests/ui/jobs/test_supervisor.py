@@ -363,3 +363,25 @@ async def test_the_real_work_command_does_a_data_job(
     assert (ended.state, ended.code, ended.message) == ("done", None, None)
     result = json.loads((root / "jobs" / job.id / "result.json").read_text())
     assert [column["name"] for column in result["value"]["columns"]] == ["text", "label"]
+
+
+async def test_a_child_gets_the_credentials_of_its_job_and_none_of_the_server(
+    sqlite: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "of-the-server")
+    monkeypatch.setenv("KAGGLE_KEY", "of-the-server")
+
+    async def credentials_of(job: Job) -> dict[str, str]:
+        return {"HF_TOKEN": f"of-{job.workspace_id}"}
+
+    async with running(sqlite, root, credentials_of=credentials_of) as supervisor:
+        job = await put(supervisor.queue, fake_train("steps=1,environment"))
+        await reach(supervisor.queue, job, "done")
+    folder = root / "jobs" / job.id
+    given = dict(
+        line.partition("=")[::2] for line in (folder / "environment.txt").read_text().splitlines()
+    )
+    assert given["HF_TOKEN"] == "of-w1"
+    assert "KAGGLE_KEY" not in given
+    others = [path for path in folder.iterdir() if path.name != "environment.txt"]
+    assert not [path for path in others if b"of-w1" in path.read_bytes()]
