@@ -125,6 +125,15 @@ def test_a_run_killed_after_a_change_resumes_into_the_run_that_was_never_killed(
     assert told == (resumed_at <= 5)
 
 
+def test_another_weight_decay_gives_another_result(
+    model: Model, plain: tuple[Any, list[Event]], tmp_path: Path
+) -> None:
+    result, events = changed_run(model, tmp_path, setting("weight_decay", 1.0))
+    before, after = losses(plain[1]), losses(events)
+    assert [after[step] == before[step] for step in (5, 6, 7)] == [True, True, False]
+    assert bits(result) != bits(plain[0])
+
+
 def test_a_change_is_known_to_the_checkpoint_where_the_events_are_lost(
     model: Model, slower: tuple[Any, list[Event]], tmp_path: Path
 ) -> None:

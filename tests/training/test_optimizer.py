@@ -56,6 +56,14 @@ def test_the_first_step_of_adamw_is_worked_out_by_hand() -> None:
     np.testing.assert_allclose(update, [-0.01 * (1 + 0.2), -0.01 * (1 - 0.3)], rtol=1e-5)
 
 
+def test_an_injected_weight_decay_takes_the_place_of_the_recipe_s() -> None:
+    optimizer = make_optimizer(TrainRecipe(weight_decay=0.1, adam_eps=1e-12))
+    weight, gradient = jnp.array([2.0]), jnp.array([0.5])
+    state = with_learning_rate(optimizer.init(weight), 0.01, weight_decay=0.5)
+    update, _ = optimizer.update(gradient, state, weight)
+    np.testing.assert_allclose(update, [-0.01 * (1 + 0.5 * 2)], rtol=1e-5)
+
+
 def test_gradients_longer_than_the_limit_are_scaled_to_it() -> None:
     gradients = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
     found = clipped(gradients, jnp.float32(5.0), 1.0)

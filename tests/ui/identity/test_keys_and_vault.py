@@ -279,4 +279,4 @@ async def test_a_job_gets_the_hub_tokens_of_its_own_workspace_only(identity: Ide
 
 def job_in(workspace_id: str) -> Job:
     given = dict.fromkeys((field.name for field in dataclasses.fields(Job)), None)
-    return Job(**given | {"workspace_id": workspace_id})  # type: ignore[arg-type]
+    return Job(**given | {"workspace_id": workspace_id})
