@@ -107,7 +107,8 @@ def compute_dtype(model: Model, dtype: str) -> str:
         int(np.prod(array.shape))
         for array in (model.weights["embedding"], *model.weights["layers"].values())
     )
-    fits = psutil.virtual_memory().available > 4 * parameters * 1.25 + (2 << 30)
+    copies = 1.25 + (str(model.dtype) != "float32")  # the consumer's, and ours to compare with
+    fits = psutil.virtual_memory().available > 4 * parameters * copies + (2 << 30)
     return "float32" if fits or dtype == "float32" else dtype
 
 

@@ -47,6 +47,20 @@ def reference(model: Model, probes: Probes) -> Reference:
         )
 
 
+def in_float32(model: Model, base: Model | None) -> tuple[Model, Model | None]:
+    """Both models with their weights as float32, the same numbers; what they share stays shared."""
+    widened = _widened(model)
+    if base is None or base.weights is not model.weights:
+        return widened, base and _widened(base)
+    return widened, base.replace(weights=widened.weights)
+
+
+def _widened(model: Model) -> Model:
+    if model.dtype == jnp.float32:
+        return model
+    return model.replace(weights=jax.tree.map(lambda a: a.astype(jnp.float32), model.weights))
+
+
 def prompt_logits(model: Model, prompts: tuple[Prompt, ...]) -> list[np.ndarray]:
     """For each prompt the logits at its last positions, `[keep, vocab]` float32.
 

@@ -7,6 +7,8 @@ import shutil
 import sys
 from contextlib import contextmanager
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import gemma_keras_tune as gkt
@@ -44,6 +46,15 @@ def published(tuned, tmp_path_factory):
             for name in ("hf", "peft")
         }
     return out, made, events
+
+
+@pytest.mark.parametrize("format", ["hf", "peft"])
+def test_a_model_in_bfloat16_is_compared_in_the_arithmetic_of_its_consumer(tuned, tmp_path, format):
+    halved = jax.tree.map(lambda array: array.astype(jnp.bfloat16), tuned.weights)
+    with consumer_in_this_process():
+        made = export(tuned.replace(weights=halved), format, tmp_path)
+    assert made.parity["max_abs_diff"] < 3e-4 * made.parity["logits_std"]
+    assert made.parity["tolerance"] == pytest.approx(3e-4 * made.parity["logits_std"])
 
 
 def test_both_formats_are_published_with_their_papers(published):
