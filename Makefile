@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AUDIT := .venv-audit
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: demo ui test test-fast lint bench docs audit sbom clean
@@ -13,10 +14,10 @@ ui: $(VENV)/.installed-ui
 	$(BIN)/gemma-keras-tune ui --root .
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not accelerator"
+	$(PYTEST) -m "not accelerator"
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -25,6 +26,8 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.queue
+	$(BIN)/python -m tests.bench.upload --mebibytes 512
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_reference.py
