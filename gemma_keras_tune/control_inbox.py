@@ -151,10 +151,12 @@ class Inbox:
             self._receive(commands)
 
     def _receive(self, commands: list[Command]) -> None:
-        fresh = [command for command in commands if command.id not in self._known]
-        for command in fresh:
-            self._known.add(command.id)
-        self._sort(fresh)
+        fresh: dict[str, Command] = {}
+        for command in commands:
+            if command.id not in self._known:
+                fresh.setdefault(command.id, command)
+        self._known.update(fresh)
+        self._sort(fresh.values())
 
     def _sort(self, commands: Iterable[Command]) -> None:
         for command in commands:
