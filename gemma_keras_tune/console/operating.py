@@ -27,9 +27,11 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The account's name.")
 
 server_app = typer.Typer(no_args_is_help=True, help="Look after the web app's accounts and data.")
 users_app = typer.Typer(no_args_is_help=True, help="Accounts.")
+tokens_app = typer.Typer(no_args_is_help=True, help="Tokens for programs that use the API.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 secrets_app = typer.Typer(no_args_is_help=True, help="Stored secrets.")
 server_app.add_typer(users_app, name="users")
+server_app.add_typer(tokens_app, name="tokens")
 server_app.add_typer(audit_app, name="audit")
 server_app.add_typer(secrets_app, name="secrets")
 
@@ -131,6 +133,26 @@ def users_enable(name: Name, root: Root = None, config: Config = None) -> None:
     """
     _ask(root, config, "user_set_disabled", name, False)
     _say(f"{name} may sign in again.")
+
+
+@tokens_app.command("add")
+def tokens_add(
+    name: Name,
+    scopes: Annotated[
+        str, typer.Option(help="Some of read, write, run and admin, with commas between.")
+    ] = "read",
+    days: Annotated[float, typer.Option(min=0.001, max=366, help="How long it holds.")] = 30,
+    called: Annotated[str, typer.Option(help="What its owner's list calls it.")] = "terminal",
+    root: Root = None,
+    config: Config = None,
+) -> None:
+    """Make a token with which a program may use the API as this account; printed once, alone.
+
+    Example: gemma-keras-tune server tokens add bob --scopes read,write,run --days 7
+    """
+    given = [scope.strip() for scope in scopes.split(",")]
+    named = {"token_name": called, "scopes": given, "days": days}
+    _say(_ask(root, config, "token_create", name, **named))
 
 
 @audit_app.command("verify")

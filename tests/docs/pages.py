@@ -15,6 +15,9 @@ PAGES = sorted(
 )
 OTHER_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "recipes/data/README.md")
 
+SHELL_PAGES = ("docs/api.md",)
+"""Pages for a shell with `curl` and `jq`: test_api_page.py runs them whole."""
+
 # Commands that no test can run as they stand, each with the reason.
 NOT_RUN = {"source .venv/bin/activate": "it changes the reader's shell"}
 

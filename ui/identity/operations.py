@@ -7,8 +7,9 @@ read the keys and write the database, so nothing is authorized here; all of it i
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from gemma_keras_tune.errors import TuneError
@@ -16,6 +17,7 @@ from gemma_keras_tune.errors import TuneError
 from ..store.engine import open_store
 from .access import Principal, Role, operator
 from .audit import Verdict
+from .clock import utc_now
 from .people import User
 from .service import Identity, open_identity
 
@@ -116,6 +118,27 @@ async def user_set_server_admin(identity: Identity, name: str, is_admin: bool) -
     """
     user = await _find(identity, name)
     await identity.accounts.set_server_admin(_operator(identity), user.id, is_admin)
+
+
+async def token_create(
+    identity: Identity, name: str, *, token_name: str, scopes: Iterable[str], days: float
+) -> str:
+    """A token of an account, for the workspace that opens after signing in; to be shown once.
+
+    Raises:
+        TuneError: `NO_SUCH_USER`, or `TOKEN_INVALID` with all that is wrong.
+    """
+    user = await _find(identity, name)
+    owner = Principal(
+        user_id=user.id,
+        name=user.name,
+        workspace_id=user.workspace_id,
+        role=Role.VIEWER,  # what a token may is looked up by its owner's role at each request
+        via="operator",
+    )
+    until = utc_now() + timedelta(days=days)
+    _, raw = await identity.tokens.create(owner, name=token_name, scopes=scopes, expires_at=until)
+    return raw
 
 
 async def sessions_end(identity: Identity, name: str) -> int:

@@ -101,9 +101,10 @@ class Tokens:
             await self._check_room(principal, entries.connection, now)
             await entries.connection.execute(insert(tokens).values(row))
             detail = {"name": name, "scopes": scopes, "until": expires_at.isoformat()}
-            await entries.write(
-                principal.workspace_id, principal.user_id, "token.created", row["id"], detail
-            )
+            actor = principal.user_id
+            if principal.via == "operator":
+                actor, detail = "operator", {**detail, "for": principal.user_id}
+            await entries.write(principal.workspace_id, actor, "token.created", row["id"], detail)
         shown: dict[str, Any] = {name: row.get(name) for name in TokenInfo.__dataclass_fields__}
         return TokenInfo(**{**shown, "scopes": tuple(scopes)}), raw
 

@@ -55,6 +55,30 @@ async def test_accounts_secrets_and_log_from_the_terminal(tmp_path: Path) -> Non
         assert (await operations.audit_accept_head(identity)).is_sound
 
 
+async def test_a_token_from_the_terminal_acts_as_its_account_and_the_log_says_who_made_it(
+    tmp_path: Path,
+) -> None:
+    async with operations.at_terminal(sqlite_url(tmp_path), tmp_path, environ={}) as identity:
+        await first_admin(identity)
+        bob = await operations.user_create(
+            identity, "bob", display_name="Bob", password=PASSWORD, role=Role.VIEWER
+        )
+        raw = await operations.token_create(
+            identity, "bob", token_name="cron", scopes=["read", "run"], days=7
+        )
+        acting = await identity.tokens.principal_of(raw)
+        assert acting is not None and acting.user_id == bob.id
+        assert (acting.role, acting.scopes, acting.via) == (Role.VIEWER, {"read", "run"}, "token")
+        lines = [json.loads(line) async for line in operations.audit_export(identity)]
+        (made,) = [line for line in lines if line["action"] == "token.created"]
+        assert made["actor"] == "operator" and made["detail"]["for"] == bob.id
+        assert raw not in json.dumps(lines)
+        with pytest.raises(TuneError, match="scopes are one or more of"):
+            await operations.token_create(
+                identity, "bob", token_name="cron", scopes=["everything"], days=7
+            )
+
+
 @pytest.mark.skipif(
     wal_is_safe(sqlite3.sqlite_version_info), reason="this SQLite lets a second process in"
 )
