@@ -1,16 +1,26 @@
-"""What stands around every page: the product's name, who is signed in, theme and sign-out."""
+"""What stands around every page: where one can go, who is signed in, theme, help and sign-out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from fastapi import FastAPI
 from nicegui import ui
 
-from ..gate.clients import current_person
+from gemma_keras_tune.errors import TuneError
+
+from ..identity.access import Action, may
 from ..identity.csrf import FIELD
-from ..parts import Parts
+from ..reader import COOKIE
+from ..words import common
+from .visit import Visit
+from .widgets import empty_state, heading, link_button
 
 _THEME_COOKIE = "gkt-theme"
 _YEAR_S = 365 * 24 * 3600
@@ -22,37 +32,142 @@ _THEMES = MappingProxyType(
         "dark": (True, "dark_mode"),
     }
 )
+_LOOK = Path(__file__).parent / "look.css"
+
+# The browser says how its reader writes numbers and times; the page is asked for once more if
+# what it says is new. Without cookies it isn't.
+_READER = f"""
+<script>
+  (() => {{
+    const said = encodeURIComponent(
+      navigator.language + "," + Intl.DateTimeFormat().resolvedOptions().timeZone);
+    const has = () => document.cookie.split("; ").includes("{COOKIE}=" + said);
+    if (has()) return;
+    const secure = location.protocol === "https:" ? "; Secure" : "";
+    document.cookie =
+      "{COOKIE}=" + said + "; Path=/; Max-Age={_YEAR_S}; SameSite=Strict" + secure;
+    if (has()) location.reload();
+  }})();
+</script>
+"""
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A page that the navigation leads to."""
+
+    path: str
+    name: str
+    icon: str
+    needs: Action | None
+
+
+def install(app: FastAPI) -> None:
+    """Prepares what all pages share; once an app, before the first page is registered."""
+    app.state.sections = []
+    ui.add_head_html(_READER, shared=True)
+    ui.add_css(_LOOK.read_text("utf-8"), shared=True)
+
+
+def page(
+    app: FastAPI,
+    path: str,
+    *,
+    title: str,
+    nav: str = "",
+    icon: str = "",
+    needs: Action | None = None,
+    wide: bool = False,
+) -> Callable[[Callable[..., Any]], None]:
+    """A decorator: the function fills the page at `path`; its first argument is the `Visit`.
+
+    A `TuneError` that it raises is told in the page's place.
+
+    Args:
+        app: The outer app.
+        path: With parameters as FastAPI writes them; the function takes them by name.
+        title: What the page is called; `visit.title` changes it.
+        nav: What the navigation calls it; left out, it doesn't lead there.
+        icon: Stands before that.
+        needs: What somebody must be allowed to do to see it.
+        wide: Whether it uses the whole width of a wide screen.
+    """
+    if nav:
+        app.state.sections.append(_Section(path, nav, icon, needs))
+
+    def decorate(build: Callable[..., Any]) -> None:
+        parameters = list(inspect.signature(build, eval_str=True).parameters.values())[1:]
+
+        async def shown(**given: Any) -> None:
+            visit = Visit(app, ui.context.client)
+            with frame(visit, title, at=path, wide=wide):
+                try:
+                    if needs is not None:
+                        visit.asked(needs)
+                    result = build(visit, **given)
+                    if inspect.isawaitable(result):
+                        await result
+                except TuneError as error:
+                    _instead(visit, error)
+
+        shown.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        ui.page(path, dark=None)(shown)
+
+    return decorate
 
 
 @contextmanager
-def frame(parts: Parts, title: str) -> Iterator[None]:
-    """The page's header; what is made inside stands below its title."""
-    ui.page_title(f"{title} - Gemma Keras Tune")
-    person = current_person(ui.context.client)
-    with ui.header().classes(
-        "items-center justify-between gap-2 px-4 py-2 bg-gray-50 text-gray-900 "
-        "dark:bg-gray-900 dark:text-gray-100 border-b border-gray-300 dark:border-gray-700"
+def frame(visit: Visit, title: str, *, at: str, wide: bool = False) -> Iterator[None]:
+    """Header and navigation; what is made inside stands below the title."""
+    ui.page_title(f"{title} - {common.PRODUCT}")
+    ui.colors(primary="#1d4ed8", negative="#b91c1c", positive="#15803d", warning="#b45309")
+    ui.link(common.SKIP, "#content").classes("gkt-skip")
+    with (
+        ui.left_drawer(top_corner=False, bottom_corner=True)
+        .classes("gkt-drawer")
+        .props(f'width=220 breakpoint=900 show-if-above aria-label="{common.NAVIGATION}"') as drawer
     ):
-        ui.link("Gemma Keras Tune", "/").classes("text-lg font-bold no-underline text-inherit")
-        with ui.row().classes("items-center gap-2"):
-            ui.label(person.name).classes("max-w-40 truncate").mark("who")
-            _theme_button(is_https=parts.settings.is_https)
-            _sign_out(parts.identity.csrf.token(person.session_hash or ""))
-    with ui.column().classes("w-full max-w-5xl mx-auto px-4 py-4 gap-6"):
-        heading(title, level=1)
+        _navigation(visit, at)
+    with ui.header(elevated=False).classes("gkt-header"):
+        ui.button(icon="menu", on_click=drawer.toggle).props(
+            f'flat round color=inherit aria-label="{common.MENU}"'
+        ).classes("gkt-only-narrow").mark("menu")
+        ui.link(common.PRODUCT, "/").classes("gkt-product")
+        ui.space()
+        with ui.row().classes("items-center gap-2 no-wrap"):
+            ui.label(visit.principal.name).classes("max-w-40 truncate gkt-only-wide").mark("who")
+            _theme_button(visit, is_https=visit.parts.settings.is_https)
+            _sign_out(visit.parts.identity.csrf.token(visit.principal.session_hash or ""))
+    with ui.column().classes("gkt-page" + (" gkt-wide" if wide else "")).props("id=content"):
+        visit.title = heading(title, level=1)
         yield
 
 
-def heading(text: str, *, level: int) -> ui.label:
-    """A heading that screen readers find by its level."""
-    size = {1: "text-2xl font-bold", 2: "text-xl font-semibold"}[level]
-    return ui.label(text).classes(size).props(f"role=heading aria-level={level}")
+def _navigation(visit: Visit, at: str) -> None:
+    sections: Sequence[_Section] = visit.app.state.sections
+    for section in sections:
+        principal = visit.principal
+        if section.needs and not may(principal, section.needs, principal.workspace_id):
+            continue
+        here = at == section.path or (section.path != "/" and at.startswith(f"{section.path}/"))
+        with ui.link(target=section.path).classes(
+            "gkt-nav" + (" gkt-here" if here else "")
+        ) as link:
+            if here:
+                link.props("aria-current=page")
+            ui.icon(section.icon, size="1.25rem").props("aria-hidden=true")
+            ui.label(section.name)
 
 
-def _theme_button(*, is_https: bool) -> None:
+def _instead(visit: Visit, error: TuneError) -> None:
+    """What a page shows that can't be shown."""
+    with empty_state("search_off", common.GONE_TITLE, visit.text_of(error)):
+        link_button(common.TO_HOME, "/")
+
+
+def _theme_button(visit: Visit, *, is_https: bool) -> None:
     """Goes through the themes; the browser keeps the choice in a cookie that says nothing else."""
-    request = ui.context.client.request
-    chosen = request.cookies.get(_THEME_COOKIE, "")
+    chosen = visit.client.request.cookies.get(_THEME_COOKIE, "")
     names = list(_THEMES)
     state = {"name": chosen if chosen in _THEMES else names[0]}
     dark = ui.dark_mode(_THEMES[state["name"]][0])
@@ -61,7 +176,8 @@ def _theme_button(*, is_https: bool) -> None:
     def show() -> None:
         value, icon = _THEMES[state["name"]]
         dark.value = value
-        button.props(f'icon={icon} aria-label="Theme: {state["name"]}"')
+        label = common.THEME.format(name=state["name"])
+        button.props(f'icon={icon} aria-label="{label}"')
 
     def go_on() -> None:
         state["name"] = names[(names.index(state["name"]) + 1) % len(names)]
@@ -80,4 +196,4 @@ def _sign_out(token: str) -> None:
     """A form, so that it works as the one on the sign-in page does."""
     with ui.element("form").props("method=post action=/sign-out").classes("m-0"):
         ui.element("input").props(f'type=hidden name={FIELD} value="{token}"')
-        ui.button("Sign out").props("type=submit flat no-caps color=inherit").mark("sign-out")
+        ui.button(common.SIGN_OUT).props("type=submit flat no-caps color=inherit").mark("sign-out")

@@ -10,9 +10,13 @@ from fastapi import FastAPI
 from nicegui import Client, ui
 
 from ..gate.clients import current_person
+from ..identity.access import Action
 from ..overview import JobLine, Overview, RunLine
 from ..parts import Parts
-from .frame import frame, heading
+from ..words import common
+from .frame import page
+from .visit import Visit
+from .widgets import heading
 
 _EVERY_S = 1.0
 # Fields are called c0, c1, ...: a name with ":" before it would be code to NiceGUI.
@@ -24,15 +28,15 @@ _RUNS = ("Run", "State", "Steps", "Loss", "Changed")
 def register(app: FastAPI) -> None:
     """Adds the page."""
 
-    @ui.page("/", dark=None)
-    async def home() -> None:
-        await _show(app.state.parts)
+    @page(app, "/", title="Runs and jobs", nav=common.HOME, icon="home", needs=Action.VIEW_RUNS)
+    async def show(visit: Visit) -> None:
+        await _show(visit.parts)
 
 
 async def _show(parts: Parts) -> None:
     client = ui.context.client
     now, problems = await _ask(parts, client)
-    with frame(parts, "Runs and jobs"):
+    with ui.column().classes("w-full gap-6"):
         banner = ui.label().props("role=alert").mark("problems")
         banner.classes(
             "w-full p-3 rounded whitespace-pre-line bg-red-100 text-red-900 "

@@ -1,0 +1,83 @@
+"""The whole app in this process, and a person who uses its pages through the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.functions.download import download
+from nicegui.functions.navigate import Navigate
+from nicegui.functions.notify import notify
+from nicegui.testing import User
+from nicegui.testing.general import nicegui_reset_globals
+
+from gemma_keras_tune_ui.app import create_app
+from gemma_keras_tune_ui.settings import Settings
+
+NAME, PASSWORD = "ann", "violet horses eat 42 pears"
+_ORIGIN = {"Origin": "http://localhost"}
+
+
+@asynccontextmanager
+async def app_at_work(root: Path, **settings: Any) -> AsyncIterator[FastAPI]:
+    """The app with its supervisor and database; one at a time in a process."""
+    with nicegui_reset_globals():
+        jobs = {"disk_reserve_bytes": 2**20, **settings.pop("jobs", {})}
+        app = create_app(Settings(root=root, jobs=jobs, **settings))
+        try:
+            async with app.router.lifespan_context(app):
+                yield app
+        finally:
+            ui.navigate, ui.notify, ui.download = Navigate(), notify, download
+
+
+@asynccontextmanager
+async def administrator(app: FastAPI) -> AsyncIterator[User]:
+    """The first account, signed in, as NiceGUI's simulated user."""
+    async with _browser(app) as http:
+        link = app.state.setup_path
+        fields = {"code": link.partition("=")[2], "name": NAME, "again": PASSWORD}
+        answer = await _send(http, link, password=PASSWORD, **fields)
+        assert answer.status_code == 303, answer.text
+        yield User(http)
+
+
+@asynccontextmanager
+async def signed_in(app: FastAPI, name: str, password: str) -> AsyncIterator[User]:
+    """Another account, signed in."""
+    async with _browser(app) as http:
+        answer = await _send(http, "/sign-in", name=name, password=password, next="/")
+        assert answer.status_code == 303, answer.text
+        yield User(http)
+
+
+async def until(user: User, text: str, *, within_s: float = 60.0) -> None:
+    """Returns when the page shows the text."""
+    for _ in range(int(within_s * 10)):
+        try:
+            await user.should_see(text, retries=1)
+        except AssertionError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    await user.should_see(text)
+
+
+def _browser(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 40_000))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+async def _send(http: httpx.AsyncClient, page: str, **fields: str) -> httpx.Response:
+    form = await http.get(page)
+    token = re.search(r'name="csrf" value="([^"]+)"', form.text)
+    assert token, form.text
+    path = page.partition("?")[0]
+    return await http.post(path, data={"csrf": token[1], **fields}, headers=_ORIGIN)

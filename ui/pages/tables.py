@@ -1,0 +1,189 @@
+"""Tables whose pages come from the server, and whose cells are text, links and states."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nicegui import ui
+
+Tone = Literal["plain", "good", "bad", "warning", "busy"]
+MOST_ROWS = 200  # on one page
+
+# A name with ":" before it would be code to NiceGUI, so columns are called c0, c1, ... whatever
+# a file or a person calls them; texts only ever are values.
+_CELL = """
+<a v-if="props.row[COL.name + '_href']" class="gkt-rowlink"
+  :href="props.row[COL.name + '_href']">{{ props.row[COL.name] }}</a>
+<span v-else-if="props.row[COL.name + '_tone']"
+  :class="'gkt-chip gkt-' + props.row[COL.name + '_tone']">{{ props.row[COL.name] }}</span>
+<span v-else>{{ props.row[COL.name] }}</span>
+"""
+_BODY_CELL = f'<q-td :props="props">{_CELL.replace("COL", "props.col")}</q-td>'
+# On a phone a row is a card of names and values.
+_ITEM = f"""
+<div class="q-pa-xs col-12">
+  <div class="gkt-row-card">
+    <div v-for="col in props.cols" :key="col.name" class="gkt-row-line">
+      <span class="gkt-label">{{{{ col.label }}}}</span>
+      <div>{_CELL.replace("COL", "col")}</div>
+    </div>
+  </div>
+</div>
+"""
+_CARDS_ON_A_PHONE = ':grid="Quasar.Screen.lt.sm"'
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads somewhere."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A cell that is a state; the text says it, the tone only repeats it."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+Cell = str | Link | Chip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its key, and a cell for each column."""
+
+    key: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        label: Its title.
+        sort: What the server sorts by for it; left out, it can't be sorted.
+        right: Whether its cells stand on the right, as numbers do.
+    """
+
+    label: str
+    sort: str = ""
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which page of a table somebody wants; `sort` as the API takes it, `-` before it: falling."""
+
+    offset: int
+    limit: int
+    sort: str
+
+
+Load = Callable[[Wanted], Awaitable[tuple[Sequence[Line], int]]]
+
+
+class PagedTable:
+    """A table that asks for each page when it is looked at.
+
+    Args:
+        label: What screen readers call it.
+        columns: Its columns.
+        load: Gives the wanted lines and how many there are in all.
+        sort: What it is sorted by at first, as in `Wanted`.
+        per_page: Lines on a page.
+        on_select: Called with the keys of the chosen lines; left out, none can be chosen.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        columns: Sequence[Column],
+        load: Load,
+        *,
+        sort: str = "",
+        per_page: int = 25,
+        on_select: Callable[[list[str]], Any] | None = None,
+    ) -> None:
+        self._load, self._columns = load, tuple(columns)
+        self._at = Wanted(offset=0, limit=per_page, sort=sort)
+        self.total = 0
+        described = [
+            {
+                "name": f"c{place}",
+                "field": f"c{place}",
+                "label": column.label,
+                "align": "right" if column.right else "left",
+                "sortable": bool(column.sort),
+            }
+            for place, column in enumerate(columns)
+        ]
+        self.table = ui.table(
+            columns=described,
+            rows=[],
+            row_key="key",
+            selection=None if on_select is None else "multiple",
+            pagination=self._pagination(),
+        )
+        self.table.classes("gkt-table").props(f'flat wrap-cells aria-label="{label}"')
+        self.table.props(f":rows-per-page-options=[10,25,50,100,{MOST_ROWS}] {_CARDS_ON_A_PHONE}")
+        self.table.add_slot("body-cell", _BODY_CELL)
+        self.table.add_slot("item", _ITEM)
+        self.table.on("request", lambda event: self._request(event.args["pagination"]))
+        if on_select is not None:
+            self.table.on_select(lambda _: on_select([row["key"] for row in self.table.selected]))
+
+    async def refresh(self, *, first: bool = False) -> None:
+        """Asks for the page again, or for the first one."""
+        if first:
+            self._at = Wanted(0, self._at.limit, self._at.sort)
+        lines, self.total = await self._load(self._at)
+        if not lines and self._at.offset and self.total:  # the last page became empty
+            self._at = Wanted(
+                (self.total - 1) // self._at.limit * self._at.limit, self._at.limit, self._at.sort
+            )
+            lines, self.total = await self._load(self._at)
+        rows, pagination = [_row(line) for line in lines], self._pagination()
+        if rows != self.table.rows or pagination != self.table.pagination:
+            self.table.rows = rows
+            self.table.pagination = pagination
+
+    async def _request(self, asked: dict[str, Any]) -> None:
+        limit = min(int(asked.get("rowsPerPage") or MOST_ROWS), MOST_ROWS)
+        name, falling = asked.get("sortBy"), bool(asked.get("descending"))
+        sort = self._columns[int(name[1:])].sort if name else ""
+        page = max(1, int(asked.get("page") or 1))
+        self._at = Wanted((page - 1) * limit, limit, f"-{sort}" if falling and sort else sort)
+        await self.refresh()
+
+    def _pagination(self) -> dict[str, Any]:
+        at, name = self._at, self._at.sort.removeprefix("-")
+        place = next((n for n, one in enumerate(self._columns) if name and one.sort == name), None)
+        return {
+            "page": at.offset // at.limit + 1,
+            "rowsPerPage": at.limit,
+            "rowsNumber": self.total,
+            "sortBy": None if place is None else f"c{place}",
+            "descending": at.sort.startswith("-"),
+        }
+
+
+def _row(line: Line) -> dict[str, Any]:
+    row: dict[str, Any] = {"key": line.key}
+    for place, cell in enumerate(line.cells):
+        name = f"c{place}"
+        row[name] = cell if isinstance(cell, str) else cell.text
+        if isinstance(cell, Link):
+            row[f"{name}_href"] = cell.href
+        elif isinstance(cell, Chip):
+            row[f"{name}_tone"] = cell.tone
+    return row
+
+
+__all__ = ["Cell", "Chip", "Column", "Line", "Link", "Load", "PagedTable", "Tone", "Wanted"]
