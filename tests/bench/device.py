@@ -1,0 +1,267 @@
+"""Training speed on an accelerator, on Gemma 3's shapes with random weights.
+
+    python -m tests.bench.device [--shapes 270m,1b,4b] [--length 1024] [--peft]
+
+Prints one Markdown table: LoRA of rank 8 on all seven projections, packed rows of random tokens of
+which 35 % are answers, bfloat16 weights. The share of the peak is the model's operations, without
+what is computed again, over a matrix product measured in the same process. `--peft` adds
+`transformers` with PEFT on the same shapes and tokens in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+SHARE_ANSWERS = 0.35
+RANK = 8
+SHAPES: dict[str, dict[str, int]] = {
+    "270m": {"width": 640, "layers": 18, "heads": 4, "kv_heads": 1, "hidden_dim": 2048},
+    "1b": {"width": 1152, "layers": 26, "heads": 4, "kv_heads": 1, "hidden_dim": 6912},
+    "4b": {"width": 2560, "layers": 34, "heads": 8, "kv_heads": 4, "hidden_dim": 10_240},
+}
+"""Sizes of `google/gemma-3-*` as their published configurations have them."""
+
+VOCABULARY, HEAD_DIM = 262_144, 256
+WINDOWS = {"270m": 512, "1b": 512, "4b": 1024}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measurement: a shape, and how many tokens an optimizer step sees."""
+
+    shape: str
+    length: int
+    rows: int
+    remat: str = "dots"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.rows * self.length
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", default="270m,1b,4b")
+    parser.add_argument("--length", type=int, default=1024, help="tokens of a row")
+    parser.add_argument("--rows", type=int, default=8, help="rows of a step")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--remat", default="none,dots,full")
+    parser.add_argument("--peft", action="store_true")
+    parser.add_argument("--only-peft", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only_peft:
+        print(peft_row(Work(given.only_peft, given.length, given.rows), given.steps))
+        return
+    print_ours(given)
+    if given.peft:
+        for shape in given.shapes.split(","):
+            command = [sys.executable, "-m", "tests.bench.device", "--only-peft", shape]
+            sizes = ["--length", str(given.length), "--rows", str(given.rows)]
+            subprocess.run([*command, *sizes, "--steps", str(given.steps)], check=False)
+
+
+def print_ours(given: argparse.Namespace) -> None:
+    """The rows of this project."""
+    import jax
+
+    device = jax.devices()[0]
+    print(f"{device.platform} ({device.device_kind}), JAX {jax.__version__}, bfloat16\n")
+    peak = matrix_peak()
+    print(f"matrix products 8,192 x 8,192 x 8,192: {peak / 1e12:,.0f} TFLOP/s\n")
+    print("| what | tokens/s | answer tokens/s | share of peak | peak device MB | first step s |")
+    print("|---|---|---|---|---|---|")
+    for shape in given.shapes.split(","):
+        for remat in given.remat.split(","):
+            work = Work(shape, given.length, given.rows, remat)
+            try:
+                print(our_row(work, given.steps, peak), flush=True)
+            except Exception as error:  # noqa: BLE001  # one shape that doesn't fit ends no table
+                print(f"| ours, {shape}, remat {remat} | {str(error).splitlines()[0][:90]} |")
+
+
+def matrix_peak() -> float:
+    """Operations a second of a bfloat16 matrix product."""
+    import jax
+    import jax.numpy as jnp
+
+    size = 8192 if jax.devices()[0].platform != "cpu" else 1024
+    one = jax.random.normal(jax.random.key(0), (size, size), jnp.bfloat16)
+    product = jax.jit(lambda a, b: a @ b)
+    seconds = timed(lambda: product(one, one), 10)
+    return 2 * size**3 / seconds
+
+
+def timed(work: Callable[[], Any], times: int) -> float:
+    """Mean seconds of `work`, compiled before."""
+    import jax
+
+    jax.block_until_ready(work())
+    begun = time.perf_counter()
+    last = None
+    for _ in range(times):
+        last = work()
+    jax.block_until_ready(last)
+    return (time.perf_counter() - begun) / times
+
+
+def our_row(work: Work, steps: int, peak: float) -> str:
+    """One line of the table, measured."""
+    import jax
+    import jax.numpy as jnp
+
+    from gemma_keras_tune.model.config import GemmaConfig, gemma3_pattern
+    from gemma_keras_tune.model.lora import init_adapters
+    from gemma_keras_tune.model.weights import weight_shapes
+    from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
+    from gemma_keras_tune.training.step import initial_state, train_step
+
+    sizes = SHAPES[work.shape]
+    config = GemmaConfig(
+        **sizes,
+        vocab_size=VOCABULARY,
+        head_dim=HEAD_DIM,
+        query_scale=HEAD_DIM**-0.5,
+        sliding_window=WINDOWS[work.shape],
+        layer_is_local=gemma3_pattern(sizes["layers"]),
+    )
+    shapes = weight_shapes(config)
+    keys = iter(jax.random.split(jax.random.key(0), 64))
+
+    def random(shape: tuple[int, ...]) -> jax.Array:
+        scale = shape[-2] ** -0.5 if len(shape) > 1 else 0.1
+        return jax.random.normal(next(keys), shape, jnp.bfloat16) * scale
+
+    weights = jax.tree.map(random, shapes, is_leaf=lambda value: isinstance(value, tuple))
+    recipe = TrainRecipe(remat=work.remat, loss_chunk=1024, learning_rate=1e-5)  # type: ignore[arg-type]
+    state = initial_state(init_adapters(config, LoraRecipe(rank=RANK)), recipe)
+    batch = random_batch(work)
+    begun = time.perf_counter()
+    state, found = train_step(state, weights, batch, config=config, recipe=recipe, step=1)
+    first = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for number in range(steps):
+        state, found = train_step(
+            state, weights, batch, config=config, recipe=recipe, step=2 + number
+        )
+    seconds = (time.perf_counter() - begun) / steps
+    share = flops(work, found.answer_tokens) / seconds / peak
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return (
+        f"| ours, {work.shape}, {work.rows} x {work.length}, remat {work.remat} "
+        f"| {work.tokens / seconds:,.0f} | {found.answer_tokens / seconds:,.0f} | {share:.0%} "
+        f"| {stats.get('peak_bytes_in_use', 0) / 1e6:,.0f} | {first:.1f} |"
+    )
+
+
+def random_batch(work: Work) -> dict[str, Any]:
+    """One micro-batch of rows that hold one segment each."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, VOCABULARY, (1, work.rows, work.length))
+    mask = rng.random(ids.shape) < SHARE_ANSWERS
+    arrays = {
+        "token_ids": ids,
+        "targets": np.roll(ids, -1, axis=-1),
+        "loss_mask": mask,
+        "positions": np.broadcast_to(np.arange(work.length), ids.shape),
+        "segment_ids": np.ones_like(ids),
+    }
+    return {name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()}
+
+
+def flops(work: Work, answers: int) -> float:
+    """Operations that a step needs, nothing counted twice.
+
+    Forward and the gradient of the activations of all matrices (the frozen ones have no gradient of
+    their own), three times the attention's forward, and the logits of answer tokens, forward and
+    gradient.
+    """
+    sizes = SHAPES[work.shape]
+    width, hidden = sizes["width"], sizes["hidden_dim"]
+    queries, keys = sizes["heads"] * HEAD_DIM, sizes["kv_heads"] * HEAD_DIM
+    matrices = 2 * width * queries + 2 * width * keys + 3 * width * hidden
+    adapters = RANK * (2 * (width + queries) + 2 * (width + keys) + 3 * (width + hidden))
+    local = sum((index + 1) % 6 != 0 for index in range(sizes["layers"]))
+    window = min(WINDOWS[work.shape], work.length)
+    seen_local = window - window * (window - 1) / 2 / work.length  # mean keys that a query sees
+    seen = local * seen_local + (sizes["layers"] - local) * (work.length + 1) / 2
+    attention = 3 * 4 * queries * seen
+    body = sizes["layers"] * (4 * matrices + 6 * adapters) + attention
+    return work.tokens * body + answers * 4 * VOCABULARY * width
+
+
+def peft_row(work: Work, steps: int) -> str:
+    """`transformers` with PEFT on the same shapes and tokens: plain loop, AdamW, SDPA attention."""
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    import numpy as np
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    sizes = SHAPES[work.shape]
+    config = Gemma3TextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=sizes["width"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        num_key_value_heads=sizes["kv_heads"],
+        intermediate_size=sizes["hidden_dim"],
+        head_dim=HEAD_DIM,
+        query_pre_attn_scalar=HEAD_DIM,
+        sliding_window=WINDOWS[work.shape],
+        attn_implementation="sdpa",
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
+        torch.set_default_dtype(torch.bfloat16)
+        model = Gemma3ForCausalLM(config)
+        torch.set_default_dtype(torch.float32)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=16, target_modules=names))
+    model.train()
+    chosen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(chosen, lr=1e-5)
+    rng = np.random.default_rng(0)
+    ids = torch.tensor(rng.integers(3, VOCABULARY, (work.rows, work.length)), device=device)
+    mask = torch.tensor(rng.random((work.rows, work.length)) < SHARE_ANSWERS, device=device)
+    labels = torch.where(mask, ids, -100)
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
+        optimizer.step()
+        return float(loss.detach())
+
+    begun = time.perf_counter()
+    step()
+    first = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    seconds = (time.perf_counter() - begun) / steps
+    memory = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else 0
+    answers = int(mask.sum())
+    return (
+        f"| PEFT, {work.shape}, {work.rows} x {work.length}, checkpointed, SDPA "
+        f"| {work.tokens / seconds:,.0f} | {answers / seconds:,.0f} | "
+        f"| {memory:,.0f} | {first:.1f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
