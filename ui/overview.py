@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .store.engine import Store
-from .store.tables import UNFINISHED, jobs, runs
+from .store.tables import UNFINISHED, datasets, jobs, runs
 
 _KEEP_S = 0.9
-_MOST = 50
+_MOST = 12
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class JobLine:
     """One job."""
 
     kind: str
+    run_id: str | None
     run_name: str | None
     state: str
     code: str | None
@@ -32,6 +33,7 @@ class JobLine:
 class RunLine:
     """One run."""
 
+    id: str
     name: str
     state: str
     step: int
@@ -42,12 +44,27 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Overview:
-    """The newest jobs and runs of a workspace, those at work first, and how many more there are."""
+    """What is at work and what is new in a workspace, and how much more there is.
+
+    Attributes:
+        jobs: Those that haven't ended, the newest first.
+        more_jobs: How many others haven't.
+        runs: The newest, those at work first.
+        more_runs: How many others there are.
+        datasets: How many data sets somebody has uploaded.
+    """
 
     jobs: tuple[JobLine, ...]
     more_jobs: int
     runs: tuple[RunLine, ...]
     more_runs: int
+    datasets: int = 0
+
+    @property
+    def newest_done(self) -> RunLine | None:
+        """The run that was finished last, among the newest."""
+        done = [run for run in self.runs if run.state == "done"]
+        return max(done, key=lambda run: run.changed_at, default=None)
 
 
 class Overviews:
@@ -74,24 +91,23 @@ class Overviews:
 
 
 async def _ask(connection: AsyncConnection, workspace_id: str) -> Overview:
-    here = jobs.c.workspace_id == workspace_id
-    unfinished = jobs.c.state.in_(UNFINISHED)
+    here = (jobs.c.workspace_id == workspace_id) & jobs.c.state.in_(UNFINISHED)
     its_run = (runs.c.id == jobs.c.run_id) & (runs.c.workspace_id == jobs.c.workspace_id)
     found = await connection.execute(
         select(
-            jobs.c.kind, runs.c.name, jobs.c.run_id, jobs.c.state, jobs.c.code, jobs.c.created_at
+            jobs.c.kind, jobs.c.run_id, runs.c.name, jobs.c.state, jobs.c.code, jobs.c.created_at
         )
         .join_from(jobs, runs, its_run, isouter=True)
         .where(here)
-        .order_by(unfinished.desc(), jobs.c.number.desc())
+        .order_by(jobs.c.number.desc())
         .limit(_MOST)
     )
     job_lines = tuple(
-        JobLine(kind, name or run_id, state, code, created_at)
-        for kind, name, run_id, state, code, created_at in found
+        JobLine(kind, run_id, name or run_id, state, code, created_at)
+        for kind, run_id, name, state, code, created_at in found
     )
     there = (runs.c.workspace_id == workspace_id) & runs.c.deleted_at.is_(None)
-    columns = (runs.c.name, runs.c.state, runs.c.step, runs.c.total_steps, runs.c.loss)
+    columns = (runs.c.id, runs.c.name, runs.c.state, runs.c.step, runs.c.total_steps, runs.c.loss)
     lines = await connection.execute(
         select(*columns, runs.c.changed_at)
         .where(there)
@@ -99,11 +115,13 @@ async def _ask(connection: AsyncConnection, workspace_id: str) -> Overview:
         .limit(_MOST)
     )
     run_lines = tuple(RunLine(*row) for row in lines)
+    uploaded = (datasets.c.workspace_id == workspace_id) & datasets.c.deleted_at.is_(None)
     return Overview(
         jobs=job_lines,
         more_jobs=await _count(connection, here) - len(job_lines),
         runs=run_lines,
         more_runs=await _count(connection, there) - len(run_lines),
+        datasets=await _count(connection, uploaded),
     )
 
 

@@ -12,6 +12,7 @@ import nicegui
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from nicegui.testing.general import nicegui_reset_globals
 from starlette.routing import Mount, Route
 
 from gemma_keras_tune.errors import TuneError
@@ -40,15 +41,15 @@ PUBLIC = {
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FastAPI]:
     """The app at work, with nobody's account yet."""
     root = tmp_path_factory.mktemp("root")
-    app = create_app(Settings(root=root, jobs={"disk_reserve_bytes": 2**20}))
-
-    @app.get("/fail", include_in_schema=False)
-    def fail() -> None:
-        raise RuntimeError("hf_canary1234567 in a traceback")
-
-    app.router.routes.insert(0, app.router.routes.pop())
     log = Terminal(is_terminal=False)
-    with logging_to(log, LogSettings(level="debug")):
+    with nicegui_reset_globals(), logging_to(log, LogSettings(level="debug")):
+        app = create_app(Settings(root=root, jobs={"disk_reserve_bytes": 2**20}))
+
+        @app.get("/fail", include_in_schema=False)
+        def fail() -> None:
+            raise RuntimeError("hf_canary1234567 in a traceback")
+
+        app.router.routes.insert(0, app.router.routes.pop())
         async with app.router.lifespan_context(app):
             app.state.log = log
             yield app
@@ -126,7 +127,7 @@ class TestFirstVisit:
         cookie = answer.headers["set-cookie"].lower()
         assert "gkt=" in cookie and "httponly" in cookie and "samesite=strict" in cookie
         home = await http.get("/")
-        assert home.status_code == 200 and "Runs and jobs" in home.text
+        assert home.status_code == 200 and "Newest runs" in home.text
 
     async def test_is_over_once_there_is_an_account(self, http):
         assert (await http.get("/setup")).headers["location"] == "/sign-in"

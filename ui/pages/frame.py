@@ -196,4 +196,7 @@ def _sign_out(token: str) -> None:
     """A form, so that it works as the one on the sign-in page does."""
     with ui.element("form").props("method=post action=/sign-out").classes("m-0"):
         ui.element("input").props(f'type=hidden name={FIELD} value="{token}"')
-        ui.button(common.SIGN_OUT).props("type=submit flat no-caps color=inherit").mark("sign-out")
+        button = ui.button(icon="logout").props("type=submit flat no-caps color=inherit")
+        button.props(f'aria-label="{common.SIGN_OUT}"').mark("sign-out")
+        with button:
+            ui.label(common.SIGN_OUT).classes("gkt-only-wide ml-2")

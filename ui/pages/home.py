@@ -1,127 +1,216 @@
-"""The first page: what runs, what waits, and what there is."""
+"""The first page: the next sensible step, what is at work, and the newest runs."""
 
 from __future__ import annotations
 
+import secrets
 import shlex
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from nicegui import Client, ui
+from nicegui import ui
 
-from ..gate.clients import current_person
+from ..api.naming import Names, Shown
+from ..api.recipes import RecipeGiven
+from ..api.recipes_given import check_recipe
+from ..api.submitting import Wanted, submit
 from ..identity.access import Action
 from ..overview import JobLine, Overview, RunLine
-from ..parts import Parts
 from ..words import common
+from ..words import home as words
 from .frame import page
+from .next_step import NextStep, next_step
+from .tables import Cell, Chip, Column, Line, LinesTable, Link, Tone
 from .visit import Visit
-from .widgets import heading
+from .widgets import card, code, empty_state, heading, link_button, note, primary, secondary
 
 _EVERY_S = 1.0
-# Fields are called c0, c1, ...: a name with ":" before it would be code to NiceGUI.
-_CARDS_ON_A_PHONE = ':grid="Quasar.Screen.lt.sm"'
-_JOBS = ("Job", "Run", "State", "Asked for")
-_RUNS = ("Run", "State", "Steps", "Loss", "Changed")
+_EXAMPLE = "spam_classifier"
+_TONES: dict[str, Tone] = {
+    "running": "busy",
+    "done": "good",
+    "failed": "bad",
+    "quarantined": "bad",
+    "died": "bad",
+    "missing": "bad",
+    "stopped": "warning",
+    "paused": "warning",
+    "suspect": "warning",
+}
 
 
 def register(app: FastAPI) -> None:
     """Adds the page."""
 
-    @page(app, "/", title="Runs and jobs", nav=common.HOME, icon="home", needs=Action.VIEW_RUNS)
+    @page(app, "/", title=words.TITLE, nav=common.HOME, icon="home", needs=Action.VIEW_RUNS)
     async def show(visit: Visit) -> None:
-        await _show(visit.parts)
+        await _Home(visit).start()
 
 
-async def _show(parts: Parts) -> None:
-    client = ui.context.client
-    now, problems = await _ask(parts, client)
-    with ui.column().classes("w-full gap-6"):
-        banner = ui.label().props("role=alert").mark("problems")
-        banner.classes(
-            "w-full p-3 rounded whitespace-pre-line bg-red-100 text-red-900 "
-            "dark:bg-red-950 dark:text-red-100"
-        )
-        jobs = _Lines("Jobs", _JOBS, _nothing_runs)
-        runs = _Lines("Runs", _RUNS, lambda: _no_runs(parts))
-
-    def show(overview: Overview, problems: str) -> None:
-        if banner.text != problems:
-            banner.text = problems
-        banner.set_visibility(bool(problems))
-        jobs.show([_of_job(line) for line in overview.jobs], more=overview.more_jobs)
-        runs.show([_of_run(line) for line in overview.runs], more=overview.more_runs)
-
-    async def look_again() -> None:
-        show(*await _ask(parts, client))
-
-    show(now, problems)
-    ui.timer(_EVERY_S, look_again)
+def state_chip(state: str, code: str | None = None) -> Chip:
+    """How a job or run stands, in a word."""
+    text = words.STATES.get(state, state)
+    return Chip(f"{text} ({code})" if code else text, _TONES.get(state, "plain"))
 
 
-async def _ask(parts: Parts, client: Client) -> tuple[Overview, str]:
-    """What there is, and what is wrong with the server."""
-    problems = [*await parts.health.problems(), *parts.supervisor.problems]
-    overview = await parts.overviews.of(current_person(client).workspace_id)
-    return overview, "\n".join(dict.fromkeys(problems))
+class _Home:
+    """The page's parts, which are changed in place."""
 
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._key = secrets.token_hex(16)  # two clicks on the example make one run
+        self._step: NextStep | None = None
+        self._problems = note("", kind="bad").mark("problems")
+        with card() as self._next:
+            pass
+        with card(words.JOBS):
+            self._jobs = LinesTable(words.JOBS, [Column(name) for name in words.JOB_COLUMNS])
+            self._no_jobs = ui.label(words.NO_JOBS).classes("gkt-soft")
+            self._more_jobs = ui.label().classes("gkt-note")
+        with card(words.RUNS):
+            self._runs = LinesTable(words.RUNS, [Column(name) for name in words.RUN_COLUMNS])
+            self._no_runs = self._empty()
+            self._more_runs = ui.label().classes("gkt-note")
 
-class _Lines:
-    """A table that is changed in place, or what to do as long as it would be empty."""
+    async def start(self) -> None:
+        """Shows what there is, and goes on doing so."""
+        await self._look()
+        ui.timer(_EVERY_S, self._look)
 
-    def __init__(self, title: str, names: tuple[str, ...], when_empty: Any) -> None:
-        self._shown: list[tuple[str, ...]] | None = None
-        columns = [
-            {"name": f"c{at}", "field": f"c{at}", "label": name, "align": "left"}
-            for at, name in enumerate(names)
-        ]
-        with ui.column().classes("w-full gap-2"):
-            heading(title, level=2)
-            self._table = ui.table(columns=columns, rows=[], row_key="id").classes("w-full")
-            self._table.props(f'flat bordered wrap-cells aria-label="{title}"').mark(title.lower())
-            self._table.props(_CARDS_ON_A_PHONE)
-            self._empty = ui.column().classes("gap-1")
-            with self._empty:
-                when_empty()
-            self._more = ui.label().classes("text-sm")
+    def _empty(self) -> ui.column:
+        root = shlex.quote(str(self._visit.parts.settings.root))
+        with empty_state("model_training", words.NO_RUNS_TITLE, words.NO_RUNS) as empty:
+            code(words.COMMAND.format(root=root))
+        return empty
 
-    def show(self, rows: list[tuple[str, ...]], *, more: int) -> None:
-        if rows == self._shown:
+    async def _look(self) -> None:
+        parts = self._visit.parts
+        problems = dict.fromkeys([*await parts.health.problems(), *parts.supervisor.problems])
+        self._show_problems("\n".join(problems))
+        overview = await parts.overviews.of(self._visit.principal.workspace_id)
+        self._show_next(next_step(overview))
+        self._show_lists(overview)
+
+    def _show_problems(self, problems: str) -> None:
+        (label,) = [one for one in self._problems.descendants() if isinstance(one, ui.label)]
+        if label.text != problems:
+            label.text = problems
+        self._problems.set_visibility(bool(problems))
+
+    def _show_lists(self, overview: Overview) -> None:
+        self._jobs.show([_job_line(self._visit, job) for job in overview.jobs])
+        self._no_jobs.set_visibility(not overview.jobs)
+        self._runs.show([_run_line(self._visit, run) for run in overview.runs])
+        self._no_runs.set_visibility(not overview.runs)
+        for label, count in (
+            (self._more_jobs, overview.more_jobs),
+            (self._more_runs, overview.more_runs),
+        ):
+            text = words.OLDER.format(count=self._visit.reader.number(count)) if count else ""
+            if label.text != text:
+                label.text = text
+            label.set_visibility(bool(text))
+
+    def _show_next(self, step: NextStep) -> None:
+        if step == self._step:
             return
-        self._shown = rows
-        self._table.rows = [
-            {"id": at, **{f"c{column}": text for column, text in enumerate(row)}}
-            for at, row in enumerate(rows)
-        ]
-        self._table.update()
-        self._table.set_visibility(bool(rows))
-        self._empty.set_visibility(not rows)
-        self._more.text = f"and {more:,} older ones" if more else ""
-        self._more.set_visibility(bool(more))
+        self._step = step
+        self._next.clear()
+        with self._next:
+            with ui.row().classes("items-center gap-3 no-wrap"):
+                ui.icon(step.icon, size="2rem").classes("text-primary").props("aria-hidden=true")
+                heading(step.title, level=2)
+            ui.label(step.text).classes("gkt-soft max-w-prose")
+            with ui.row().classes("gap-2"):
+                self._buttons(step)
+
+    def _buttons(self, step: NextStep) -> None:
+        for name, href in step.links:
+            link_button(name, href)
+        if step.is_start:
+            if self._visit.may(Action.SUBMIT_TRAIN):
+                primary(words.EXAMPLE, self._visit.tells(self._run_example)).mark("example")
+                link_button(words.OWN_DATA, "/data").props("outline")
+            secondary(words.TOUR, show_tour).mark("tour")
+
+    async def _run_example(self) -> None:
+        asked = self._visit.asked(Action.SUBMIT_TRAIN)
+        settings = RecipeGiven(recipe_name=_EXAMPLE).settings(Shown(asked.root))
+        recipe = (await check_recipe(settings, Names(asked.rows, asked.root))).real
+        wanted = Wanted(kind="train", run=None, args={}, recipe=recipe, key=self._key)
+        job, _ = await submit(asked, wanted)
+        ui.notify(words.EXAMPLE_STARTED, type="positive")
+        ui.navigate.to(f"/runs/{job.run_id}")
 
 
-def _nothing_runs() -> None:
-    ui.label("No job has been asked for yet.")
+def _job_line(visit: Visit, job: JobLine) -> Line:
+    kind = words.KINDS.get(job.kind, job.kind)
+    name = job.run_name or ""
+    run: Cell = Link(name, f"/runs/{job.run_id}") if job.run_id else name
+    cells = (kind, run, state_chip(job.state, job.code), visit.reader.time(job.created_at))
+    return Line(f"{job.kind} {job.run_id} {job.created_at.isoformat()}", cells)
 
 
-def _no_runs(parts: Parts) -> None:
-    root = shlex.quote(str(parts.settings.root))
-    ui.label("There is no run yet. Start one in a terminal; it appears here while it works:")
-    ui.label(f"gemma-keras-tune train spam_classifier --root {root}").classes(
-        "font-mono text-sm p-2 rounded bg-gray-100 dark:bg-gray-800 max-w-full break-words"
-    )
+def _run_line(visit: Visit, run: RunLine) -> Line:
+    number = visit.reader.number
+    steps = number(run.step)
+    if run.total_steps:
+        steps = words.STEPS_OF.format(step=steps, total=number(run.total_steps))
+    loss = "" if run.loss is None else number(run.loss, digits=4)
+    changed = visit.reader.time(run.changed_at)
+    cells = (Link(run.name, f"/runs/{run.id}"), state_chip(run.state), steps, loss, changed)
+    return Line(run.id, cells)
 
 
-def _of_job(line: JobLine) -> tuple[str, ...]:
-    state = line.state if not line.code else f"{line.state} ({line.code})"
-    return line.kind, line.run_name or "", state, _when(line.created_at)
+def show_tour() -> None:
+    """A walk through the pages, in a few words each."""
+    steps: Sequence[tuple[str, str, str]] = words.TOUR_STEPS
+    with (
+        ui.dialog() as dialog,
+        ui.card().classes("gkt-dialog").props(f'aria-label="{words.TOUR_TITLE}"'),
+    ):
+        icon = ui.icon("", size="2.5rem").classes("text-primary").props("aria-hidden=true")
+        title = heading("", level=2).props("aria-live=polite")
+        text = ui.label().classes("gkt-soft")
+        with ui.row().classes("w-full items-center gap-2"):
+            place = ui.label().classes("gkt-note")
+            ui.space()
+            back = ui.button(words.TOUR_BACK).props("flat no-caps")
+            onward = primary(words.TOUR_NEXT)
+    _walk(dialog, steps, (icon, title, text, place), back=back, onward=onward)
+    dialog.on("hide", dialog.delete)
+    dialog.open()
 
 
-def _of_run(line: RunLine) -> tuple[str, ...]:
-    steps = f"{line.step:,} of {line.total_steps:,}" if line.total_steps else f"{line.step:,}"
-    loss = "" if line.loss is None else f"{line.loss:.4f}"
-    return line.name, line.state, steps, loss, _when(line.changed_at)
+def _walk(
+    dialog: ui.dialog,
+    steps: Sequence[tuple[str, str, str]],
+    shown: tuple[ui.icon, ui.label, ui.label, ui.label],
+    *,
+    back: ui.button,
+    onward: ui.button,
+) -> None:
+    """Lets the two buttons go through the steps."""
+    icon, title, text, place = shown
+    at = 0
 
+    def show() -> None:
+        icon.name, title.text, text.text = steps[at]
+        place.text = words.TOUR_PLACE.format(place=at + 1, total=len(steps))
+        back.set_visibility(at > 0)
+        onward.text = words.TOUR_END if at == len(steps) - 1 else words.TOUR_NEXT
 
-def _when(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC"
+    def go(by: int) -> Callable[[], Any]:
+        def do() -> None:
+            nonlocal at
+            if at + by == len(steps):
+                dialog.close()
+                return
+            at += by
+            show()
+
+        return do
+
+    back.on_click(go(-1))
+    onward.on_click(go(1))
+    show()

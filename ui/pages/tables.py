@@ -89,6 +89,27 @@ class Wanted:
 Load = Callable[[Wanted], Awaitable[tuple[Sequence[Line], int]]]
 
 
+class LinesTable:
+    """A short table that is changed in place; hidden as long as it is empty.
+
+    Args:
+        label: What screen readers call it.
+        columns: Its columns.
+    """
+
+    def __init__(self, label: str, columns: Sequence[Column]) -> None:
+        self.table = _table(label, columns, rows_per_page=0)
+        self.table.props("hide-bottom")
+        self.table.set_visibility(False)
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Puts in other lines."""
+        rows = [_row(line) for line in lines]
+        if rows != self.table.rows:
+            self.table.rows = rows
+        self.table.set_visibility(bool(rows))
+
+
 class PagedTable:
     """A table that asks for each page when it is looked at.
 
@@ -114,27 +135,13 @@ class PagedTable:
         self._load, self._columns = load, tuple(columns)
         self._at = Wanted(offset=0, limit=per_page, sort=sort)
         self.total = 0
-        described = [
-            {
-                "name": f"c{place}",
-                "field": f"c{place}",
-                "label": column.label,
-                "align": "right" if column.right else "left",
-                "sortable": bool(column.sort),
-            }
-            for place, column in enumerate(columns)
-        ]
-        self.table = ui.table(
-            columns=described,
-            rows=[],
-            row_key="key",
+        self.table = _table(
+            label,
+            self._columns,
             selection=None if on_select is None else "multiple",
             pagination=self._pagination(),
         )
-        self.table.classes("gkt-table").props(f'flat wrap-cells aria-label="{label}"')
-        self.table.props(f":rows-per-page-options=[10,25,50,100,{MOST_ROWS}] {_CARDS_ON_A_PHONE}")
-        self.table.add_slot("body-cell", _BODY_CELL)
-        self.table.add_slot("item", _ITEM)
+        self.table.props(f":rows-per-page-options=[10,25,50,100,{MOST_ROWS}]")
         self.table.on("request", lambda event: self._request(event.args["pagination"]))
         if on_select is not None:
             self.table.on_select(lambda _: on_select([row["key"] for row in self.table.selected]))
@@ -174,6 +181,27 @@ class PagedTable:
         }
 
 
+def _table(label: str, columns: Sequence[Column], **how: Any) -> ui.table:
+    """A table whose cells are drawn as their kind asks for, and whose rows are cards on a phone."""
+    described = [
+        {
+            "name": f"c{place}",
+            "field": f"c{place}",
+            "label": column.label,
+            "align": "right" if column.right else "left",
+            "sortable": bool(column.sort),
+        }
+        for place, column in enumerate(columns)
+    ]
+    if "rows_per_page" in how:
+        how["pagination"] = {"rowsPerPage": how.pop("rows_per_page")}
+    table = ui.table(columns=described, rows=[], row_key="key", **how).classes("gkt-table")
+    table.props(f'flat wrap-cells aria-label="{label}" {_CARDS_ON_A_PHONE}')
+    table.add_slot("body-cell", _BODY_CELL)
+    table.add_slot("item", _ITEM)
+    return table
+
+
 def _row(line: Line) -> dict[str, Any]:
     row: dict[str, Any] = {"key": line.key}
     for place, cell in enumerate(line.cells):
@@ -186,4 +214,15 @@ def _row(line: Line) -> dict[str, Any]:
     return row
 
 
-__all__ = ["Cell", "Chip", "Column", "Line", "Link", "Load", "PagedTable", "Tone", "Wanted"]
+__all__ = [
+    "Cell",
+    "Chip",
+    "Column",
+    "Line",
+    "LinesTable",
+    "Link",
+    "Load",
+    "PagedTable",
+    "Tone",
+    "Wanted",
+]

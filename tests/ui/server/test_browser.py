@@ -106,7 +106,7 @@ def sign_in(page: Any, address: str) -> None:
     page.get_by_label("Name").fill(NAME)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Runs and jobs").wait_for()
+    page.get_by_role("heading", name="Home").wait_for()
 
 
 def violations(page: Any, axe: str) -> list[str]:
@@ -171,7 +171,7 @@ def test_the_first_visit_makes_the_administrator_by_the_printed_link(page, serve
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").press_sequentially(PASSWORD)
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Runs and jobs").wait_for()
+    page.get_by_role("heading", name="Home").wait_for()
     page.get_by_text("There is no run yet.").wait_for()
     assert page.get_by_text("gemma-keras-tune train spam_classifier").is_visible()
     shot(page, "home-empty")
@@ -241,7 +241,7 @@ def test_signing_out_ends_the_session_in_every_tab(page, server):
     sign_in(page, server.address)
     other = page.context.new_page()
     other.goto(server.address)
-    other.get_by_role("heading", name="Runs and jobs").wait_for()
+    other.get_by_role("heading", name="Home").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/sign-in**")
     other.wait_for_url("**/sign-in**")

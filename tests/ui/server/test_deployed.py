@@ -69,7 +69,7 @@ def trusting(proxy: Proxy) -> ssl.SSLContext:
 def test_signing_in_works_through_tls_with_a_cookie_for_this_host_only(deployed):
     server, proxy, browser = deployed
     home = browser.get("/")
-    assert home.status_code == 200 and "Runs and jobs" in home.text
+    assert home.status_code == 200 and "Newest runs" in home.text
     assert home.headers["strict-transport-security"].startswith("max-age=31536000")
     with httpx.Client(base_url=proxy.url, verify=trusting(proxy)) as http:
         answer = sign_in(http)
