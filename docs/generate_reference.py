@@ -26,6 +26,7 @@ PAGES = {
     "cli.md": "docs.reference_cli",
     "errors.md": "docs.reference_errors",
     "events.md": "docs.reference_events",
+    "glossary.md": "docs.reference_glossary",
     "settings.md": "docs.reference_settings",
 }
 

@@ -1,4 +1,4 @@
-"""Every term of the trade that pages use, in plain words; shown by `/help` and docs/glossary.md."""
+"""Every term of the trade that pages use, in plain words; shown by `/help` and the docs."""
 
 from __future__ import annotations
 
