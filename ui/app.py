@@ -21,8 +21,9 @@ from .gate.clients import Clients
 from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
+from .live.broadcast import LiveRuns
 from .metrics import Metrics
-from .pages import forms, frame, help, home
+from .pages import forms, frame, help, home, runs
 from .parts import Parts, open_parts
 from .proxies import Proxies
 from .requests import Failures, RequestLog
@@ -67,6 +68,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             if await parts.identity.setup.is_needed():
                 state.setup_path = f"/setup?code={parts.identity.setup.renew()}"
             yield
+            state.live.close()
             state.children_left = parts.supervisor.running
     except TuneError as error:
         state.failure = error
@@ -74,8 +76,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _mount_pages(app: FastAPI) -> None:
+    app.state.live = LiveRuns(app.state.api.events)
     frame.install(app)
-    for one in (home, help):
+    for one in (home, runs, help):
         one.register(app)
     nicegui.app.add_exception_handler(Exception, _page_failed)
     ui.run_with(

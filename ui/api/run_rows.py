@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from sqlalchemy import ColumnElement, Text, cast, func
 from sqlalchemy.engine import RowMapping
 
 from gemma_keras_tune.run_folder import RunFolder
@@ -11,6 +14,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from ..identity.refusals import NotFound, not_found
 from ..store.tables import UNFINISHED, jobs, runs
 from ..store.workspace import WorkspaceStore
+from .pages import order
 
 
 async def run_row(rows: WorkspaceStore, run_id: str) -> RowMapping:
@@ -28,6 +32,47 @@ async def run_row(rows: WorkspaceStore, run_id: str) -> RowMapping:
 def folder_of(root: Path, run_id: str) -> RunFolder:
     """Where a run's files are, also those of an adopted one, which is linked there."""
     return RunFolder(root / "runs" / run_id)
+
+
+async def runs_page(
+    rows: WorkspaceStore,
+    *,
+    limit: int,
+    offset: int = 0,
+    sort: str = "-created_at",
+    filters: Mapping[str, str | None] | None = None,
+    search: str | None = None,
+    tag: str | None = None,
+) -> tuple[list[RowMapping], int]:
+    """A page of the workspace's runs, and how many there are in all.
+
+    Args:
+        rows: The workspace's rows.
+        limit: At most so many.
+        offset: How many to leave out first.
+        sort: A field; with a minus before it, the greatest first.
+        filters: Fields and what they must be; None: anything.
+        search: A part of the name, whatever its case.
+        tag: A tag that they must have.
+
+    Raises:
+        TuneError: `UNKNOWN_FIELD` or `FILTER_VALUE`.
+    """
+    where: list[ColumnElement[bool]] = [runs.c.deleted_at.is_(None)]
+    if search:
+        where.append(func.lower(runs.c.name).contains(search.lower(), autoescape=True))
+    if tag:  # the list is kept as JSON text, so a tag stands in it with its quotes
+        where.append(cast(runs.c.tags, Text).contains(json.dumps(tag), autoescape=True))
+    field, descending = order(sort)
+    return await rows.page(
+        runs,
+        *where,
+        sort=field,
+        descending=descending,
+        filters={key: value for key, value in (filters or {}).items() if value is not None},
+        limit=limit,
+        offset=offset,
+    )
 
 
 async def has_unfinished_job(rows: WorkspaceStore, run_id: str) -> bool:

@@ -24,9 +24,9 @@ from ..identity.refusals import not_found
 from ..store.tables import runs
 from .asking import Asking, to
 from .naming import Shown
-from .pages import Limit, Listed, Offset, Sort, order
+from .pages import Limit, Listed, Offset, Sort
 from .problems import PREFIX, REFUSALS
-from .run_rows import folder_of, has_unfinished_job, run_row
+from .run_rows import folder_of, has_unfinished_job, run_row, runs_page
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
 from .text_files import TAIL_BYTES, log_tail
 
@@ -147,18 +147,18 @@ async def list_runs(
     state: Annotated[str | None, Query(max_length=12)] = None,
     name: Annotated[str | None, Query(max_length=80)] = None,
     user_id: Annotated[str | None, Query(max_length=32)] = None,
+    search: Annotated[str | None, Query(max_length=80, description="A part of the name.")] = None,
+    tag: Annotated[str | None, Query(max_length=40)] = None,
 ) -> Listed[RunView]:
     """Lists the workspace's runs, the newest first."""
-    wanted = {"state": state, "name": name, "user_id": user_id}
-    field, descending = order(sort)
-    rows, total = await asked.rows.page(
-        runs,
-        runs.c.deleted_at.is_(None),
-        sort=field,
-        descending=descending,
-        filters={key: value for key, value in wanted.items() if value is not None},
+    rows, total = await runs_page(
+        asked.rows,
         limit=limit,
         offset=offset,
+        sort=sort,
+        filters={"state": state, "name": name, "user_id": user_id},
+        search=search,
+        tag=tag,
     )
     return Listed(items=[RunView(**_plain(row)) for row in rows], total=total)
 

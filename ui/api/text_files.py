@@ -31,7 +31,7 @@ async def log_tail(path: Path, shown: Shown, *, name: str) -> Response:
         NotFound: If there is no log yet.
     """
     try:
-        text = await asyncio.to_thread(_end_of, path)
+        text = await asyncio.to_thread(end_of, path)
     except FileNotFoundError:
         raise not_found("The log") from None
     headers = {
@@ -41,7 +41,12 @@ async def log_tail(path: Path, shown: Shown, *, name: str) -> Response:
     return Response(shown.text(text), media_type="text/plain", headers=headers)
 
 
-def _end_of(path: Path) -> str:
+def end_of(path: Path) -> str:
+    """The last mebibyte of a text file, from the beginning of a line on.
+
+    Raises:
+        FileNotFoundError: If it isn't there.
+    """
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _MOST))

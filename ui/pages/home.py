@@ -20,23 +20,13 @@ from ..words import common
 from ..words import home as words
 from .frame import page
 from .next_step import NextStep, next_step
-from .tables import Cell, Chip, Column, Line, LinesTable, Link, Tone
+from .states import state_chip
+from .tables import Cell, Column, Line, LinesTable, Link
 from .visit import Visit
 from .widgets import card, code, empty_state, heading, link_button, note, primary, secondary
 
 _EVERY_S = 1.0
 _EXAMPLE = "spam_classifier"
-_TONES: dict[str, Tone] = {
-    "running": "busy",
-    "done": "good",
-    "failed": "bad",
-    "quarantined": "bad",
-    "died": "bad",
-    "missing": "bad",
-    "stopped": "warning",
-    "paused": "warning",
-    "suspect": "warning",
-}
 
 
 def register(app: FastAPI) -> None:
@@ -45,12 +35,6 @@ def register(app: FastAPI) -> None:
     @page(app, "/", title=words.TITLE, nav=common.HOME, icon="home", needs=Action.VIEW_RUNS)
     async def show(visit: Visit) -> None:
         await _Home(visit).start()
-
-
-def state_chip(state: str, code: str | None = None) -> Chip:
-    """How a job or run stands, in a word."""
-    text = words.STATES.get(state, state)
-    return Chip(f"{text} ({code})" if code else text, _TONES.get(state, "plain"))
 
 
 class _Home:

@@ -35,13 +35,13 @@ def next_step(overview: Overview) -> NextStep:
     working = next((run for run in runs if run.state == "running"), None)
     if working is not None:
         title = words.WORKING_TITLE.format(name=working.name)
-        links = ((words.WATCH, f"/runs/{working.id}"),)
-        return NextStep("show_chart", title, words.WORKING_TEXT, links)
+        watch = (words.WATCH, f"/runs/{working.id}")
+        return NextStep("show_chart", title, words.WORKING_TEXT, (watch,))
     last = max(runs, key=lambda run: run.changed_at, default=None)
     if last is not None and last.state in _UNFINISHED:
         title = words.STOPPED_TITLE.format(name=last.name)
-        links = ((words.LOOK, f"/runs/{last.id}"), (words.ANOTHER, "/configure"))
-        return NextStep("pause_circle", title, words.STOPPED_TEXT, links)
+        look, another = (words.LOOK, f"/runs/{last.id}"), (words.ANOTHER, "/configure")
+        return NextStep("pause_circle", title, words.STOPPED_TEXT, (look, another))
     done = overview.newest_done
     if done is not None:
         title, at = words.DONE_TITLE.format(name=done.name), f"/runs/{done.id}"
@@ -53,6 +53,6 @@ def next_step(overview: Overview) -> NextStep:
         )
         return NextStep("task_alt", title, words.DONE_TEXT, links)
     if overview.datasets:
-        links = ((words.CONFIGURE, "/configure"),)
-        return NextStep("table_chart", words.DATA_TITLE, words.DATA_TEXT, links)
+        configure = (words.CONFIGURE, "/configure")
+        return NextStep("table_chart", words.DATA_TITLE, words.DATA_TEXT, (configure,))
     return NextStep("rocket_launch", words.START_TITLE, words.START_TEXT, is_start=True)

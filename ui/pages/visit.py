@@ -18,6 +18,7 @@ from ..api.problems import status_of
 from ..gate.clients import current_person
 from ..identity.access import Action, Principal, may
 from ..identity.refusals import NotFound
+from ..live.broadcast import LiveRuns
 from ..parts import Parts
 from ..reader import Reader, reader_of
 from ..words import common
@@ -35,7 +36,9 @@ class Visit:
         self.app, self.client = app, client
         self.parts: Parts = app.state.parts
         self.services: Services = app.state.api
+        self.live: LiveRuns = app.state.live
         self.reader: Reader = reader_of(client.request.headers, client.request.cookies)
+        self.title: ui.label  # put there by the frame
 
     @property
     def principal(self) -> Principal:
@@ -87,7 +90,11 @@ class Visit:
         """What to tell of an error: its own words, without the server's paths."""
         if status_of(error) == 500:
             return common.SERVER_ERROR
-        return Shown(self.parts.settings.root).text(str(error))
+        return self.without_paths(str(error))
+
+    def without_paths(self, text: str) -> str:
+        """A text with names in the place of the server's paths."""
+        return Shown(self.parts.settings.root).text(text)
 
     def tells(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """The handler of an event, which tells of a `TuneError` instead of only logging it."""

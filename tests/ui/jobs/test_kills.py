@@ -29,7 +29,7 @@ from tests.support.databases import add_people
 from tests.support.queue_jobs import done_by, fake_data, fake_train, ledger, until
 
 SERVER = Path(__file__).parents[2] / "support" / "kill_server.py"
-ENDS = ("done", "quarantined", "failed", "cancelled")
+ENDS = ("done", "failed", "cancelled")  # one in quarantine is resumed
 
 
 class Server:
@@ -82,21 +82,27 @@ def check_ledger(root: Path, job: Job) -> None:
 
 
 async def mayhem(
-    store: Store, url: str, root: Path, *, kills: int, work: list[Work], within_s: float
+    store: Store, url: str, root: Path, *, kills: int, jobs_at_once: int, within_s: float
 ) -> Counter[str]:
-    """Kills until it has killed enough, then lets everything end; gives how the jobs ended."""
+    """Kills until it has killed enough, then lets everything end; gives how the jobs ended.
+
+    As long as it kills, so many jobs are kept in the queue, however quick the machine is.
+    """
     chance = random.Random(1)
     queue = Queue(store, defaults=Limits(running_jobs=None, queued_jobs=None))
-    submitted = [
-        await queue.submit(one, workspace_id="w1", user_id=chance.choice(("ann", "bob")))
-        for one in work
-    ]
+    submitted: list[Job] = []
     server, killed, deadline = Server(root, url), 0, time.monotonic() + within_s
     try:
         while time.monotonic() < deadline:
             now = await all_jobs(store)
-            if all(job.state in ENDS for job in now):
+            unfinished = sum(job.state not in ENDS for job in now)
+            if killed >= kills and not unfinished:
                 break
+            while killed < kills and unfinished < jobs_at_once:
+                one = some_work(len(submitted))
+                user = chance.choice(("ann", "bob"))
+                submitted.append(await queue.submit(one, workspace_id="w1", user_id=user))
+                unfinished += 1
             for job in now:
                 if job.state == "quarantined":
                     await queue.resume(job.id)
@@ -118,9 +124,11 @@ async def mayhem(
     return Counter(job.state for job in ended)
 
 
-def some_work(count: int) -> list[Work]:
-    work = [fake_train("steps=12,pause=0.03", f"run-{number}") for number in range(count)]
-    return work + [fake_data("steps=4,pause=0.02") for _ in range(count // 4)]
+def some_work(number: int) -> Work:
+    """A training, and every fifth time something about data."""
+    if number % 5 == 4:
+        return fake_data("steps=4,pause=0.02")
+    return fake_train("steps=12,pause=0.03", f"run-{number}")
 
 
 @pytest.mark.slow
@@ -129,9 +137,9 @@ async def test_a_dozen_kills_lose_nothing_and_double_nothing(
 ) -> None:
     store = await open_store(postgres_url)
     await add_people(store)
-    ends = await mayhem(store, postgres_url, tmp_path, kills=12, work=some_work(8), within_s=90)
+    ends = await mayhem(store, postgres_url, tmp_path, kills=12, jobs_at_once=8, within_s=120)
     await store.close()
-    assert ends == {"done": 10}
+    assert set(ends) == {"done"} and ends["done"] >= 8
 
 
 @pytest.mark.slow
@@ -139,9 +147,9 @@ async def test_a_dozen_kills_lose_nothing_and_double_nothing(
 async def test_200_kills_lose_nothing_and_double_nothing(postgres_url: str, tmp_path: Path) -> None:
     store = await open_store(postgres_url)
     await add_people(store)
-    ends = await mayhem(store, postgres_url, tmp_path, kills=200, work=some_work(120), within_s=600)
+    ends = await mayhem(store, postgres_url, tmp_path, kills=200, jobs_at_once=12, within_s=600)
     await store.close()
-    assert ends == {"done": 150}
+    assert set(ends) == {"done"} and ends["done"] >= 12
 
 
 @pytest.mark.slow
@@ -153,7 +161,10 @@ async def test_a_killed_server_loses_nothing_on_sqlite(tmp_path: Path) -> None:
     store = await open_store(url)
     await add_people(store)
     queue = Queue(store, defaults=Limits(running_jobs=None))
-    submitted = [await queue.submit(one, workspace_id="w1", user_id="ann") for one in some_work(8)]
+    submitted = [
+        await queue.submit(some_work(number), workspace_id="w1", user_id="ann")
+        for number in range(10)
+    ]
     await store.close()
     chance, server = random.Random(2), Server(root, url)
     for _ in range(6):

@@ -1,0 +1,153 @@
+"""How a run stands, against what `resolved` says of the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gemma_keras_tune.event_types import (
+    ControlApplied,
+    ControlRefused,
+    Load,
+    Note,
+    Progress,
+    RolledBack,
+    RunEnded,
+    RunStarted,
+    Sample,
+    StageStarted,
+    Step,
+    Validation,
+    Warned,
+)
+from gemma_keras_tune.events import EventWriter, read_events, resolved
+from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune_ui.jobs.event_feed import EventFeed
+from gemma_keras_tune_ui.live.broadcast import LiveRuns
+from gemma_keras_tune_ui.live.run_state import RunState
+
+
+def step(number: int, loss: float = 1.0) -> Step:
+    return Step(
+        step=number, total_steps=10, epoch=number / 5, loss=loss, tokens=8, answer_tokens=2,
+        learning_rate=1e-4, grad_norm=1.0, seconds=0.5, tokens_per_s=16.0,
+    )  # fmt: skip
+
+
+def validation(number: int) -> Validation:
+    return Validation(
+        step=number, loss=2.0 / number, perplexity=7.0, tokens=9, best=True, label_rows=4,
+        accuracy=0.5, macro_f1=0.4, confidence={"ham": 0.6},
+    )  # fmt: skip
+
+
+HISTORY = [
+    (1, RunStarted(device="cpu")),
+    (1, StageStarted(stage="training")),
+    *((1, step(number, loss=10.0 - number)) for number in range(1, 6)),
+    (1, validation(4)),
+    (1, Sample(step=5, prompt="p", text="old")),
+    (2, RunStarted(resumed_from=3)),
+    *((2, step(number, loss=20.0 - number)) for number in range(4, 8)),
+    (2, Sample(step=6, prompt="p", text="new")),
+    (2, RolledBack(step=5, bad_step=8)),
+    (2, step(6, loss=0.5)),
+    (2, ControlApplied(id="a", command="set", step=6, key="learning_rate", value=0.1)),
+    (2, ControlApplied(id="b", command="pause", step=6)),
+    (2, ControlRefused(id="c", command="set", reason="no")),
+    (2, Warned(code="W", message="look")),
+    (2, Note(message="nothing")),
+]
+
+
+def written(folder: RunFolder, events: list[tuple[int, object]] = HISTORY) -> None:
+    for attempt, event in events:
+        with EventWriter(folder.events, attempt) as writer:
+            writer.write(event)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def heard(folder: RunFolder) -> RunState:
+    state = RunState()
+    for line in folder.events.read_text().splitlines():
+        fields = json.loads(line)
+        state.hear(fields["kind"], fields)
+    return state
+
+
+def test_the_curve_is_that_of_the_run_as_if_never_interrupted(folder: RunFolder) -> None:
+    written(folder)
+    state = heard(folder)
+    right = [
+        (record.event.step, record.event.loss)
+        for record in resolved(read_events(folder.events))
+        if isinstance(record.event, Step)
+    ]
+    xs, ys = state.curve("loss").since(0)
+    assert list(zip(xs, ys, strict=True)) == right
+    assert [one.text for one in state.samples] == [], "both belong to steps that were undone"
+    assert len(state.curve("accuracy")) == 0, "it was measured at a step that was done again"
+
+
+def test_it_knows_what_was_asked_and_answered(folder: RunFolder) -> None:
+    written(folder)
+    state = heard(folder)
+    assert state.is_paused and state.answered == {"a", "b", "c"}
+    assert state.refused == ("c", "no") and state.remarks == [("W", "look")]
+    assert [(mark.step, mark.kind) for mark in state.marks] == [
+        (5, "rolled_back"), (6, "set"), (6, "pause"),
+    ]  # fmt: skip
+    assert state.marks[1].text == "learning_rate = 0.1"
+
+
+def test_an_end_says_how_and_a_new_attempt_forgets_it(folder: RunFolder) -> None:
+    events = [
+        (1, RunStarted()),
+        (1, step(1)),
+        (1, RunEnded(status="failed", code="X", message="m")),
+    ]
+    written(folder, events)
+    state = heard(folder)
+    assert (state.status, state.code, state.message) == ("failed", "X", "m")
+    written(
+        folder, [(2, RunStarted(resumed_from=1)), (2, Progress(stage="model", done=1, total=4))]
+    )
+    state = heard(folder)
+    assert state.status == "" and (state.stage, state.done, state.total) == ("model", 1, 4)
+
+
+def test_the_load_is_over_time_and_stays_when_steps_are_done_again(folder: RunFolder) -> None:
+    load = Load(
+        cpu_percent=150.0, rss_bytes=10, peak_rss_bytes=20, machine_cpu_percent=80.0,
+        machine_memory_bytes=1, machine_memory_total_bytes=2,
+    )  # fmt: skip
+    written(folder, [(1, RunStarted()), (1, step(1)), (1, load), (2, RunStarted())])
+    state = heard(folder)
+    assert len(state.curve("cpu_percent")) == 1 and len(state.curve("loss")) == 0
+    assert len(state.curve("device_bytes")) == 0, "this machine has no accelerator"
+
+
+async def test_one_reader_serves_all_who_look_and_goes_on_with_what_is_written(
+    folder: RunFolder,
+) -> None:
+    written(folder, HISTORY[:7])
+    runs = LiveRuns(EventFeed(poll_s=0.01))
+    async with runs.watched(folder) as one, runs.watched(folder) as other:
+        assert one is other and one.viewers == 2
+        assert one.state.step == 5, "all that was written before is known at once"
+        written(folder, [(1, step(6))])
+        for _ in range(200):
+            if one.state.step == 6:
+                break
+            await asyncio.sleep(0.01)
+        assert one.state.step == 6
+    async with runs.watched(folder) as again:
+        assert again is one, "who reloads the page finds it warm"
+    runs.close()

@@ -1,0 +1,198 @@
+"""The list of runs, one run at work, and several compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.testing import User
+
+from gemma_keras_tune.control_file import read_commands
+from gemma_keras_tune.event_types import (
+    ControlApplied,
+    ControlRefused,
+    Event,
+    RunEnded,
+    RunStarted,
+    Sample,
+    StageStarted,
+    Step,
+)
+from gemma_keras_tune.events import EventWriter
+from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
+from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
+from gemma_keras_tune_ui.words import home as states
+from gemma_keras_tune_ui.words import runs as words
+from tests.support.pages import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOSTILE = '<img src=x onerror="alert(1)">'
+
+
+def step(number: int) -> Step:
+    return Step(
+        step=number, total_steps=20, epoch=0.5, loss=3.0 / number, tokens=8, answer_tokens=2,
+        learning_rate=1e-4, grad_norm=1.0, seconds=0.5, tokens_per_s=16.0,
+    )  # fmt: skip
+
+
+def run_of(app: FastAPI, name: str, *events: Event, **changes: Any) -> RunFolder:
+    folder = new_run(app.state.settings.root, name)
+    recipe = load_recipe("spam_classifier", {"name": name, **changes})
+    folder.recipe_json.write_text(recipe.to_json())
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        for event in (RunStarted(name=name), *events):
+            tell(event)
+    return folder
+
+
+async def listed(app: FastAPI, *folders: RunFolder) -> None:
+    """Returns when the server has seen the runs."""
+    await app.state.parts.runs.sweep(all_of_them=True)
+
+
+def table(user: User, label: str) -> ui.table:
+    assert user.client is not None
+    tables = [one for one in user.client.elements.values() if isinstance(one, ui.table)]
+    return next(one for one in tables if one.props["aria-label"] == label)
+
+
+async def wait_for(what: Callable[[], bool], *, within_s: float = 15.0) -> None:
+    for _ in range(int(within_s * 20)):
+        if what():
+            return
+        await asyncio.sleep(0.05)
+    assert what()
+
+
+async def test_runs_are_listed_and_found_by_name_state_and_tag(app: FastAPI, ann: User) -> None:
+    one = run_of(app, "first", step(1), step(2), RunEnded(status="done", step=2))
+    two = run_of(app, "second", step(1), RunEnded(status="stopped", step=1))
+    await listed(app, one, two)
+    await ann.http_client.patch(
+        f"/api/v1/runs/{two.id}", json={"tags": ["mail"]},
+        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
+    )  # fmt: skip
+    for query, names in (
+        ("", {"first", "second"}), ("?search=FIR", {"first"}), ("?state=stopped", {"second"}),
+        ("?tag=mail", {"second"}), ("?tag=mai", set()), ("?search=%25", set()),
+    ):  # fmt: skip
+        await ann.open(f"/runs{query}")
+        assert {row["c0"] for row in table(ann, words.TITLE).rows} == names, query
+    await ann.should_see(words.NOTHING_FOUND)
+
+
+async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "plain", RunEnded(status="done"))
+    await listed(app, folder)
+    await ann.open("/runs?search=plain")
+    shown = table(ann, words.TITLE)
+    shown.selected = shown.rows
+    for handler in shown._selection_handlers:  # as a click on the box does
+        handler(None)
+    ann.find(words.EDIT).click()
+    await ann.should_see(words.TAGS)
+    ann.find(kind=ui.input, content=words.NAME).clear().type(f"new {HOSTILE}")
+    ann.find(words.TAGS).type("a, b,, a")
+    ann.find(marker="save").click()
+    await ann.should_see(words.SAVED)
+    view = (await ann.http_client.get(f"/api/v1/runs/{folder.id}")).json()
+    assert (view["name"], view["tags"]) == (f"new {HOSTILE}", ["a", "b"])
+
+
+async def test_settings_are_compared_by_dotted_key_where_they_differ() -> None:
+    one = flat({"name": "a", "train": {"epochs": 1, "seed": 0}, "data": {"columns": {"text": "m"}}})
+    two = flat({"name": "b", "train": {"epochs": 2, "seed": 0}, "data": {"columns": {}}})
+    assert differences([one, two]) == [
+        ("train.epochs", ["1", "2"]), ("data.columns", ['{"text": "m"}', "{}"]),
+    ]  # fmt: skip
+    assert best_of("loss", [0.2, None, 0.1]) == {2}
+    assert best_of("accuracy", [0.2, 0.9, 0.9]) == {1, 2}
+    assert best_of("accuracy", [0.9, 0.9]) == set() and best_of("loss", [None, 0.1]) == set()
+
+
+async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann: User) -> None:
+    one = run_of(app, "slow", step(1), step(2), RunEnded(status="done"))
+    two = run_of(app, "fast", step(1), RunEnded(status="done"), **{"train.learning_rate": 0.01})
+    (two.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.25, "accuracy": 0.9}}))
+    (one.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.5, "accuracy": 0.8}}))
+    await listed(app, one, two)
+    await ann.open(f"/compare?runs={one.id},{two.id}")
+    assert table(ann, words.DIFFERENCES).rows[0]["c0"] == "train.learning_rate"
+    figures = {row["c0"]: (row["c1"], row["c2"]) for row in table(ann, words.FIGURES).rows}
+    assert figures["Loss"] == ("0.5", words.BETTER.format(value="0.25"))
+    plots = [one for one in ann.find(ui.plotly).elements if one.figure["data"]]
+    losses = next(one.figure["data"] for one in plots if len(one.figure["data"][0]["x"]) == 2)
+    assert losses[0]["y"] == [3.0, 1.5]
+    await ann.open("/compare?runs=")
+    await ann.should_see(words.COMPARE_FEW_TITLE)
+
+
+async def test_another_workspace_s_or_no_run_is_told_so(ann: User) -> None:
+    await ann.open("/runs/no-such-run")
+    await ann.should_see("The run doesn't exist")
+
+
+async def test_a_working_run_is_steered_and_its_answers_are_shown(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "live", step(1))
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=1))
+        tell(StageStarted(stage="training"))
+        tell(step(2))
+        await listed(app, folder)
+        await ann.open(f"/runs/{folder.id}")
+        await until(ann, words.STEP_OF.format(step=2, total=20))
+        ann.find(marker="control-pause").click()
+        await wait_for(lambda: len(read_commands(folder.control)[0]) == 1)
+        (command,) = read_commands(folder.control)[0]
+        assert (command.command, command.by) == ("pause", "ann")
+        tell(ControlApplied(id=command.id, command="pause", step=2))
+        await until(ann, words.PAUSED)
+        await ann.should_see(states.STATES["paused"])
+        ann.find(marker="control-finish").click()
+        await ann.should_see(words.FINISH_TEXT)
+        ann.find(marker="confirm").click()
+        await wait_for(lambda: len(read_commands(folder.control)[0]) == 2)
+        finish = read_commands(folder.control)[0][1]
+        assert (finish.key, finish.value) == ("end_step", 3)
+        tell(ControlRefused(id=finish.id, command="set", reason="too late", step=2))
+        tell(Sample(step=2, prompt="hello", text="world"))
+        tell(RunEnded(status="stopped", step=2))
+    await until(ann, words.STOPPED)
+    await ann.should_see(marker="control-go-on")
+    assert any("too late" in one for one in ann.notify.messages)
+
+
+async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(
+    app: FastAPI, ann: User
+) -> None:
+    folder = run_of(app, "typo", step(1))
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=1))
+        tell(StageStarted(stage="training"))
+        await listed(app, folder)
+        await ann.open(f"/runs/{folder.id}")
+        await until(ann, words.CHANGE)
+        ann.find(marker="control-set").click()
+        await ann.should_see(words.CHANGE_TITLE)
+        ann.find(words.VALUE).type("fast")
+        ann.find(marker="dialog-yes").click()
+        await wait_for(lambda: any("learning_rate" in one for one in ann.notify.messages))
+        assert read_commands(folder.control)[0] == []
+
+
+async def test_a_failed_run_says_why_without_the_server_s_paths(app: FastAPI, ann: User) -> None:
+    root = app.state.settings.root
+    ended = RunEnded(status="failed", code="LOSS_NAN", message=f"Look into {root}/runs/x/log.txt.")
+    folder = run_of(app, "broken", step(1), ended)
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await ann.should_see("LOSS_NAN")
+    await ann.should_not_see(str(root))

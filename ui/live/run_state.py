@@ -1,0 +1,202 @@
+"""How a run stands, from its events: its curves, and the newest of everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .curves import Curve
+
+STEP_CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
+"""Of every optimizer step; x is the number of the step."""
+
+MEASURED_CURVES = ("validation_loss", "perplexity", "accuracy", "macro_f1")
+"""Of every measurement on the validation rows."""
+
+LOAD_CURVES = (
+    "cpu_percent",
+    "machine_cpu_percent",
+    "rss_bytes",
+    "device_bytes",
+    "device_percent",
+)
+"""Of the machine; x is the time in seconds since 1970."""
+
+_MOST_SAMPLES = 200
+_MOST_REMARKS = 100
+
+
+@dataclass(frozen=True)
+class SampleSeen:
+    """What the model answered to a prompt after so many steps."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a step, to be marked on the curves."""
+
+    step: int
+    kind: str
+    text: str
+
+
+@dataclass
+class RunState:
+    """What is known of a run. `hear` takes its events in the order in which they were written.
+
+    Attributes:
+        curves: By name; a classification also has `confidence:LABEL`.
+        step: Optimizer steps done.
+        total_steps: Of so many; 0 if unknown.
+        epoch: Passes over the rows.
+        stage: What it does now.
+        done, total, seconds_left: How far that stage is.
+        is_paused: Whether it waits between two steps.
+        status: "" while it works; then `done`, `stopped` or `failed`, with `code` and `message`.
+        load: The newest figures of the machine.
+        samples, marks, remarks: The newest ones.
+        refused: The newest command that was not carried out, and why.
+        answered: Ids of the commands that were answered.
+        changes: Rises with each event.
+    """
+
+    curves: dict[str, Curve] = field(default_factory=dict)
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0.0
+    stage: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    seconds_left: float | None = None
+    seconds_a_step: float | None = None
+    is_paused: bool = False
+    has_started: bool = False
+    status: str = ""
+    code: str = ""
+    message: str = ""
+    device: str = ""
+    load: dict[str, Any] = field(default_factory=dict)
+    samples: list[SampleSeen] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+    refused: tuple[str, str] | None = None
+    answered: set[str] = field(default_factory=set)
+    changes: int = 0
+
+    def curve(self, name: str) -> Curve:
+        """The curve of that name, empty if nothing was told of it."""
+        return self.curves.setdefault(name, Curve())
+
+    def hear(self, kind: str, said: Mapping[str, Any]) -> None:
+        """Takes in one event; of kinds that it doesn't know, nothing."""
+        self.changes += 1
+        handler = getattr(self, f"_on_{kind}", None)
+        if handler is not None:
+            handler(said)
+
+    def _on_run_started(self, said: Mapping[str, Any]) -> None:
+        self.status = self.code = self.message = ""
+        self.has_started, self.is_paused = True, False
+        self.device = str(said.get("device", ""))
+        self._go_back_to(int(said.get("resumed_from", 0)))
+
+    def _on_rolled_back(self, said: Mapping[str, Any]) -> None:
+        self._go_back_to(int(said["step"]))
+        self._mark(said["step"], "rolled_back", f"{said['bad_step']}")
+
+    def _go_back_to(self, step: int) -> None:
+        """Forgets what comes after a step: it is done again."""
+        for name, curve in self.curves.items():
+            if name not in LOAD_CURVES:
+                curve.cut_after(step)
+        self.samples = [sample for sample in self.samples if sample.step <= step]
+        self.marks = [mark for mark in self.marks if mark.step <= step]
+        self.step = step
+
+    def _on_stage_started(self, said: Mapping[str, Any]) -> None:
+        self.stage, self.done, self.total, self.seconds_left = str(said["stage"]), 0.0, 0.0, None
+
+    def _on_progress(self, said: Mapping[str, Any]) -> None:
+        self.stage = str(said["stage"])
+        self.done, self.total = _number(said["done"]) or 0.0, _number(said["total"]) or 0.0
+        self.seconds_left = _number(said.get("seconds_left"))
+
+    def _on_step(self, said: Mapping[str, Any]) -> None:
+        self.step, self.total_steps = int(said["step"]), int(said["total_steps"])
+        self.epoch = _number(said["epoch"]) or 0.0
+        seconds = _number(said["seconds"])
+        if seconds is not None:
+            before = self.seconds_a_step
+            self.seconds_a_step = seconds if before is None else 0.9 * before + 0.1 * seconds
+        for name in STEP_CURVES:
+            self.curve(name).add(self.step, _number(said[name]))
+
+    def _on_validation(self, said: Mapping[str, Any]) -> None:
+        step = int(said["step"])
+        values = {**said, "validation_loss": said["loss"]}
+        for name in MEASURED_CURVES:
+            if values.get(name) is not None:
+                self.curve(name).add(step, _number(values[name]))
+        for label, value in (said.get("confidence") or {}).items():
+            self.curve(f"confidence:{label}").add(step, _number(value))
+
+    def _on_load(self, said: Mapping[str, Any]) -> None:
+        self.load = dict(said)
+        at = _seconds(said.get("time"))
+        for name in LOAD_CURVES:
+            if at is not None and said.get(name) is not None:
+                self.curve(name).add(at, _number(said[name]))
+
+    def _on_checkpoint(self, said: Mapping[str, Any]) -> None:
+        if said["reason"] in ("asked", "pause", "stop"):
+            self._mark(said["step"], "checkpoint", "")
+
+    def _on_sample(self, said: Mapping[str, Any]) -> None:
+        self.samples.append(SampleSeen(int(said["step"]), str(said["prompt"]), str(said["text"])))
+        del self.samples[:-_MOST_SAMPLES]
+
+    def _on_control_applied(self, said: Mapping[str, Any]) -> None:
+        self.answered.add(str(said["id"]))
+        command = str(said["command"])
+        self.is_paused = {"pause": True, "resume": False}.get(command, self.is_paused)
+        if command == "set":
+            self._mark(said["step"], "set", f"{said.get('key')} = {said.get('value')}")
+        elif command in ("pause", "resume"):
+            self._mark(said["step"], command, "")
+
+    def _on_control_refused(self, said: Mapping[str, Any]) -> None:
+        self.answered.add(str(said["id"]))
+        self.refused = str(said["id"]), str(said["reason"])
+
+    def _on_warning(self, said: Mapping[str, Any]) -> None:
+        self.remarks.append((str(said["code"]), str(said["message"])))
+        del self.remarks[:-_MOST_REMARKS]
+
+    def _on_run_ended(self, said: Mapping[str, Any]) -> None:
+        self.status, self.is_paused, self.seconds_left = str(said["status"]), False, None
+        self.code, self.message = str(said.get("code", "")), str(said.get("message", ""))
+
+    def _mark(self, step: Any, kind: str, text: str) -> None:
+        self.marks.append(Mark(int(step), kind, text))
+        del self.marks[:-_MOST_REMARKS]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None; a file has "NaN" as text, since JSON has none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _seconds(time: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,175 @@
+"""Charts of a run that are appended to, and drawn anew only when what they showed is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..live.run_state import Mark, RunState
+from ..words import runs as words
+from .charts import COLOURS, chart, figure
+
+_MOST_POINTS = 1000  # of a line, when it is drawn
+_MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
+
+
+@dataclass(frozen=True)
+class LineOf:
+    """One line of a chart.
+
+    Attributes:
+        curve: Which curve of the run it shows.
+        name: What the legend calls it.
+        points: Whether each point is marked, for lines with few of them.
+        scale: The values are multiplied by it.
+    """
+
+    curve: str
+    name: str
+    points: bool = False
+    scale: float = 1.0
+
+
+@dataclass
+class _Drawn:
+    version: int = 0
+    until: int = 0  # points of the curve that the chart has
+    shown: int = 0  # points that the browser draws
+
+
+class LiveChart:
+    """One chart of a run.
+
+    What was known when it was made stands in its figure. Later points are sent only once the
+    browser has drawn it: those sent before would be lost, and leave a hole.
+
+    Args:
+        state: Where the curves are.
+        lines: The chart's lines.
+        label: What it shows, in a sentence, for screen readers.
+        x, y: The names of the axes.
+        is_time: Whether x are seconds since 1970, to be shown as times.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        lines: Sequence[LineOf],
+        *,
+        label: str,
+        x: str,
+        y: str,
+        is_time: bool = False,
+    ) -> None:
+        self._state, self._lines, self._x, self._y = state, tuple(lines), x, y
+        self._is_time, self._is_ready = is_time, False
+        self._drawn = [_Drawn() for _ in self._lines]
+        self._marks: tuple[Mark, ...] = ()
+        self.plot = chart(self._figure(), label=label).mark("live-chart")
+        self.plot.on("plotly_afterplot", self._plotted, args=[], throttle=1.0)
+
+    def shows(self, curve: str) -> bool:
+        """Whether one of its lines is of that curve."""
+        return any(line.curve == curve for line in self._lines)
+
+    def tick(self, state: RunState | None = None) -> None:
+        """Sends what is new, if the chart is there."""
+        if state is not None and state is not self._state:
+            self._state = state
+            self._draw_anew()
+        if not self._is_ready:
+            return
+        if any(self._is_gone(at) for at in range(len(self._lines))):
+            self._draw_anew()
+            return
+        self._extend()
+        if self._marks != tuple(self._state.marks) and not self._is_time:
+            self._marks = tuple(self._state.marks)
+            self.plot.run_plot_method("relayout", _marked(self._marks))
+
+    def _plotted(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self.tick()
+
+    def _is_gone(self, at: int) -> bool:
+        """Whether a line shows points that are no more, or more than can be drawn well."""
+        curve, drawn = self._state.curve(self._lines[at].curve), self._drawn[at]
+        new = len(curve) - drawn.until
+        return curve.version != drawn.version or drawn.shown + new > _MOST_SHOWN
+
+    def _draw_anew(self) -> None:
+        self._is_ready = False
+        self.plot.update_figure(self._figure())
+
+    def _extend(self) -> None:
+        xs, ys, which = [], [], []
+        for at, (line, drawn) in enumerate(zip(self._lines, self._drawn, strict=True)):
+            x, y = self._state.curve(line.curve).since(drawn.until)
+            if x:
+                xs.append(self._shown_x(x))
+                ys.append(_scaled(y, line.scale))
+                which.append(at)
+                drawn.until += len(x)
+                drawn.shown += len(x)
+        if which:
+            self.plot.run_plot_method("extendTraces", {"x": xs, "y": ys}, which)
+
+    def _figure(self) -> dict[str, Any]:
+        data = []
+        for line, drawn, colour in zip(self._lines, self._drawn, _colours(), strict=False):
+            curve = self._state.curve(line.curve)
+            x, y = curve.thinned(_MOST_POINTS)
+            drawn.version, drawn.until, drawn.shown = curve.version, len(curve), len(x)
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers" if line.points or len(x) == 1 else "lines",
+                    "name": line.name,
+                    "x": self._shown_x(x),
+                    "y": _scaled(y, line.scale),
+                    "line": {"color": colour, "width": 2},
+                }
+            )
+        self._marks = tuple(self._state.marks)
+        layout = {} if self._is_time else _marked(self._marks)
+        if self._is_time:
+            layout["xaxis"] = {"type": "date"}
+        return figure(data, x=self._x, y=self._y, layout=layout)
+
+    def _shown_x(self, xs: list[float]) -> list[float]:
+        return [x * 1000 for x in xs] if self._is_time else xs  # Plotly's dates are milliseconds
+
+
+def _colours() -> list[str]:
+    return [*COLOURS, *COLOURS]
+
+
+def _scaled(ys: list[float | None], scale: float) -> list[float | None]:
+    return ys if scale == 1.0 else [None if y is None else y * scale for y in ys]
+
+
+def _marked(marks: Sequence[Mark]) -> dict[str, Any]:
+    """Lines at the steps at which something was changed, each with what it was."""
+    shapes = [
+        {
+            "type": "line", "x0": mark.step, "x1": mark.step, "yref": "paper", "y0": 0, "y1": 1,
+            "line": {"color": COLOURS[6], "width": 1, "dash": "dot"},
+        }
+        for mark in marks
+    ]  # fmt: skip
+    notes = [
+        {
+            "x": mark.step, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top",
+            "showarrow": False, "textangle": 90, "font": {"size": 11},
+            "text": words.MARKS.get(mark.kind, mark.kind).format(text=_plain(mark.text)),
+        }
+        for mark in marks
+    ]  # fmt: skip
+    return {"shapes": shapes, "annotations": notes}
+
+
+def _plain(text: str) -> str:
+    """A text in which Plotly finds no tags."""
+    return text.replace("<", "\u2039").replace(">", "\u203a")[:60]

@@ -1,0 +1,167 @@
+"""The buttons of a run: what a working one can be asked, and how an ended one goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nicegui import ui
+
+from gemma_keras_tune.control_file import SETTABLE, field_of
+
+from ...api.jobs import cancel_job
+from ...api.runs import NewCommand, control_run
+from ...api.submitting import Wanted, submit
+from ...identity.access import Action
+from ...jobs.job import Job
+from ...live.broadcast import LiveRun
+from ...words import common
+from ...words import runs as words
+from ..visit import Visit
+from ..widgets import confirm, heading, primary, secondary
+
+_RESUMABLE = ("stopped", "failed", "died")
+
+
+class Controls:
+    """The row of buttons; each is there only when it does something.
+
+    Args:
+        visit: The open page.
+        run_id: The run.
+        live: Its events, which answer what was asked.
+    """
+
+    def __init__(self, visit: Visit, run_id: str, live: LiveRun) -> None:
+        self._visit, self._run_id, self._live = visit, run_id, live
+        self._job: Job | None = None
+        self._told: str | None = None
+        tells = visit.tells
+        with ui.row().classes("w-full gap-2 items-center"):
+            self._pause = secondary(words.PAUSE, tells(lambda: self._send("pause")), icon="pause")
+            self._go_on = primary(
+                words.RESUME, tells(lambda: self._send("resume")), icon="play_arrow"
+            )
+            self._ask = secondary(words.SAMPLE, tells(self._sample), icon="forum")
+            self._save = secondary(
+                words.CHECKPOINT, tells(lambda: self._send("checkpoint")), icon="save"
+            )
+            self._change = secondary(words.CHANGE, tells(self._set), icon="tune")
+            self._finish = secondary(words.FINISH, tells(self._finish_now), icon="flag")
+            self._stop = secondary(words.STOP, tells(self._stop_now), icon="stop")
+            self._cancel = secondary(words.CANCEL_JOB, tells(self._cancel_job), icon="close")
+            self._resume = primary(words.RESUME_RUN, tells(self._resume_run), icon="play_arrow")
+        for button, mark in (
+            (self._pause, "pause"), (self._go_on, "resume"), (self._ask, "sample"),
+            (self._save, "checkpoint"), (self._change, "set"), (self._finish, "finish"),
+            (self._stop, "stop"), (self._cancel, "cancel"), (self._resume, "go-on"),
+        ):  # fmt: skip
+            button.mark(f"control-{mark}")
+
+    def show(self, row_state: str, *, job: Job | None, is_at_work: bool) -> None:
+        """Shows the buttons that do something now."""
+        self._job = job
+        state, may = self._live.state, self._visit.may
+        trains = is_at_work and may(Action.CONTROL_RUN) and state.stage in ("training", "", "model")
+        self._pause.set_visibility(trains and not state.is_paused)
+        self._go_on.set_visibility(trains and state.is_paused)
+        for button in (self._ask, self._save, self._change, self._finish):
+            button.set_visibility(trains)
+        self._stop.set_visibility(is_at_work and may(Action.CONTROL_RUN))
+        waits = job is not None and not is_at_work and job.state != "paused"
+        self._cancel.set_visibility(waits and may(Action.CANCEL_JOB))
+        ended = row_state in _RESUMABLE and job is None and not is_at_work
+        self._resume.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        if state.refused is not None and state.refused[0] == self._told:
+            reason = self._visit.without_paths(state.refused[1])
+            ui.notify(words.REFUSED.format(reason=reason), type="warning", multi_line=True)
+            self._told = None
+
+    async def _send(self, command: str, *, key: str | None = None, value: Any = None) -> None:
+        asked = self._visit.asked(Action.CONTROL_RUN)
+        new = NewCommand(command=command, key=key, value=value)
+        self._told = (await control_run(asked, self._run_id, new)).id
+        ui.notify(words.SENT)
+
+    async def _sample(self) -> None:
+        with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
+            heading(words.SAMPLE_TITLE, level=2)
+            prompt = ui.textarea(words.SAMPLE_PROMPT).props("outlined autofocus maxlength=20000")
+            prompt.props(f'hint="{words.SAMPLE_HINT}"').classes("w-full")
+            _answers(dialog, words.ASK)
+        if await _said_yes(dialog):
+            await self._send("sample", value=prompt.value.strip() or None)
+
+    async def _set(self) -> None:
+        with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
+            heading(words.CHANGE_TITLE, level=2)
+            names = {key: words.SETTINGS[key] for key in SETTABLE}
+            key = ui.select(names, label=words.SETTING, value="learning_rate")
+            value = ui.input(words.VALUE)
+            about = ui.label().classes("gkt-note")
+            for field in (key, value):
+                field.props("outlined").classes("w-full")
+            _answers(dialog, words.APPLY)
+
+        def explain() -> None:
+            about.text = f"{SETTABLE[key.value]} {_bounds(key.value)}".strip()
+
+        key.on_value_change(explain)
+        explain()
+        if await _said_yes(dialog):
+            await self._send("set", key=key.value, value=_value_of(value.value or ""))
+
+    async def _finish_now(self) -> None:
+        if await confirm(words.FINISH_TITLE, words.FINISH_TEXT, yes=words.FINISH):
+            last = self._live.state.step + 1
+            await self._send("set", key="end_step", value=last)
+
+    async def _stop_now(self) -> None:
+        if await confirm(words.STOP_TITLE, words.STOP_TEXT, yes=words.STOP):
+            await self._send("stop")
+
+    async def _cancel_job(self) -> None:
+        job = self._job
+        if job is not None and await confirm(
+            words.CANCEL_TITLE, words.CANCEL_TEXT, yes=words.CANCEL_JOB
+        ):
+            await cancel_job(self._visit.asked(Action.CANCEL_JOB), job.id)
+
+    async def _resume_run(self) -> None:
+        asked = self._visit.asked(Action.SUBMIT_TRAIN)
+        await submit(asked, Wanted(kind="train", run=self._run_id, args={}))
+        ui.notify(words.SENT)
+
+
+def _value_of(text: str) -> Any:
+    """What somebody typed: a number, or none; anything else is refused where it is checked."""
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _bounds(key: str) -> str:
+    """The bounds of a setting, as its field in the recipe has them."""
+    signs = {"ge": "\u2265", "gt": ">", "le": "\u2264", "lt": "<"}
+    found = [
+        f"{sign} {getattr(bound, name):g}"
+        for bound in field_of(key).metadata
+        for name, sign in signs.items()
+        if getattr(bound, name, None) is not None
+    ]
+    return f"({', '.join(found)})" if found else ""
+
+
+def _answers(dialog: ui.dialog, yes: str) -> None:
+    with ui.row().classes("w-full justify-end gap-2"):
+        ui.button(common.CANCEL, on_click=lambda: dialog.submit(False)).props("flat no-caps")
+        primary(yes, lambda: dialog.submit(True)).mark("dialog-yes")
+
+
+async def _said_yes(dialog: ui.dialog) -> bool:
+    answer = bool(await dialog)
+    dialog.delete()
+    return answer

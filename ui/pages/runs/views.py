@@ -1,0 +1,214 @@
+"""The run's tabs: what it learns, the machine, samples, and the log; built when first looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nicegui import ui
+
+from gemma_keras_tune.run_folder import RunFolder
+
+from ...api.text_files import end_of
+from ...identity.access import Action
+from ...live.broadcast import LiveRun
+from ...live.run_state import RunState
+from ...words import runs as words
+from ..live_chart import LineOf, LiveChart
+from ..visit import Visit
+from ..widgets import card, empty_state, heading, note
+
+_LOG_LINES = 300
+_LOG_S = 2.0
+_GIGA = 1e-9
+
+
+class Views:
+    """The tabs.
+
+    Args:
+        visit: The open page.
+        folder: The run's folder.
+        live: Its events.
+    """
+
+    def __init__(self, visit: Visit, folder: RunFolder, live: LiveRun) -> None:
+        self._visit, self._folder, self._state = visit, folder, live.state
+        self._charts: list[LiveChart] = []
+        self._confidence: list[str] = []
+        self._samples_shown: object = None
+        self._remarks_shown = -1
+        self._remarks = ui.column().classes("w-full gap-2")
+        builders: dict[str, Callable[[], None]] = {
+            words.LEARNING: self._learning,
+            words.MACHINE: self._machine,
+            words.SAMPLES: self._samples,
+            words.LOG: self._log,
+        }
+        built: set[str] = set()
+        with ui.tabs().props("no-caps align=left inline-label") as tabs:
+            for name in builders:
+                ui.tab(name)
+        with ui.tab_panels(tabs, value=words.LEARNING, animated=False, keep_alive=True) as panels:
+            panels.classes("w-full bg-transparent").props("keep-alive")
+            places = {name: ui.tab_panel(name).classes("p-0") for name in builders}
+
+        def build(name: str) -> None:
+            if name not in built:
+                built.add(name)
+                with places[name], ui.column().classes("w-full gap-4 pt-4"):
+                    builders[name]()
+
+        tabs.on_value_change(lambda event: build(event.value))
+        build(words.LEARNING)
+
+    def tick(self, state: RunState) -> None:
+        """Shows what is new."""
+        self._state = state
+        for chart in self._charts:
+            chart.tick(state)
+        self._show_confidence()
+        self._show_samples()
+        if len(state.remarks) != self._remarks_shown:
+            self._remarks_shown = len(state.remarks)
+            self._remarks.clear()
+            with self._remarks:
+                for code, message in state.remarks[-3:]:
+                    text = self._visit.without_paths(f"{message} ({code})")
+                    note(text, kind="warning")
+
+    def _learning(self) -> None:
+        self._chart(
+            words.CHART_LOSS, words.CHART_LOSS_LABEL, words.AXIS_NATS, "loss",
+            LineOf("loss", words.TRAINING_LINE),
+            LineOf("validation_loss", words.VALIDATION_LINE, points=True),
+        )  # fmt: skip
+        with ui.element("div").classes("gkt-halves"):
+            if len(self._state.curve("accuracy")):
+                self._chart(
+                    words.CHART_QUALITY, words.CHART_QUALITY_LABEL, words.AXIS_SHARE, "accuracy",
+                    LineOf("accuracy", words.ACCURACY_LINE, points=True),
+                    LineOf("macro_f1", words.F1_LINE, points=True),
+                )  # fmt: skip
+            self._chart(
+                words.CHART_PERPLEXITY, words.CHART_PERPLEXITY_LABEL, words.AXIS_PERPLEXITY,
+                "perplexity", LineOf("perplexity", words.VALIDATION_LINE, points=True),
+            )  # fmt: skip
+            self._chart(
+                words.CHART_RATE, words.CHART_RATE_LABEL, words.AXIS_RATE, "learning_rate",
+                LineOf("learning_rate", words.CHART_RATE),
+            )  # fmt: skip
+            self._chart(
+                words.CHART_NORM, words.CHART_NORM_LABEL, words.AXIS_NORM, "grad_norm",
+                LineOf("grad_norm", words.CHART_NORM),
+            )  # fmt: skip
+            self._confidence_place = ui.column().classes("w-full min-w-0")
+
+    def _show_confidence(self) -> None:
+        """A chart with a line a label, once the labels are known."""
+        names = [name for name in self._state.curves if name.startswith("confidence:")]
+        if names == self._confidence or not names:
+            return
+        is_first, self._confidence = not self._confidence, names
+        self._confidence_place.clear()
+        with self._confidence_place:
+            lines = [LineOf(name, name.partition(":")[2], points=True) for name in names]
+            self._chart(
+                words.CHART_CONFIDENCE, words.CHART_CONFIDENCE_LABEL, words.AXIS_SHARE,
+                "confidence", *lines,
+            )  # fmt: skip
+            if is_first and not any(chart.shows("accuracy") for chart in self._charts):
+                self._chart(
+                    words.CHART_QUALITY, words.CHART_QUALITY_LABEL, words.AXIS_SHARE, "accuracy",
+                    LineOf("accuracy", words.ACCURACY_LINE, points=True),
+                    LineOf("macro_f1", words.F1_LINE, points=True),
+                )  # fmt: skip
+
+    def _machine(self) -> None:
+        with ui.element("div").classes("gkt-halves"):
+            self._chart(
+                words.CHART_SPEED, words.CHART_SPEED_LABEL, words.AXIS_SPEED, "tokens_per_s",
+                LineOf("tokens_per_s", words.CHART_SPEED),
+            )  # fmt: skip
+            self._chart(
+                words.CHART_CPU, words.CHART_CPU_LABEL, words.AXIS_PERCENT, "",
+                LineOf("cpu_percent", words.PROCESS_CPU),
+                LineOf("machine_cpu_percent", words.MACHINE_CPU),
+                LineOf("device_percent", words.DEVICE_LOAD),
+                is_time=True,
+            )  # fmt: skip
+            self._chart(
+                words.CHART_MEMORY, words.CHART_MEMORY_LABEL, words.AXIS_GB, "",
+                LineOf("rss_bytes", words.PROCESS_MEMORY, scale=_GIGA),
+                LineOf("device_bytes", words.DEVICE_MEMORY, scale=_GIGA),
+                is_time=True,
+            )  # fmt: skip
+
+    def _chart(
+        self, title: str, label: str, y: str, term: str, *lines: LineOf, is_time: bool = False
+    ) -> None:
+        x = words.AXIS_TIME if is_time else words.AXIS_STEP
+        with card(title, term=term):
+            self._charts.append(
+                LiveChart(self._state, lines, label=label, x=x, y=y, is_time=is_time)
+            )
+
+    def _samples(self) -> None:
+        with ui.column().classes("w-full gap-4") as self._samples_place:
+            pass
+        self._samples_shown = None
+        self._show_samples()
+
+    def _show_samples(self) -> None:
+        samples = list(self._state.samples)
+        if not hasattr(self, "_samples_place") or samples == self._samples_shown:
+            return
+        self._samples_shown = samples
+        self._samples_place.clear()
+        by_prompt: dict[str, list[tuple[int, str]]] = {}
+        for sample in samples:
+            by_prompt.setdefault(sample.prompt, []).append((sample.step, sample.text))
+        with self._samples_place:
+            if not by_prompt:
+                empty_state("forum", words.NO_SAMPLES_TITLE, words.NO_SAMPLES)
+            for prompt, answers in by_prompt.items():
+                self._prompt(prompt, answers)
+
+    def _prompt(self, prompt: str, answers: list[tuple[int, str]]) -> None:
+        """A prompt with its first and its newest answer side by side, and those between."""
+        number = self._visit.reader.number
+        with card():
+            heading(prompt[:300], level=3).classes("gkt-multiline")
+            shown = [answers[0]] if len(answers) == 1 else [answers[0], answers[-1]]
+            titles = (words.FIRST_ANSWER, words.LAST_ANSWER)
+            with ui.element("div").classes("gkt-halves"):
+                for title, (step, text) in zip(titles, shown, strict=False):
+                    with ui.column().classes("gap-1 min-w-0"):
+                        at = words.SAMPLE_AT.format(step=number(step))
+                        ui.label(f"{title} \u00b7 {at}").classes("gkt-label")
+                        ui.label(text).classes("gkt-multiline")
+            if len(answers) > 2:
+                with ui.expansion(words.SAMPLES).classes("w-full"):
+                    for step, text in answers[1:-1]:
+                        ui.label(words.SAMPLE_AT.format(step=number(step))).classes("gkt-label")
+                        ui.label(text).classes("gkt-multiline mb-2")
+
+    def _log(self) -> None:
+        with card(words.LOG):
+            text = ui.label().classes("gkt-log").props("tabindex=0 role=log aria-live=off")
+
+        async def look() -> None:
+            await self._visit.asked_now(Action.DOWNLOAD)
+            lines = await asyncio.to_thread(_last_lines, self._folder)
+            shown = self._visit.without_paths(lines) or words.NO_LOG
+            if text.text != shown:
+                text.text = shown
+
+        ui.timer(_LOG_S, self._visit.tells(look))
+
+
+def _last_lines(folder: RunFolder) -> str:
+    try:
+        return "\n".join(end_of(folder.log).splitlines()[-_LOG_LINES:])
+    except FileNotFoundError:
+        return ""

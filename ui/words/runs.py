@@ -1,0 +1,190 @@
+"""The texts of the pages of runs: the list, one run as it works, and several compared."""
+
+from __future__ import annotations
+
+# The list
+TITLE = "Runs"
+COLUMNS = ("", "Run", "State", "Steps", "Loss", "Size", "Tags", "Started")
+SEARCH = "Search by name"
+STATE = "State"
+TAG = "Tag"
+ANY = "any"
+EMPTY_TITLE = "There is no run yet"
+EMPTY_TEXT = "A run is one training with all that belongs to it. Set one up, or run the example."
+NOTHING_FOUND = "No run fits these filters."
+COMPARE = "Compare"
+COMPARE_HINT = "Choose two or more runs to compare them."
+EDIT = "Rename and tag"
+DELETE = "Delete"
+DELETE_TITLE = "Delete {count} runs?"
+DELETE_ONE_TITLE = "Delete this run?"
+DELETE_TEXT = (
+    "Their settings, checkpoints, results and exports go into the trash, and are gone for good a "
+    "week later. Whoever runs the server can bring them back until then."
+)
+DELETED = "Deleted."
+NAME = "Name"
+TAGS = "Tags, with commas between"
+SAVE = "Save"
+SAVED = "Saved."
+CHOSEN = "{count} chosen"
+
+# The tabs of one run
+LIVE = "Run"
+RESULT = "Result"
+PLAYGROUND = "Playground"
+EXPORT = "Export"
+PARTS = "Parts of this run"
+
+# One run
+PROGRESS = "Progress"
+STAGES = {
+    "data": "Reads the data",
+    "model": "Loads the model",
+    "training": "Trains",
+    "evaluation": "Measures the result",
+    "generation": "Writes answers",
+    "export": "Exports",
+    "": "Waits to begin",
+}
+PAUSED = "Paused between two steps"
+WAITING = "Waits for its turn; {ahead} before it"
+WAITING_NEXT = "Waits for its turn; it is the next one"
+STARTING = "Starts"
+DONE = "Finished"
+STOPPED = "Stopped with a checkpoint; it can go on from there"
+FAILED = "Failed"
+DIED = "Its process is gone without a word; it can go on from its last checkpoint"
+STEP_OF = "Step {step} of {total}"
+EPOCH = "pass {epoch} over the rows"
+LEFT = "{time} left"
+STEPS = "Steps"
+OF = "of {total}"
+LOSS = "Loss"
+VALIDATION = "Validation loss"
+SPEED = "Tokens a second"
+MEMORY = "Memory"
+STORAGE = "On the disk"
+PEAK = "at most {size}"
+BEST = "lowest {value}"
+
+PAUSE = "Pause"
+RESUME = "Go on"
+CHECKPOINT = "Checkpoint now"
+SAMPLE = "Ask it now"
+CHANGE = "Change a setting"
+FINISH = "Finish now"
+STOP = "Stop"
+CANCEL_JOB = "Cancel"
+RESUME_RUN = "Go on with this run"
+SENT = "Asked. It takes effect between two steps."
+STOP_TITLE = "Stop this run?"
+STOP_TEXT = "It saves a checkpoint and ends. You can go on with it later, and lose nothing."
+FINISH_TITLE = "Finish this run now?"
+FINISH_TEXT = (
+    "It ends the training after its next step, keeps the best state that it has seen, measures it "
+    "and makes the exports."
+)
+CANCEL_TITLE = "Cancel this job?"
+CANCEL_TEXT = "If it works already, it saves a checkpoint and ends."
+SAMPLE_TITLE = "Ask the model as it is now"
+SAMPLE_PROMPT = "Prompt"
+SAMPLE_HINT = "Left empty, it answers the prompts of its recipe."
+ASK = "Ask"
+CHANGE_TITLE = "Change a setting of the working run"
+SETTING = "Setting"
+VALUE = "New value"
+VALUE_NONE = "Left empty: none."
+APPLY = "Apply"
+SETTINGS = {
+    "learning_rate": "Learning rate",
+    "weight_decay": "Weight decay",
+    "evaluate_every_steps": "Steps between measurements",
+    "checkpoint_every_steps": "Steps between checkpoints",
+    "checkpoint_every_s": "Seconds between checkpoints",
+    "patience": "Patience",
+    "end_step": "Last step",
+}
+NOTIFY = "Tell me when it ends"
+NOTIFY_ON = "Your browser tells you when this run ends, as long as this page is open."
+NOTIFY_NO = "Your browser doesn't let this page notify you. You can allow it in its settings."
+ENDED_NOTICE = "{name}: {state}"
+
+LEARNING = "Learning"
+MACHINE = "Machine"
+SAMPLES = "Samples"
+LOG = "Log"
+NOTES = "Remarks"
+CHART_LOSS = "Loss"
+CHART_LOSS_LABEL = "The loss of each step and of each measurement, over the steps."
+CHART_QUALITY = "Quality on the validation rows"
+CHART_QUALITY_LABEL = "Accuracy and macro F1 of each measurement, over the steps."
+CHART_PERPLEXITY = "Perplexity"
+CHART_PERPLEXITY_LABEL = "The perplexity of each measurement, over the steps."
+CHART_CONFIDENCE = "Confidence in the right label"
+CHART_CONFIDENCE_LABEL = "The mean probability of the right label, for each label, over the steps."
+CHART_RATE = "Learning rate"
+CHART_RATE_LABEL = "The learning rate of each step."
+CHART_NORM = "Gradient norm"
+CHART_NORM_LABEL = "The length of the gradient of each step."
+CHART_SPEED = "Tokens a second"
+CHART_SPEED_LABEL = "The tokens that each step took in a second."
+CHART_CPU = "Processor and accelerator"
+CHART_CPU_LABEL = "The load of the processor and of the accelerator, over time."
+CHART_MEMORY = "Memory"
+CHART_MEMORY_LABEL = "The memory of the process and of the accelerator, over time."
+AXIS_STEP = "Step"
+AXIS_TIME = "Time"
+AXIS_NATS = "Nats a token"
+AXIS_SHARE = "Share"
+AXIS_PERCENT = "Percent"
+AXIS_GB = "GB"
+AXIS_RATE = "Rate"
+AXIS_NORM = "Norm"
+AXIS_SPEED = "Tokens/s"
+AXIS_PERPLEXITY = "Perplexity"
+TRAINING_LINE = "Training"
+VALIDATION_LINE = "Validation"
+ACCURACY_LINE = "Accuracy"
+F1_LINE = "Macro F1"
+PROCESS_CPU = "This run (100 for each core)"
+MACHINE_CPU = "All cores"
+DEVICE_LOAD = "Accelerator"
+PROCESS_MEMORY = "This run"
+DEVICE_MEMORY = "Accelerator"
+MARKS = {
+    "set": "{text}",
+    "pause": "paused",
+    "resume": "went on",
+    "checkpoint": "checkpoint",
+    "rolled_back": "rolled back after step {text}",
+}
+NO_SAMPLES_TITLE = "Nothing was asked yet"
+NO_SAMPLES = "Ask it something while it works, or name prompts in the recipe."
+SAMPLE_AT = "After {step} steps"
+FIRST_ANSWER = "At first"
+LAST_ANSWER = "Now"
+NO_LOG = "There is no log yet."
+REFUSED = "Not done: {reason}"
+
+# Several compared
+COMPARE_TITLE = "Compare runs"
+COMPARE_FEW_TITLE = "Two or more runs are needed"
+COMPARE_FEW = "Choose them in the list of runs."
+TO_RUNS = "Go to the list"
+CURVES = "Curves"
+TRAINING_CURVES = "Training loss"
+VALIDATION_CURVES = "Validation loss"
+DIFFERENCES = "What is different in their settings"
+NO_DIFFERENCE = "Their settings are the same."
+SETTING_COLUMN = "Setting"
+FIGURES = "What came out"
+FIGURE_COLUMN = "Figure"
+BETTER = "{value} (best)"
+FIGURE_NAMES = {
+    "loss": "Loss",
+    "perplexity": "Perplexity",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+}
+NO_REPORTS = "None of them has been measured on held-back rows yet."
