@@ -22,6 +22,8 @@ from .progress import OnEvent
 from .report_values import Answer, Measures, Report, Sample
 from .score import AnswerLoss, LabelScores, label_scores, mean_loss, score_pieces
 
+_LONGEST_TEXT = 2000  # characters of a prompt or an answer in a line of the predictions
+
 
 def evaluate(
     model: Model,
@@ -45,9 +47,9 @@ def evaluate(
         on_event: Receives warnings about the rows, and `Progress` of the stages `evaluation`
             (rows) and `generation` (answers).
         predictions_path: A JSONL file that gets a line for each row, in order, as soon as the row
-            is measured: `row`, `file`, `nats`, `tokens`; with labels `expected`, `predicted` and
-            `confidence`; with a base model `base_nats` and `base_predicted`. An older file is
-            replaced.
+            is measured: `row`, `file`, `prompt` and `expected` (their first 2,000 characters),
+            `nats`, `tokens`; with labels `predicted` and `confidence`; with a base model
+            `base_nats` and `base_predicted`. An older file is replaced.
 
     Raises:
         DataError: If there are no rows, or they can't be used; see `held_back.read_held_back`.
@@ -162,9 +164,13 @@ def _result(split: Split, held_back: HeldBack, question: Question, sums: Any) ->
 def _prediction(question: Question, row: Sequence[_Result]) -> dict[str, Any]:
     """A line of the predictions file."""
     tuned, *base = row
-    values: dict[str, Any] = {"row": question.example.row, "file": question.example.file}
+    values: dict[str, Any] = {
+        "row": question.example.row,
+        "file": question.example.file,
+        "prompt": _shortened(question.prompt),
+        "expected": _shortened(question.expected),
+    }
     if tuned.scores is not None:
-        values["expected"] = question.expected
         values["predicted"] = tuned.scores.predicted
         values["confidence"] = tuned.scores.confidence
     values |= {"nats": tuned.loss.nats, "tokens": tuned.loss.tokens}
@@ -173,6 +179,10 @@ def _prediction(question: Question, row: Sequence[_Result]) -> dict[str, Any]:
         if other.scores is not None:
             values["base_predicted"] = other.scores.predicted
     return values
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "\u2026"
 
 
 def _write_line(file: TextIO, values: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +130,14 @@ def test_predictions_have_a_line_for_every_row_in_order(measured, model, base):
         assert line["tokens"] == len(model.template.answer(example.label))
 
 
+def test_a_line_of_the_predictions_keeps_no_more_than_the_start_of_long_texts(model, tmp_path):
+    split, path = _chat(), tmp_path / "predictions.jsonl"
+    with mock.patch("gemma_keras_tune.evaluation.report._LONGEST_TEXT", 6):
+        evaluate(model, split, RECIPE, predictions_path=path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0]["prompt"] == "user:\u2026" and lines[0]["expected"] == "no"
+
+
 def test_results_that_come_late_are_waited_for():
     pairs = [(2, "c"), (0, "a"), (1, "b"), (4, "e"), (3, "d")]
     assert list(_in_order(pairs)) == [*enumerate("abcde")]
@@ -177,7 +186,10 @@ def test_other_tasks_have_a_loss_over_all_their_answers_and_no_label_metrics(mod
     assert report.tuned.loss == pytest.approx(total / tokens.supervised_tokens, abs=1e-5)
     assert set(report.to_json()["tuned"]) == {"loss", "perplexity", "tokens"}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [set(line) for line in lines] == [{"row", "file", "nats", "tokens"}] * 5
+    keys = {"row", "file", "prompt", "expected", "nats", "tokens"}
+    assert [set(line) for line in lines] == [keys] * 5
+    assert lines[0]["prompt"] == f"user: {TEXTS[0]}\nmodel: Paris.\nuser: And?"
+    assert lines[0]["expected"] == "no"
     for line, loss in zip(lines, losses, strict=True):
         assert line["nats"] == pytest.approx(loss.nats, abs=1e-4)
     sample = report.samples[0]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, JsonValue
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from gemma_keras_tune.durable import remove_tree
 from gemma_keras_tune.errors import TuneError
@@ -17,9 +17,10 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.run_result import read_exports
 from gemma_keras_tune.writing import refuse_while_written
 
-from ..gate.downloads import download, file_in
+from ..gate.downloads import ATTACHED, download, file_in
 from ..identity.access import Action
 from ..identity.refusals import not_found
+from .archives import tar_of, tar_size
 from .asking import Asking, to
 from .naming import Shown
 from .problems import PREFIX, REFUSALS
@@ -41,6 +42,11 @@ _FILE: dict[int | str, dict[str, Any]] = {
         "description": "A part of it, as the header Range asked.",
         "content": {"application/octet-stream": {"schema": {"type": "string"}}},
     },
+}
+
+_ARCHIVE: dict[str, Any] = {
+    "description": "All files in one, as an attachment.",
+    "content": {"application/octet-stream": {"schema": {"type": "string"}}},
 }
 
 
@@ -79,8 +85,7 @@ class ArtifactView(ArtifactLine):
 async def list_artifacts(asked: May, run_id: RunId) -> list[ArtifactLine]:
     """Lists what a run was exported to."""
     await run_row(asked.rows, run_id)
-    folder, shown = folder_of(asked.root, run_id), Shown(asked.root)
-    found = await asyncio.to_thread(_all, folder, shown)
+    found = await find_artifacts(asked, run_id)
     return [ArtifactLine(**one.model_dump(include={*ArtifactLine.model_fields})) for one in found]
 
 
@@ -124,6 +129,24 @@ async def download_artifact(
     return download(path, name=path.name)
 
 
+@router.get(
+    "/artifacts/{format}/archive", response_class=StreamingResponse, responses={200: _ARCHIVE}
+)
+async def download_archive(asked: MayDownload, run_id: RunId, format: Format) -> Response:
+    """Downloads a whole artifact as a tar, which unpacks into a folder of the format's name."""
+    await run_row(asked.rows, run_id)
+    found = await _find(asked, run_id, format)
+    folder = folder_of(asked.root, run_id).artifacts / format
+    names = [file.name for file in found.files]
+    for name in names:
+        await asyncio.to_thread(file_in, folder, name, allowed=names)
+    parts = tar_of(folder, names, top=format)
+    size = tar_size([file.size for file in found.files])
+    headers = {**ATTACHED, "Content-Length": str(size)}
+    headers["Content-Disposition"] = f'attachment; filename="{format}.tar"'
+    return StreamingResponse(parts, media_type="application/octet-stream", headers=headers)
+
+
 @router.get("/files/{name}", response_class=FileResponse, responses={**_FILE})
 async def download_run_file(
     asked: MayDownload, run_id: RunId, name: Annotated[str, Path(examples=["report.md"])]
@@ -135,9 +158,13 @@ async def download_run_file(
     return download(path, name=name)
 
 
+async def find_artifacts(asked: Asking, run_id: str) -> list[ArtifactView]:
+    """All that a run of the workspace was exported to."""
+    return await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
+
+
 async def _find(asked: Asking, run_id: str, format: str) -> ArtifactView:
-    found = await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
-    for one in found:
+    for one in await find_artifacts(asked, run_id):
         if one.format == format:
             return one
     raise not_found("The artifact")

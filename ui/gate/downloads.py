@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 from .answers import Refused
 from .names import display_name
 
-_HEADERS = {
+ATTACHED = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+"""Headers of whatever is downloaded, beside its name."""
 
 
 def file_in(folder: Path, name: str, *, allowed: Collection[str]) -> Path:
@@ -57,7 +58,7 @@ def download(path: Path, *, name: str) -> Response:
     """
     return _Download(
         path,
-        headers=_HEADERS,
+        headers=ATTACHED,
         media_type="application/octet-stream",
         filename=display_name(name),
     )
@@ -69,7 +70,7 @@ class _Download(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ranges = [value for key, value in scope["headers"] if key == b"range"]
         if len(ranges) > 1 or any(b"," in value for value in ranges):
-            await Response(status_code=416, headers=_HEADERS)(scope, receive, send)
+            await Response(status_code=416, headers=ATTACHED)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
 

@@ -75,6 +75,7 @@ ROUTES: dict[Route, Action | None] = {
     ("GET", "/runs/{run_id}/artifacts"): Action.VIEW_ARTIFACTS,
     ("GET", "/runs/{run_id}/artifacts/{format}"): Action.VIEW_ARTIFACTS,
     ("DELETE", "/runs/{run_id}/artifacts/{format}"): Action.DELETE_ARTIFACT,
+    ("GET", "/runs/{run_id}/artifacts/{format}/archive"): Action.DOWNLOAD,
     ("GET", "/runs/{run_id}/artifacts/{format}/files/{name:path}"): Action.DOWNLOAD,
     ("GET", "/runs/{run_id}/files/{name}"): Action.DOWNLOAD,
     ("GET", "/workspaces"): Action.VIEW_MEMBERS,
@@ -374,6 +375,7 @@ REQUESTS: dict[Route, Make] = {
     ("GET", "/runs/{run_id}/artifacts"): _of_run(),
     ("GET", "/runs/{run_id}/artifacts/{format}"): _of_run(format="hf"),
     ("DELETE", "/runs/{run_id}/artifacts/{format}"): _of_run(format="hf"),
+    ("GET", "/runs/{run_id}/artifacts/{format}/archive"): _of_run(format="hf"),
     ("GET", "/runs/{run_id}/artifacts/{format}/files/{name:path}"): _of_run(
         format="hf", name="model.safetensors"
     ),

@@ -1,0 +1,62 @@
+"""The rows of a predictions file, by what somebody wants of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gemma_keras_tune_ui.api.predictions import Asked, read_predictions
+
+ROWS = [
+    {"row": 2, "expected": "ham", "predicted": "ham", "confidence": 0.9, "nats": 0.2, "tokens": 2},
+    {"row": 3, "expected": "ham", "predicted": "spam", "confidence": 0.6, "nats": 3.0, "tokens": 2},
+    {"row": 4, "expected": "spam", "predicted": "ham", "confidence": 0.8, "nats": 9.0, "tokens": 3},
+    {
+        "row": 5,
+        "expected": "spam",
+        "predicted": "spam",
+        "confidence": 0.7,
+        "nats": 0.5,
+        "tokens": 1,
+    },
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "predictions.jsonl"
+    lines = [json.dumps(row) for row in ROWS]
+    path.write_text("\n".join([*lines[:2], '{"row": 99, "torn', *lines[2:]]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        (Asked(), [2, 3, 4, 5]),
+        (Asked(order="worst"), [4, 3, 5, 2]),  # 3.0, 1.5, 0.5 and 0.1 nats a token
+        (Asked(order="best"), [2, 5, 3, 4]),
+        (Asked(order="sure_but_wrong"), [4, 3]),
+        (Asked(only="wrong"), [3, 4]),
+        (Asked(only="right", order="worst"), [5, 2]),
+        (Asked(expected="ham", predicted="spam"), [3]),
+        (Asked(expected="nothing"), []),
+    ],
+)
+def test_rows_come_in_the_order_that_was_asked_for(
+    path: Path, asked: Asked, rows: list[int]
+) -> None:
+    found, total = read_predictions(path, asked, limit=10)
+    assert ([one["row"] for one in found], total) == (rows, len(rows))
+    paged = [
+        one["row"]
+        for offset in range(0, 4, 2)
+        for one in read_predictions(path, asked, limit=2, offset=offset)[0]
+    ]
+    assert paged == rows
+
+
+def test_a_run_that_was_not_measured_has_none(tmp_path: Path) -> None:
+    assert read_predictions(tmp_path / "predictions.jsonl", Asked(), limit=5) == ([], 0)

@@ -1,0 +1,152 @@
+"""What came of a run, and its exports."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.testing import User
+
+from gemma_keras_tune.event_types import RunEnded
+from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune_ui.pages.result.result import verdict
+from gemma_keras_tune_ui.words import export as export_words
+from gemma_keras_tune_ui.words import result as words
+from tests.support.pages import until
+from tests.ui.pages.test_runs import listed, run_of, table
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def measures(accuracy: float, loss: float) -> dict[str, Any]:
+    one = {"precision": accuracy, "recall": accuracy, "f1": accuracy, "support": 2}
+    return {
+        "loss": loss,
+        "perplexity": 2.0,
+        "tokens": 4,
+        "accuracy": accuracy,
+        "macro_f1": accuracy,
+        "per_class": {"ham": one, "spam": one},
+        "confusion": {"labels": ["ham", "spam"], "counts": [[2, 0], [1, 1]]},
+    }
+
+
+def measured_run(app: FastAPI, name: str) -> RunFolder:
+    folder = run_of(app, name, RunEnded(status="done"))
+    answer = {"text": "spam", "stop_reason": "stop", "predicted": "spam", "confidence": 0.8}
+    before = {**answer, "text": "no idea", "stop_reason": "length"}
+    sample = {"row": 2, "prompt": "<b>Win</b>", "expected": "spam", "tuned": answer, "base": before}
+    report = {"task": "classification", "rows": 400, "shortened": 0, "dropped": 1,
+              "base": measures(0.5, 2.0), "tuned": measures(0.9, 0.2), "samples": [sample]}  # fmt: skip
+    folder.report_json.write_text(json.dumps(report))
+    rows = [
+        {"row": 2, "prompt": "Lunch?", "expected": "ham", "predicted": "ham", "confidence": 0.9,
+         "nats": 0.1, "tokens": 1, "base_predicted": "spam"},
+        {"row": 3, "prompt": "Win {now}", "expected": "spam", "predicted": "ham", "confidence": 0.7,
+         "nats": 2.0, "tokens": 1, "base_predicted": "ham"},
+    ]  # fmt: skip
+    folder.predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "rows", "found"),
+    [
+        (measures(0.5, 2), measures(0.9, 1), 400, ("VERDICT_BETTER", "good", True)),
+        (measures(0.85, 2), measures(0.9, 1), 20, ("VERDICT_BETTER", "good", False)),
+        (measures(0.9, 2), measures(0.5, 3), 400, ("VERDICT_WORSE", "bad", True)),
+        (measures(0.9, 2), measures(0.9, 1), 400, ("VERDICT_SAME", "info", None)),
+        ({"loss": 2.0}, {"loss": 1.0}, 9, ("VERDICT_LOSS_BETTER", "good", None)),
+        ({"loss": 1.0}, {"loss": 2.0}, 9, ("VERDICT_LOSS_WORSE", "bad", None)),
+        (None, {"loss": 2.0}, 9, ("VERDICT_ALONE", "info", None)),
+    ],
+)
+async def test_the_verdict_says_no_more_than_the_figures(base, tuned, rows, found) -> None:
+    assert verdict({"base": base, "tuned": tuned, "rows": rows}) == found
+
+
+async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: User) -> None:
+    folder = measured_run(app, "good")
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.VERDICT_BETTER.format(tuned="90.0%", base="50.0%"))
+    await ann.should_see(words.SURE.format(rows="400"))
+    figures = {
+        row["c0"]: [row[f"c{at}"] for at in (1, 2, 3)] for row in table(ann, words.FIGURES).rows
+    }
+    assert figures["Accuracy"] == ["50.0%", "90.0%", "40.0% better"]
+    assert figures["Loss (nats a token)"] == ["2", "0.2", "1.8 better"]
+    await ann.should_see("<b>Win</b>")
+    await ann.should_see(f"no idea {words.CUT}")
+
+
+async def test_a_cell_of_the_matrix_opens_the_rows_behind_it(app: FastAPI, ann: User) -> None:
+    folder = measured_run(app, "cells")
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    rows = table(ann, words.PREDICTIONS)
+    assert [row["c1"] for row in rows.rows] == ["Win {now}"], "wrong ones first"
+    label = words.CONFUSION_CELL.format(count="1", expected="spam", predicted="ham")
+    buttons = [one for one in ann.find(ui.button).elements if one.props.get("aria-label") == label]
+    assert len(buttons) == 1
+    label = words.CONFUSION_CELL.format(count="2", expected="ham", predicted="ham")
+    (right,) = [one for one in ann.find(ui.button).elements if one.props.get("aria-label") == label]
+    with ann:
+        for listener in right._event_listeners.values():
+            if listener.type == "click":
+                right._handle_event({"listener_id": listener.id, "args": {}})
+    shown = words.SHOWN_CELL.format(expected="ham", predicted="ham")
+    await until(ann, shown)
+    assert [row["c1"] for row in rows.rows] == ["Lunch?"]
+    ann.find(words.ALL_ROWS).click()
+    await until(ann, words.PREDICTIONS)
+    await ann.should_not_see(shown)
+
+
+async def test_a_run_that_was_not_measured_says_what_to_do(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "unmeasured", RunEnded(status="done"))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.NONE_TITLE)
+    await ann.should_see(words.MEASURE)
+
+
+async def test_an_export_is_shown_with_its_check_and_downloaded_whole(
+    app: FastAPI, ann: User
+) -> None:
+    folder = run_of(app, "exported", RunEnded(status="done"))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await ann.should_see(export_words.NOT_TRAINED_TITLE)
+    made = folder.artifacts / "peft"
+    made.mkdir(parents=True)
+    folder.adapter.mkdir()
+    parity = {
+        "passed": True,
+        "max_abs_diff": 0.00012,
+        "argmax_agreement": 1.0,
+        "greedy_equal": True,
+    }
+    (made / "parity.json").write_text(json.dumps(parity))
+    (made / "adapter_model.safetensors").write_bytes(b"x" * 5000)
+    await until(ann, export_words.PASSED)
+    checks = {row["c0"]: row["c1"] for row in table(ann, export_words.PARITY).rows}
+    assert checks[export_words.CHECKS["greedy_equal"]] == export_words.YES
+    assert checks[export_words.CHECKS["argmax_agreement"]] == "100.0%"
+    (button,) = ann.find(marker="download-peft").elements
+    answer = await ann.http_client.get(button.props["href"])
+    assert answer.status_code == 200 and answer.headers["content-length"] == str(
+        len(answer.content)
+    )
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        assert set(archive.getnames()) == {"peft/parity.json", "peft/adapter_model.safetensors"}
+    ann.find(export_words.DELETE).click()
+    await ann.should_see(export_words.DELETE_TEXT)
+    ann.find(marker="confirm").click()
+    await until(ann, export_words.NONE)
+    assert not made.exists()

@@ -1,0 +1,121 @@
+"""The measured rows, one by one: the worst, the best, and those it was sure about and wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nicegui import ui
+
+from gemma_keras_tune.run_folder import RunFolder
+
+from ...api.predictions import Asked, read_predictions
+from ...identity.access import Action
+from ...words import result as words
+from ..tables import Cell, Chip, Column, Line, PagedTable, Wanted
+from ..visit import Visit
+from ..widgets import card, secondary
+
+_LONGEST = 300  # characters of a text in a cell
+
+
+class Rows:
+    """The table, in the order that somebody asks for.
+
+    Args:
+        visit: The open page.
+        folder: The run's folder.
+        is_labelled: Whether the rows have labels.
+    """
+
+    def __init__(self, visit: Visit, folder: RunFolder, *, is_labelled: bool) -> None:
+        self._visit, self._folder, self._is_labelled = visit, folder, is_labelled
+        self._asked = Asked(order="sure_but_wrong" if is_labelled else "worst")
+
+    def build(self) -> None:
+        """Puts the table where the page is built now."""
+        with card(
+            words.PREDICTIONS, term="confidence" if self._is_labelled else "loss"
+        ) as self._card:
+            with ui.row().classes("w-full items-center gap-3"):
+                orders = dict(words.ORDERS)
+                if not self._is_labelled:
+                    del orders["sure_but_wrong"]
+                self._order = ui.select(orders, label=words.ORDER, value=self._asked.order)
+                self._order.props("outlined dense").classes("w-72 max-w-full").mark("order")
+                self._order.on_value_change(self._visit.tells(lambda e: self._sort(e.value)))
+                link = ui.link(words.DOWNLOAD, self._download()).props("download")
+                link.set_visibility(self._visit.may(Action.DOWNLOAD))
+            with ui.row().classes("items-center gap-3") as self._filter:
+                self._filter_text = ui.label().classes("font-semibold")
+                secondary(words.ALL_ROWS, self._visit.tells(self._show_all))
+            self._filter.set_visibility(False)
+            self._table = PagedTable(words.PREDICTIONS, self._columns(), self._load, per_page=10)
+
+    async def start(self) -> None:
+        """Shows the first rows."""
+        await self._table.refresh()
+
+    async def show_cell(self, expected: str, predicted: str) -> None:
+        """Shows the rows behind a cell of the confusion matrix."""
+        self._asked = Asked(order="row", expected=expected, predicted=predicted)
+        self._order.value = "row"
+        text = words.SHOWN_CELL.format(expected=expected, predicted=predicted)
+        self._filter_text.text = text
+        self._filter.set_visibility(True)
+        await self._table.refresh(first=True)
+        ui.run_javascript(f"getHtmlElement({self._card.id}).scrollIntoView({{block: 'start'}})")
+
+    async def _show_all(self) -> None:
+        self._asked = replace(self._asked, expected=None, predicted=None)
+        self._filter.set_visibility(False)
+        await self._table.refresh(first=True)
+
+    async def _sort(self, order: Any) -> None:
+        if order != self._asked.order:
+            self._asked = replace(self._asked, order=order)
+            await self._table.refresh(first=True)
+
+    async def _load(self, wanted: Wanted) -> tuple[Sequence[Line], int]:
+        await self._visit.asked_now(Action.VIEW_RUNS)
+        rows, total = await asyncio.to_thread(
+            read_predictions,
+            self._folder.predictions,
+            self._asked,
+            limit=wanted.limit,
+            offset=wanted.offset,
+        )
+        return [self._line(at, row) for at, row in enumerate(rows, wanted.offset)], total
+
+    def _columns(self) -> list[Column]:
+        row, prompt, expected, answer, confidence, loss, before = words.ROW_COLUMNS
+        labelled = (answer, confidence, loss, before)
+        names = (row, prompt, expected, *(labelled if self._is_labelled else (loss, before)))
+        return [Column(name) for name in names]
+
+    def _line(self, at: int, row: Mapping[str, Any]) -> Line:
+        reader = self._visit.reader
+        loss = reader.number(_loss_of(row, "nats"), digits=3)
+        prompt = _short(row.get("prompt") or words.NO_TEXT)
+        cells: list[Cell] = [reader.number(row.get("row")), prompt, _short(row.get("expected", ""))]
+        if self._is_labelled:
+            predicted, expected = row.get("predicted", ""), row.get("expected")
+            cells.append(Chip(predicted, "good" if predicted == expected else "bad"))
+            cells += [reader.percent(row.get("confidence")), loss, row.get("base_predicted") or ""]
+        else:
+            cells += [loss, reader.number(_loss_of(row, "base_nats"), digits=3)]
+        return Line(str(at), cells)
+
+    def _download(self) -> str:
+        return f"/api/v1/runs/{self._folder.id}/files/predictions.jsonl"
+
+
+def _loss_of(row: Mapping[str, Any], name: str) -> float | None:
+    nats = row.get(name)
+    return None if nats is None else float(nats) / max(1, int(row.get("tokens") or 1))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\u2026"
