@@ -70,6 +70,8 @@ class DataArgs(_Plain):
     """How many rows stand before them."""
     lines: tuple[LineNumber, ...] = Field(default=(), max_length=1000)
     """Show only the rows at these lines of the file, in a preview or `columns`."""
+    count: bool = False
+    """Whether `columns` counts all rows that can be read, too, as `total`."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Of `pack`: the recipe's `train.seed`, which decides which rows come together."""
 

@@ -175,6 +175,7 @@ def _columns(args: DataArgs, templates: Templates) -> dict[str, Any]:
         delimiter=how.delimiter,
         bad_rows=how.bad_rows,
         limit=limit,
+        count_all=args.count,
     )
     ids = {name: f"c{number}" for number, name in enumerate(table.columns)}
     chosen = list(zip(table.lines, table.rows, strict=True))
@@ -188,6 +189,7 @@ def _columns(args: DataArgs, templates: Templates) -> dict[str, Any]:
         "delimiter": table.delimiter,
         "size_bytes": table.size_bytes,
         "sha256": table.sha256,
+        "total": table.total,
         "columns": [{"id": made, "name": name} for name, made in ids.items()],
         "rows": [
             {"row": line, "cells": {made: _cell(row.get(name)) for name, made in ids.items()}}

@@ -37,6 +37,14 @@ def test_a_table_shows_the_rows_of_some_lines_also_those_that_are_no_rows(tmp_pa
     assert look(path, "columns")["unread"] == []
 
 
+def test_a_table_counts_the_rows_of_all_pages_only_when_asked(tmp_path, look):
+    path = tmp_path / "d.csv"
+    path.write_text("text,label\na,x\nb,x\nc,x,too,many\nd,x\n")
+    found = look(path, "columns", rows=1, count=True)
+    assert (len(found["rows"]), found["total"]) == (1, 3)
+    assert look(path, "columns", rows=1)["total"] is None
+
+
 def test_a_split_tells_rows_and_labels_of_each_part(tmp_path, look):
     path = tmp_path / "d.csv"
     write_rows(path, count=40)

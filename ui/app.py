@@ -22,7 +22,7 @@ from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
 from .metrics import Metrics
-from .pages import forms, frame, help, home
+from .pages import data, forms, frame, help, home
 from .parts import Parts, open_parts
 from .proxies import Proxies
 from .requests import Failures, RequestLog
@@ -75,7 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _mount_pages(app: FastAPI) -> None:
     frame.install(app)
-    for one in (home, help):
+    for one in (home, data, help):
         one.register(app)
     nicegui.app.add_exception_handler(Exception, _page_failed)
     ui.run_with(
