@@ -20,6 +20,8 @@ SIZE = "Size"
 ADDED = "Added"
 BY = "By"
 NOBODY = "a former member"
+CHOOSE_ALL_ROWS = "Choose all on this page"
+CHOOSE_ROW = "Choose this data set"
 DELETE = "Delete"
 DELETE_ONE_TITLE = "Delete this data set?"
 DELETE_TITLE = "Delete {count} data sets?"
@@ -198,6 +200,7 @@ KINDS = MappingProxyType(
 )
 NOT_SHOWN = "{count} more tokens"
 PADDING_TEXT = "{count} empty places"
+PADDING_ONE = "1 empty place"
 PACKED_TITLE = "Packed row {number} of {total}: {rows} rows in {length} places"
 PACKED_TITLE_ONE = "Packed row {number} of {total}: one row in {length} places"
 PACKED_NOTE = (

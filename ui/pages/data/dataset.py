@@ -22,6 +22,7 @@ from ..widgets import Figure, confirm, link_button, note, secondary
 from . import check, lengths, mapping, rows, split, tokens
 from .looked import Looked
 from .source import Source, dataset_source, shipped_source
+from .waiting import waiting
 
 Fill = Callable[[], Any]
 _PREPARE: dict[str, Callable[[Looked], Awaitable[Fill]]] = {
@@ -169,10 +170,3 @@ class _Page:
             asked = self._visit.asked(Action.DELETE_DATA)
             await delete_dataset(asked, self._source.dataset_id or "")
             ui.navigate.to("/data")
-
-
-def waiting(text: str) -> None:
-    """A quiet sign that something is being found out."""
-    with ui.row().classes("items-center gap-2 p-4").props("role=status"):
-        ui.spinner(size="1.25rem").props("aria-hidden=true")
-        ui.label(text).classes("gkt-soft")

@@ -66,6 +66,12 @@ class _List:
                 sort="-created_at",
                 on_select=self._choose if may_delete else None,
             )
+            for slot, name in (
+                ("header-selection", words.CHOOSE_ALL_ROWS),
+                ("body-selection", words.CHOOSE_ROW),
+            ):
+                box = f'<q-checkbox v-model="props.selected" aria-label="{name}" />'
+                self._table.table.add_slot(slot, box)
             text = words.EMPTY if visit.may(Action.UPLOAD_DATA) else words.EMPTY_VIEWER
             self._empty = empty_state("table_view", words.EMPTY_TITLE, text)
         await self._refresh()

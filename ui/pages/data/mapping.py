@@ -34,7 +34,7 @@ class _Form:
         with ui.row().classes("items-center gap-1 no-wrap"):
             heading(words.MAPPING, level=2)
             explain("task")
-        ui.label(self._remark()).classes("gkt-soft").mark("mapping-remark")
+        self._said = ui.label(self._remark()).classes("gkt-soft")
         with ui.element("div").classes("gkt-fields"):
             task = ui.select(dict(words.TASKS), value=self._task, label=words.TASK)
             task.on_value_change(looked.visit.tells(self._choose_task))
@@ -99,6 +99,8 @@ class _Form:
             if self._task != (self._looked.settings or {}).get("task"):
                 changes |= {"labels": None, "prompt_format": None, "system": None}
             await self._looked.change(**changes)
+            self._is_guess = False
+            self._said.text = self._remark()
 
     def _is_whole(self) -> bool:
         return all(part in self._columns for part in needed(self._task or "text"))

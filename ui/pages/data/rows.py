@@ -47,8 +47,9 @@ def columns_of(looked: Looked, found: Mapping[str, Any]) -> list[Column]:
     shown = []
     for column in found["columns"]:
         name = str(column["name"])
-        as_part = words.COLUMN_AS.format(column=name, part=parts[name]) if name in parts else name
-        shown.append(Column(as_part))
+        part = parts.get(name, name)
+        both = words.COLUMN_AS.format(column=name, part=part)
+        shown.append(Column(name if part == name else both))
     return [Column(words.LINE), *shown]
 
 

@@ -7,6 +7,7 @@ export default {
         <div class="gkt-note">{{ row.title }}</div>
         <div class="gkt-token-text">
           <template v-for="(segment, place) in row.segments" :key="place">
+            <br v-if="place" />
             <span v-if="segment.title" class="gkt-token gkt-token-segment">{{ segment.title }}</span>
             <template v-for="(token, number) in segment.tokens" :key="number">
               <span :class="classes(token)" :title="'#' + token.id">{{ shown(token) }}</span

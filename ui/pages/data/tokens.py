@@ -12,6 +12,7 @@ from gemma_keras_tune.errors import TuneError
 from ...words import data as words
 from ..widgets import card, explain, heading, note
 from .looked import MODEL, Looked
+from .waiting import waiting
 
 _NEAR = 40  # lines that are looked through for the next usable row
 _PACKED = 2  # packed rows at a time
@@ -103,6 +104,9 @@ class _View:
         self._fill()
 
     async def _again(self) -> None:
+        self._body.clear()
+        with self._body:
+            waiting(words.COUNTING)
         try:
             await self.load()
         except TuneError as error:
@@ -166,10 +170,13 @@ class _View:
                 self._segment(one, words.SEGMENT.format(line=number(one["row"])))
                 for one in row["segments"]
             ],
-            "padding": (
-                words.PADDING_TEXT.format(count=number(row["padding"])) if row["padding"] else ""
-            ),
+            "padding": self._padding(row["padding"]),
         }
+
+    def _padding(self, count: int) -> str:
+        if count < 2:
+            return words.PADDING_ONE if count else ""
+        return words.PADDING_TEXT.format(count=self._looked.visit.reader.number(count))
 
 
 def _title(looked: Looked, row: Mapping[str, Any]) -> str:
