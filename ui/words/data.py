@@ -165,6 +165,7 @@ SEVERITIES = MappingProxyType(
 )
 CONCERNS = "{count} times"
 CONCERNS_ONE = "Once"
+NO_MODEL = "The lengths of the rows are not in this report. {why}"
 SHOW_ROWS = "Show the rows"
 HIDE_ROWS = "Hide the rows"
 SHOWN_OF = "The first {shown} of {count}:"

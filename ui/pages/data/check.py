@@ -8,6 +8,8 @@ from typing import Any
 
 from nicegui import ui
 
+from gemma_keras_tune.errors import TuneError
+
 from ...words import data as words
 from ..tables import PagedTable
 from ..widgets import Figure, card, note, secondary
@@ -19,11 +21,13 @@ _LINE = re.compile(r":(\d{1,9})(?::|$)")
 
 async def prepare(looked: Looked) -> Callable[[], None]:
     """The report, once it is made."""
-    report = await looked.look("check", model=MODEL)
+    report, missing = await _report(looked)
 
     def fill() -> None:
         with card():
             _summary(looked, report)
+            if missing:
+                note(words.NO_MODEL.format(why=missing))
         with card(words.FOUND):
             if not report["findings"]:
                 note(words.NOTHING_FOUND, kind="good")
@@ -33,6 +37,20 @@ async def prepare(looked: Looked) -> Callable[[], None]:
             _skip_switch(looked)
 
     return fill
+
+
+async def _report(looked: Looked) -> tuple[dict[str, Any], str]:
+    """The report; where the model isn't installed, one without lengths, and why.
+
+    Raises:
+        TuneError: Why there is none.
+    """
+    try:
+        return await looked.look("check", model=MODEL), ""
+    except TuneError as error:
+        if error.code != "MISSING_EXTRA":
+            raise
+        return await looked.look("check"), looked.visit.text_of(error)
 
 
 def score_word(score: float) -> str:
