@@ -142,6 +142,27 @@ SAVED = "Saved"
 NOT_SAVED_EXAMPLE = "This is an example: what you change is forgotten when you leave the page."
 NOT_SAVED_VIEWER = "Only editors can change what the columns are."
 
+READ_AS = "How the file is read"
+READ_WRONGLY = "{what} Choose another encoding below, and look whether the rows read well."
+ENCODING = "Encoding (how letters are written)"
+ENCODINGS = MappingProxyType(
+    {
+        "auto": "find it out",
+        "utf-8": "UTF-8",
+        "cp1252": "Windows, Western Europe (cp1252)",
+        "cp1250": "Windows, Central Europe (cp1250)",
+        "cp1251": "Windows, Cyrillic (cp1251)",
+        "utf-16": "UTF-16",
+        "shift_jis": "Japanese (Shift JIS)",
+        "gb18030": "Chinese (GB 18030)",
+        "euc_kr": "Korean (EUC-KR)",
+    }
+)
+DELIMITER = "Between the columns of a CSV"
+DELIMITERS = MappingProxyType(
+    {"auto": "find it out", ",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+)
+
 # rows
 LINE = "Line"
 COLUMN_AS = "{column} ({part})"

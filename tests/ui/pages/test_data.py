@@ -30,9 +30,9 @@ ODD = 'one,":x",__proto__\n' + "".join(
 )
 
 
-async def upload(user: User, text: str, name: str) -> str:
+async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -> str:
     """The id of a new data set."""
-    http, content = user.http_client, text.encode()
+    http, content = user.http_client, text.encode(encoding)
     new = {"purpose": "dataset", "name": name, "size": len(content)}
     made = await http.post("/api/v1/uploads", json=new, headers=_HEADERS)
     assert made.status_code == 201, made.text
@@ -126,6 +126,20 @@ async def test_odd_columns_are_chosen_by_hand_and_survive_a_reload(ann: User) ->
     assert ":x (text)" in shown and "<b>3</b>" in shown
     (table,) = ann.find(ui.table).elements
     assert {column["field"] for column in table.columns} == {"c0", "c1", "c2", "c3"}
+
+
+async def test_a_file_in_another_encoding_can_be_read_as_what_it_is(ann: User) -> None:
+    text = "text,label\n" + "".join(f"Grüße an Zoé {n},{'ab'[n % 2]}\n" for n in range(60))
+    id = await upload(ann, text, "letters.csv", encoding="cp1252")
+    await ann.open(f"/data/{id}")
+    await until(ann, words.NOT_GUESSED)
+    await until(ann, words.ROWS_LEAD)
+    await ann.should_see("is not utf-8")
+    assert "Grüße" not in texts(ann)
+    await choose(ann, "encoding", "cp1252")
+    await until(ann, words.GUESSED)
+    await until_table(ann, json.dumps("Grüße an Zoé 3")[1:-1])
+    assert (await settings_of(ann, id))["encoding"] == "cp1252"
 
 
 async def test_findings_lead_to_their_rows_and_bad_rows_can_be_left_out(ann: User) -> None:

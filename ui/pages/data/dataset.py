@@ -19,7 +19,7 @@ from ...words import data as words
 from ..frame import page
 from ..visit import Visit
 from ..widgets import Figure, confirm, link_button, note, secondary
-from . import check, lengths, mapping, rows, split, tokens
+from . import check, lengths, mapping, reading, rows, split, tokens
 from .looked import Looked
 from .source import Source, dataset_source, shipped_source
 from .waiting import waiting
@@ -56,7 +56,7 @@ class _Page:
 
     def __init__(self, visit: Visit, source: Source) -> None:
         self._visit, self._source = visit, source
-        self._looked = Looked(visit, source, self._changed)
+        self._looked = Looked(visit, source, changed=self._changed, read_again=self._read_again)
         self._generation = 0
         self._built: set[str] = set()
         self._panels: dict[str, ui.tab_panel] = {}
@@ -112,14 +112,34 @@ class _Page:
             table = await looked.look("columns", rows=rows.PER_PAGE, offset=0, count=True)
         except TuneError as caught:
             error = caught
-            await self._put(self._mapping, lambda: self._failed(error, self._load))
+            await self._put(self._mapping, lambda: self._unreadable(error))
             return
         self._rows.show(self._visit.reader.number(table["total"]))
         self._columns.show(self._visit.reader.number(len(table["columns"])))
         looked.columns = [str(one["name"]) for one in table["columns"]]
         is_guess = await looked.take_guess(table["guess"])
-        await self._put(self._mapping, lambda: mapping.show(looked, is_guess=is_guess))
-        self._tabs.value = self._start  # opens it
+
+        def show() -> None:
+            mapping.show(looked, is_guess=is_guess)
+            reading.show(looked, table["findings"])
+
+        await self._put(self._mapping, show)
+        if self._tabs.value == self._start:
+            await self._open(self._start)
+        else:
+            self._tabs.value = self._start  # opens it
+
+    def _unreadable(self, error: TuneError) -> None:
+        self._failed(error, self._load)
+        reading.show(self._looked, failed=True)
+
+    async def _read_again(self) -> None:
+        """The file reads otherwise now, so nothing that was shown holds."""
+        self._start = self._tabs.value or self._start
+        self._generation += 1
+        self._built.clear()
+        await self._put(self._mapping, lambda: waiting(words.READING))
+        await self._load()
 
     async def _changed(self) -> None:
         """What was shown is out of date."""

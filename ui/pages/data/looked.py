@@ -30,17 +30,26 @@ class Looked:
         visit: The page.
         source: What is looked at.
         changed: Called after the settings have changed.
+        read_again: Called when the file itself is to be read in another way.
 
     Attributes:
         settings: What is known; None as long as nobody could tell what the columns are.
+        reading: How the file is read, if somebody said so before it was known what it is.
         columns: The names of the file's columns.
         line: Which row to show token by token; 0: the first.
     """
 
     def __init__(
-        self, visit: Visit, source: Source, changed: Callable[[], Awaitable[None]]
+        self,
+        visit: Visit,
+        source: Source,
+        *,
+        changed: Callable[[], Awaitable[None]],
+        read_again: Callable[[], Awaitable[None]],
     ) -> None:
-        self.visit, self.source, self._changed = visit, source, changed
+        self.visit, self.source = visit, source
+        self._changed, self._read_again = changed, read_again
+        self.reading: Settings = {}
         self.settings: Settings | None = source.settings
         self.columns: list[str] = []
         self.line = 0
@@ -61,7 +70,7 @@ class Looked:
         Raises:
             TuneError: Why it failed.
         """
-        settings = dict(self.settings or {})
+        settings = {**(self.settings or {}), **self.reading}
         if action == "columns":  # a table doesn't depend on what its columns mean
             settings = {key: settings[key] for key in _READING if key in settings}
         return await self.look_as(settings, action, **args)
@@ -80,19 +89,37 @@ class Looked:
         Raises:
             TuneError: `DATASET_SETTINGS`, or that it isn't allowed.
         """
-        both = {**(self.settings or {}), **values}
-        settings = checked_settings({key: one for key, one in both.items() if one is not None})
-        if settings != self.settings:
-            await keep(self.visit, self.source, settings)
-            self.settings = settings
+        if await self._said(values):
             await self._changed()
+
+    async def read_as(self, **values: str) -> None:
+        """Reads the file in another way.
+
+        Raises:
+            TuneError: As `change`.
+        """
+        self.reading = {**self.reading, **values}
+        if self.settings is not None:
+            await self._said({})
+        await self._read_again()
+
+    async def _said(self, values: Settings) -> bool:
+        """Whether that is news; then it is kept."""
+        both = {**(self.settings or {}), **self.reading, **values}
+        settings = checked_settings({key: one for key, one in both.items() if one is not None})
+        if settings == self.settings:
+            return False
+        await keep(self.visit, self.source, settings)
+        self.settings = settings
+        return True
 
     async def take_guess(self, guess: dict[str, Any] | None) -> bool:
         """Whether the names of the columns told what they are; nothing said before is lost."""
         if self.settings is not None or guess is None:
             return False
         columns = {one["part"]: one["column"] for one in guess["columns"]}
-        settings = checked_settings({"task": guess["task"], "columns": columns})
+        said = {"task": guess["task"], "columns": columns, **self.reading}
+        settings = checked_settings(said)
         if self.visit.may(Action.CHANGE_DATA):
             await keep(self.visit, self.source, settings)
         self.settings = settings

@@ -115,7 +115,7 @@ class _View:
 
     async def _preview(self, **args: Any) -> dict[str, Any]:
         looked = self._looked
-        settings = {**(looked.settings or {}), "bad_rows": "skip"}
+        settings = {**(looked.settings or {}), **looked.reading, "bad_rows": "skip"}
         return await looked.look_as(settings, "preview", model=MODEL, **args)
 
     async def _load_lines(self, lines: list[int]) -> None:
