@@ -37,6 +37,7 @@ def _absolute(path: str) -> str:
 
 
 FilePath = Annotated[str, Field(max_length=4096), AfterValidator(_absolute)]
+LineNumber = Annotated[int, Field(ge=1, le=100_000_000)]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")]
 Prompt = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]
 
@@ -54,18 +55,25 @@ class _Plain(BaseModel):
 class DataArgs(_Plain):
     """Look at a file that somebody has uploaded, without JAX and within limits."""
 
-    action: Literal["check", "preview", "columns", "inspect_model"]
-    """The health report; rows token by token; rows as a table; or what a model's files are."""
+    action: Literal["check", "preview", "columns", "split", "pack", "inspect_model"]
+    """The health report; rows token by token; rows as a table; which rows are held back; the long
+    rows that training makes of them; or what a model's files are."""
     path: FilePath
     """The file; for `inspect_model` a `.gguf` file or the folder of a model."""
     data: dict[str, JsonValue] = {}
     """What is known of the recipe's section `data`; the rest is guessed or default."""
     model: str | None = Field(default=None, min_length=1, max_length=4096)
-    """Whose tokens: lengths of a check, and the preview (there `demo` without it)."""
+    """Whose tokens: lengths of a check, `preview` and `pack` (there `demo` without it)."""
     rows: int = Field(default=20, ge=1, le=1000)
-    """How many rows a preview or `columns` shows."""
+    """How many rows a preview, `columns`, `pack` or each part of a `split` shows."""
     offset: int = Field(default=0, ge=0, le=100_000_000)
     """How many rows stand before them."""
+    lines: tuple[LineNumber, ...] = Field(default=(), max_length=1000)
+    """Show only the rows at these lines of the file, in a preview or `columns`."""
+    count: bool = False
+    """Whether `columns` counts all rows that can be read, too, as `total`."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Of `pack`: the recipe's `train.seed`, which decides which rows come together."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

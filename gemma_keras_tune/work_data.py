@@ -7,20 +7,24 @@ name of a column: columns have made-up ids, `c0`, `c1`, ..., and their names are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .data.check import DataReport, check_data
+from .data.examples import Example, Examples, Split, load_examples
 from .data.for_file import recipe_for_file
+from .data.packed import packed_rows
 from .data.preview import PreviewRow, preview_data
-from .data.read import scan_table
+from .data.read import Table, scan_table
 from .errors import DataError
 from .job_spec import DataArgs
 from .model.inspect_files import inspect_model
 from .model.load import describe_model
-from .recipe import ModelRecipe, Recipe
+from .recipe import DataRecipe, ModelRecipe, Recipe
 from .recipe_files import parse_recipe
 from .text.template import Template
 
@@ -73,7 +77,9 @@ def _preview(args: DataArgs, templates: Templates) -> dict[str, Any]:
     """The same as `data preview --json`, a page of it."""
     recipe = _recipe(args)
     template = template_of(args.model or _PREVIEW_MODEL, templates)
-    found = preview_data(recipe.data, template, rows=args.rows, offset=args.offset)
+    found = preview_data(
+        recipe.data, template, rows=args.rows, offset=args.offset, lines=args.lines
+    )
     rows, room = [], _TOKENS_OF_A_PAGE
     for row in found:
         room -= min(len(row.tokens), _TOKENS_OF_A_ROW)
@@ -81,7 +87,68 @@ def _preview(args: DataArgs, templates: Templates) -> dict[str, Any]:
             break
         rows.append(_shown(row))
     after = args.offset + len(rows)
-    return {"rows": rows, "next_offset": after if rows else None}
+    return {"rows": rows, "next_offset": after if rows and not args.lines else None}
+
+
+def _split(args: DataArgs, templates: Templates) -> dict[str, Any]:
+    """How many rows each part of the split has, and its first ones."""
+    examples = load_examples(_recipe(args).data)
+    parts = (
+        ("train", examples.train),
+        ("validation", examples.validation),
+        ("test", examples.test),
+    )
+    return {
+        "parts": [
+            {
+                "part": name,
+                "rows": len(split),
+                "labels": [
+                    {"label": label, "rows": rows} for label, rows in _labels_of(split, examples)
+                ],
+                "first": [_said(row) for row in split[args.offset : args.offset + args.rows]],
+            }
+            for name, split in parts
+        ],
+        "findings": [item.to_json() for item in examples.findings],
+    }
+
+
+def _labels_of(split: Split, examples: Examples) -> list[tuple[str, int]]:
+    counts = Counter(row.label for row in split)
+    return [(label, counts[label]) for label in examples.labels]
+
+
+def _said(row: Example) -> dict[str, Any]:
+    """What a row gives the model to read, and what it is to answer."""
+    *given, answer = row.turns
+    return {
+        "file": Path(row.file).name,
+        "row": row.row,
+        "given": _cell("\n\n".join(turn.text for turn in given)),
+        "answer": _cell(answer.text),
+    }
+
+
+def _pack(args: DataArgs, templates: Templates) -> dict[str, Any]:
+    """Rows as training packs them: the examples in each, and its padding."""
+    template = template_of(args.model or _PREVIEW_MODEL, templates)
+    train = load_examples(_recipe(args).data).train
+    found = packed_rows(train, template, seed=args.seed, rows=args.rows, offset=args.offset)
+    rows, room = [], _TOKENS_OF_A_PAGE
+    for row in found.rows:
+        room -= found.row_length
+        if rows and room < 0:
+            break
+        segments = [_shown(segment) for segment in row.segments]
+        rows.append({"segments": segments, "padding": row.padding})
+    return {
+        "rows": rows,
+        "total": found.total,
+        "examples": found.examples,
+        "row_length": found.row_length,
+        "waste": found.waste,
+    }
 
 
 def _shown(row: PreviewRow) -> dict[str, Any]:
@@ -100,7 +167,7 @@ def _columns(args: DataArgs, templates: Templates) -> dict[str, Any]:
     how = parse_recipe(
         {"name": "table", "data": {"path": args.path, "task": "text", **reading}}, where="data"
     ).data
-    limit = args.offset + args.rows
+    limit = max(args.lines) if args.lines else args.offset + args.rows
     table = scan_table(
         how.path,
         format=how.format,
@@ -108,24 +175,46 @@ def _columns(args: DataArgs, templates: Templates) -> dict[str, Any]:
         delimiter=how.delimiter,
         bad_rows=how.bad_rows,
         limit=limit,
+        count_all=args.count,
     )
     ids = {name: f"c{number}" for number, name in enumerate(table.columns)}
-    chosen = list(zip(table.lines, table.rows, strict=True))[args.offset :]
+    chosen = list(zip(table.lines, table.rows, strict=True))
+    if args.lines:  # no row stands before the line of its number
+        chosen = [(line, row) for line, row in chosen if line in args.lines]
+    else:
+        chosen = chosen[args.offset :]
     return {
         "format": table.format,
         "encoding": table.encoding,
         "delimiter": table.delimiter,
         "size_bytes": table.size_bytes,
         "sha256": table.sha256,
+        "total": table.total,
         "columns": [{"id": made, "name": name} for name, made in ids.items()],
         "rows": [
             {"row": line, "cells": {made: _cell(row.get(name)) for name, made in ids.items()}}
             for line, row in chosen
         ],
-        "next_offset": limit if len(table.rows) == limit else None,
+        "next_offset": limit if len(table.rows) == limit and not args.lines else None,
+        "unread": _unread(how, table, args.lines, {line for line, _ in chosen}),
         "guess": _guess(args),
         "findings": [item.to_json() for item in table.findings],
     }
+
+
+def _unread(
+    how: DataRecipe, table: Table, lines: Sequence[int], read: Set[int]
+) -> list[dict[str, Any]]:
+    """The wanted lines that gave no row, as they stand in the file."""
+    missing = set(lines) - read
+    found: list[dict[str, Any]] = []
+    if not missing:
+        return found
+    with open(how.path, encoding=table.encoding, errors="replace", newline="") as file:
+        for number, line in enumerate(islice(file, max(missing)), start=1):
+            if number in missing:
+                found.append({"row": number, "text": _cell(line.rstrip("\r\n"))})
+    return found
 
 
 def _guess(args: DataArgs) -> dict[str, Any] | None:
@@ -170,5 +259,7 @@ _ACTIONS: dict[str, Callable[[DataArgs, Templates], dict[str, Any]]] = {
     "check": _check,
     "preview": _preview,
     "columns": _columns,
+    "split": _split,
+    "pack": _pack,
     "inspect_model": _inspect,
 }

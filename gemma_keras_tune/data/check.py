@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError
 from ..recipe import DataRecipe
@@ -15,7 +16,10 @@ from .examples import Example, Examples, examine
 from .findings import Finding
 from .tokenize import tokenize_examples
 
+STEPS = 40  # of a histogram of lengths, at most
 _NO_LIMIT = 2**31 - 1
+
+Histogram = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class DataReport:
         labels: Rows of each label of a classification.
         tokens: Lengths in tokens, where a template was given: `total`, `supervised_share`,
             `median`, `p95`, `longest`, `over_limit` (rows longer than `max_length`).
+        histogram: With the lengths, `(first, last, rows)`: how many rows have `first` to `last`
+            tokens, in steps of one width from 1 to the longest.
         score: 0 to 100, see `score_of`.
         findings: Errors first, then warnings, then remarks.
     """
@@ -40,6 +46,7 @@ class DataReport:
     test: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, float] | None = None
+    histogram: Histogram = ()
     score: int
     findings: tuple[Finding, ...]
 
@@ -55,6 +62,9 @@ class DataReport:
             "splits": {"train": self.train, "validation": self.validation, "test": self.test},
             "labels": dict(self.labels),
             "tokens": self.tokens,
+            "histogram": [
+                {"first": first, "last": last, "rows": rows} for first, last, rows in self.histogram
+            ],
             "score": self.score,
             "findings": [item.to_json() for item in self.findings],
         }
@@ -76,9 +86,10 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
         return DataReport(rows=0, score=0, findings=error.findings)
     every = (*examples.train, *examples.validation, *examples.test)
     findings = [*examples.findings, *judge_contents(examples)]
-    tokens = None
+    tokens: dict[str, float] | None = None
+    histogram: Histogram = ()
     if template is not None and every:
-        tokens, about_lengths = _lengths(every, template, recipe)
+        tokens, histogram, about_lengths = _lengths(every, template, recipe)
         findings += about_lengths
     order = ("error", "warning", "info")
     findings.sort(key=lambda item: order.index(item.severity))
@@ -89,6 +100,7 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
         test=len(examples.test),
         labels=_label_counts(examples, every),
         tokens=tokens,
+        histogram=histogram,
         score=score_of(findings, rows=len(every)),
         findings=tuple(findings),
     )
@@ -116,12 +128,12 @@ def score_of(findings: list[Finding], *, rows: int) -> int:
 
 def _lengths(
     every: tuple[Example, ...], template: Template, recipe: DataRecipe
-) -> tuple[dict[str, float] | None, list[Finding]]:
+) -> tuple[dict[str, float] | None, Histogram, list[Finding]]:
     try:
         tokens = tokenize_examples(every, template, max_length=_NO_LIMIT)
         findings = list(tokens.findings)
     except DataError as error:
-        return None, list(error.findings)
+        return None, (), list(error.findings)
     lengths = tokens.lengths
     over = int((lengths > recipe.max_length).sum())
     if over:
@@ -132,14 +144,34 @@ def _lengths(
             findings = list(limited.findings)
         except DataError as error:
             findings = list(error.findings)
-    return {
+    about = {
         "total": int(lengths.sum()),
         "supervised_share": round(tokens.supervised_tokens / int(lengths.sum()), 6),
         "median": float(np.median(lengths)),
         "p95": float(np.percentile(lengths, 95)),
         "longest": int(lengths.max()),
         "over_limit": over,
-    }, findings
+    }
+    return about, histogram_of(lengths), findings
+
+
+def histogram_of(lengths: npt.NDArray[np.integer]) -> Histogram:
+    """`(first, last, rows)` of steps of 1, 2 or 5 times a power of ten, at most `STEPS` of them.
+
+    Args:
+        lengths: `[n]` tokens of each row, at least 1.
+    """
+    longest = int(lengths.max())
+    width = next(
+        width
+        for power in range(len(str(longest)) + 1)
+        for width in (10**power, 2 * 10**power, 5 * 10**power)
+        if width * STEPS >= longest
+    )
+    counts = np.bincount((lengths - 1) // width)
+    return tuple(
+        (place * width + 1, (place + 1) * width, int(rows)) for place, rows in enumerate(counts)
+    )
 
 
 def _label_counts(examples: Examples, every: tuple[Example, ...]) -> dict[str, int]:

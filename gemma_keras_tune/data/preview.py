@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,11 +24,13 @@ class PreviewToken:
         text: The vocabulary's piece, with spaces for U+2581.
         kind: `supervised` (the model must predict it), `context` (it only reads it), or
             `truncated` (cut away).
+        special: Whether it is a marker, which no text can spell, such as `<start_of_turn>`.
     """
 
     id: int
     text: str
     kind: TokenKind
+    special: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,12 @@ class PreviewRow:
 
 
 def preview_data(
-    recipe: DataRecipe, template: Template, *, rows: int = 5, offset: int = 0
+    recipe: DataRecipe,
+    template: Template,
+    *,
+    rows: int = 5,
+    offset: int = 0,
+    lines: Collection[int] = (),
 ) -> tuple[PreviewRow, ...]:
     """The first rows of a recipe's training file, or those after them, token by token.
 
@@ -62,14 +69,18 @@ def preview_data(
         template: The model's.
         rows: How many rows to show; the rest of the file is not touched.
         offset: How many rows to pass over before them.
+        lines: Line numbers of the only rows to show; those that can't be used are left out.
 
     Raises:
         DataError: If the file, or one of these rows, can't be used.
     """
-    read = read_examples(recipe, recipe.path, labels=recipe.labels, limit=offset + rows)
+    # no row stands before the line of its number
+    limit = max(lines) if lines else offset + rows
+    read = read_examples(recipe, recipe.path, labels=recipe.labels, limit=limit)
     raise_errors(read.findings)
+    chosen = [row for row in read.examples if row.row in lines] if lines else read.examples[offset:]
     return preview_rows(
-        read.examples[offset:],
+        chosen,
         template,
         max_length=recipe.max_length,
         too_long=recipe.too_long,
@@ -117,10 +128,11 @@ def preview_rows(
 def _tokens(
     parts: Sequence[Part], gone: Sequence[range], template: Template
 ) -> tuple[PreviewToken, ...]:
-    tokens = []
+    tokens, reserved = [], template.tokenizer.reserved_ids
     for part, cut in zip(parts, gone, strict=True):
         kind: TokenKind = "supervised" if part.supervised else "context"
         for index, token in enumerate(part.ids):
             text = template.tokenizer.piece(token).replace("\u2581", " ")
-            tokens.append(PreviewToken(token, text, "truncated" if index in cut else kind))
+            shown: TokenKind = "truncated" if index in cut else kind
+            tokens.append(PreviewToken(token, text, shown, token in reserved))
     return tuple(tokens)

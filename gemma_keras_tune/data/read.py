@@ -33,6 +33,7 @@ class Table:
         sha256: Hash of the file's bytes.
         size_bytes: Size of the file.
         findings: What is wrong with it; rows with a fault are not in `rows`.
+        total: How many rows there are, also behind the limit; None if they weren't counted.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Table:
     sha256: str
     size_bytes: int
     findings: tuple[Finding, ...] = ()
+    total: int | None = None
 
 
 def read_table(
@@ -93,8 +95,11 @@ def scan_table(
     wanted: Sequence[str] = (),
     bad_rows: Literal["error", "skip"] = "error",
     limit: int | None = None,
+    count_all: bool = False,
 ) -> Table:
     """As `read_table`, but bad rows only end up in `findings`: for the health report.
+
+    With `count_all` the rows behind the limit are read too, and counted, but not kept.
 
     Raises:
         DataError: If the file as a whole can't be read.
@@ -114,6 +119,7 @@ def scan_table(
             delimiter = ""
             columns, found = read_jsonl_rows(lines, name, notes=notes)
         rows, numbers = _collect(found, limit)
+        total = len(rows) + sum(1 for _ in found) if count_all else None
     if _stamp(name) != (size_bytes, modified):
         raise fatal("FILE_CHANGED", "The file was changed while it was read.", where=name)
     findings = _explain(notes.findings(), name, codec)
@@ -132,6 +138,7 @@ def scan_table(
         sha256=sha256,
         size_bytes=size_bytes,
         findings=findings,
+        total=total,
     )
 
 

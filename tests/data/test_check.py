@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gemma_keras_tune.data.check import check_data, score_of
+from gemma_keras_tune.data.check import STEPS, check_data, histogram_of, score_of
 from gemma_keras_tune.data.findings import CODES, finding
 from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.text.template import template_for
@@ -193,3 +194,25 @@ def test_every_code_says_what_to_do():
         assert code.isupper() and kind.fix.endswith("."), code
         assert kind.severity in ("error", "warning", "info")
         assert kind.severity == "error" or not kind.by_row
+
+
+def test_a_histogram_counts_every_row_once_in_steps_of_one_width():
+    lengths = np.array([1, 2, 2, 41, 79])
+    found = histogram_of(lengths)
+    assert found[:3] == ((1, 2, 3), (3, 4, 0), (5, 6, 0))
+    assert found[-1] == (79, 80, 1)
+    assert [row for row in found if row[2]] == [(1, 2, 3), (41, 42, 1), (79, 80, 1)]
+    assert histogram_of(np.array([7])) == tuple((n, n, int(n == 7)) for n in range(1, 8))
+
+
+@given(st.lists(st.integers(1, 131_072), min_size=1, max_size=50))
+def test_a_histogram_is_never_longer_than_a_chart_can_show(lengths):
+    found = histogram_of(np.array(lengths))
+    assert len(found) <= STEPS
+    assert sum(rows for _, _, rows in found) == len(lengths)
+
+
+def test_a_report_with_lengths_has_their_histogram(check, tiny_tokenizer):
+    report = check(clean(60), template=template_for("plain", tiny_tokenizer)).to_json()
+    assert sum(step["rows"] for step in report["histogram"]) == 60
+    assert check(clean(60)).to_json()["histogram"] == []

@@ -58,3 +58,18 @@ def test_cut_tokens_are_shown_as_truncated_and_the_rest_is_what_is_trained(plain
 def test_a_row_that_training_would_not_use_says_so(plain, too_long):
     (row,) = preview_rows([example("nnnnnn")], plain, max_length=7, too_long=too_long)
     assert (row.used, row.cut, row.length) == (False, 0, 10)
+
+
+def test_markers_are_told_from_text_that_spells_them(plain):
+    (row,) = preview_rows([example("<eos>")], plain, max_length=60)
+    special = [(token.text, place) for place, token in enumerate(row.tokens) if token.special]
+    assert special == [("<bos>", 0), ("<eos>", len(row.tokens) - 1)]
+
+
+def test_rows_can_be_asked_for_by_their_lines(tmp_path, plain):
+    path = tmp_path / "d.csv"
+    path.write_text("text,label\na,it\n,it\nno,it\nthe,last,row,is,bad\n")
+    recipe = DataRecipe(path=str(path), task="classification", bad_rows="skip")
+    found = preview_data(recipe, plain, lines=[4, 3, 2])
+    assert [row.row for row in found] == [2, 4]
+    assert [row.row for row in preview_data(recipe, plain, lines=[4])] == [4]

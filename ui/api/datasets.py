@@ -6,7 +6,7 @@ import asyncio
 import os
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -22,6 +22,7 @@ from ..jobs.job import Job
 from ..store.tables import UNFINISHED, datasets, jobs
 from ..store.workspace import MOST_ROWS, WorkspaceRows
 from .asking import Asking, to
+from .dataset_settings import checked_settings
 from .job_args import real_args
 from .job_views import JobWhole, ResultView
 from .jobs import find, result_of, whole
@@ -55,6 +56,8 @@ class DatasetView(BaseModel):
     """Who uploaded it."""
     created_at: datetime
     """When."""
+    settings: dict[str, JsonValue] | None
+    """What was said of it, as a recipe's section `data` without paths; null: nothing yet."""
 
 
 class NewDataset(BaseModel):
@@ -66,6 +69,23 @@ class NewDataset(BaseModel):
     """The upload's id."""
     name: str | None = Field(default=None, min_length=1, max_length=80)
     """What to call it; without it, as its file."""
+
+
+class DatasetChanges(BaseModel):
+    """What to change of a data set; what is left out stays."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"settings": {"task": "classification", "columns": {"text": "message"}}}]
+        },
+    )
+
+    name: str | None = Field(default=None, min_length=1, max_length=80)
+    """What to call it."""
+    settings: dict[str, JsonValue] | None = None
+    """What it is, in the place of all that was said before: a recipe's section `data` without
+    paths."""
 
 
 class Look(BaseModel):
@@ -84,6 +104,8 @@ class Look(BaseModel):
     """How many rows to show."""
     offset: int = Field(default=0, ge=0, le=100_000_000)
     """How many rows to leave out first."""
+    lines: list[Annotated[int, Field(ge=1, le=100_000_000)]] = Field(default=[], max_length=1000)
+    """Show only the rows at these lines of the file."""
     wait_s: float = Field(default=5.0, ge=0, le=10)
     """How long to wait for the answer, in seconds; what takes longer is answered as a job."""
 
@@ -133,6 +155,25 @@ async def create_dataset(
 @router.get("/{dataset_id}")
 async def get_dataset(asked: May, dataset_id: DatasetId) -> DatasetView:
     """Gives one data set."""
+    return _view(await _row(asked, dataset_id))
+
+
+@router.patch("/{dataset_id}")
+async def change_dataset(
+    asked: Annotated[Asking, Depends(to(Action.CHANGE_DATA))],
+    dataset_id: DatasetId,
+    changes: DatasetChanges,
+) -> DatasetView:
+    """Renames a data set, or says what its columns are and how it is split."""
+    await _row(asked, dataset_id)
+    values: dict[str, Any] = {}
+    if changes.name is not None:
+        values["name"] = display_name(changes.name)[:80]
+    if changes.settings is not None:
+        values["settings"] = checked_settings(changes.settings)
+    if values:
+        await asked.rows.update(datasets, datasets.c.id == dataset_id, **values)
+        await asked.note("dataset.changed", dataset_id, changed=sorted(values))
     return _view(await _row(asked, dataset_id))
 
 

@@ -52,6 +52,7 @@ class Action(StrEnum):
     UPLOAD_DATA = "data.upload"
     UPLOAD_MODEL = "model.upload"
     CREATE_DATASET = "data.create"
+    CHANGE_DATA = "data.change"
     SUBMIT_DATA = "job.submit.data"
     SUBMIT_PLAN = "job.submit.plan"
     SUBMIT_TRAIN = "job.submit.train"
@@ -119,6 +120,9 @@ RULES = MappingProxyType(
         Action.UPLOAD_DATA: Rule(Role.EDITOR, "write", "upload data files"),
         Action.UPLOAD_MODEL: Rule(Role.EDITOR, "write", "upload safetensors and GGUF files"),
         Action.CREATE_DATASET: Rule(Role.EDITOR, "write", "make a data set of an upload"),
+        Action.CHANGE_DATA: Rule(
+            Role.EDITOR, "write", "rename data sets and say what their columns are"
+        ),
         Action.SUBMIT_DATA: Rule(Role.EDITOR, "run", "check and preview data"),
         Action.SUBMIT_PLAN: Rule(Role.EDITOR, "run", "plan memory and time"),
         Action.SUBMIT_TRAIN: Rule(Role.EDITOR, "run", "start or continue a training"),

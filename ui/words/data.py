@@ -1,0 +1,287 @@
+"""The texts of the pages `/data` and `/data/ID`."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+# the list
+TITLE = "Data"
+LEAD = (
+    "Your examples: a table with one row for each of them. A few hundred good rows are enough to "
+    "begin with."
+)
+ADD = "Add data"
+LISTED = "Your data sets"
+EMPTY_TITLE = "There is no data set yet"
+EMPTY = "Upload a table above, paste some rows, or look at one of the examples below."
+EMPTY_VIEWER = "Somebody with the role editor can upload one. You can look at the examples below."
+NAME = "Name"
+SIZE = "Size"
+ADDED = "Added"
+BY = "By"
+NOBODY = "a former member"
+CHOOSE_ALL_ROWS = "Choose all on this page"
+CHOOSE_ROW = "Choose this data set"
+DELETE = "Delete"
+DELETE_ONE_TITLE = "Delete this data set?"
+DELETE_TITLE = "Delete {count} data sets?"
+DELETE_TEXT = (
+    "{names}\n\nRuns that were trained with it stay as they are, but can't be continued. "
+    "This can't be undone here."
+)
+DELETED = "Deleted: {names}"
+MORE_NAMES = "and {count} more"
+EXAMPLES = "Examples to try"
+EXAMPLES_LEAD = "They ship with the app, and are small enough for any machine."
+EXAMPLE_TEXTS = MappingProxyType(
+    {
+        "spam_train.csv": (
+            "E-mails, spam or ham",
+            "500 e-mails, each with its label. A model learns to tell the two apart.",
+        ),
+        "spam_test.csv": ("More e-mails", "320 of the same kind, to measure with."),
+        "chat_train.jsonl": (
+            "Questions and answers",
+            "264 questions with short answers. A model learns to answer in this way.",
+        ),
+        "chat_test.jsonl": ("More questions", "60 of the same kind, to measure with."),
+    }
+)
+
+# uploading; the script shows these, with its own figures in the fields
+UPLOAD = MappingProxyType(
+    {
+        "choose": "Choose a file",
+        "drop": "or drop it here",
+        "kinds": "CSV, TSV or JSON lines (one object a line), up to {size}",
+        "input": "File with your rows",
+        "paste": "Paste rows instead",
+        "file": "Upload a file instead",
+        "pasted": "Rows, the first line with the names of the columns",
+        "example": "text,label\nWin a prize now,spam\nLunch at noon?,ham",
+        "title": "What to call it",
+        "untitled": "Pasted rows",
+        "use": "Use these rows",
+        "sending": "Uploading {name}",
+        "progress": "{sent} of {size}",
+        "left": "about {time} left",
+        "waiting": "The connection is lost. It goes on from here once the server answers.",
+        "resumed": "Going on from where the last upload of this file stopped.",
+        "finishing": "All is there. The server checks the file.",
+        "cancel": "Cancel",
+        "wrong_type": (
+            "{name} can't be used: take a file that ends in {kinds}. A spreadsheet can be saved "
+            "as CSV."
+        ),
+        "too_large": "{name} has {size}; at most {most} are taken. Take a part of the rows.",
+        "empty": "{name} is empty.",
+        "nothing": "Paste some rows first.",
+        "failed": "The server could not take the file ({status}). Try again later.",
+        "leave": "An upload is under way.",
+    }
+)
+
+# one data set
+BACK = "All data sets"
+EXAMPLE = "Example that ships with the app"
+SAME_FILE = "You have this file already: here it is. Nothing was stored twice."
+CONFIGURE = "Set up a run with it"
+ROWS = "Rows"
+COLUMNS = "Columns"
+FILE = "File"
+READING = "Looking at the file"
+COUNTING = "Counting tokens"
+TABS = MappingProxyType(
+    {
+        "rows": ("Rows", "table_rows"),
+        "check": ("Check-up", "fact_check"),
+        "tokens": ("Tokens", "data_object"),
+        "lengths": ("Lengths", "bar_chart"),
+        "split": ("Split", "call_split"),
+    }
+)
+FIRST_MAP = "Say above what the columns are; then this can be shown."
+
+# what the columns are
+MAPPING = "What the columns are"
+MAPPING_LEAD = "A model has to know what it reads and what it should write."
+TASK = "A row is"
+TASKS = MappingProxyType(
+    {
+        "classification": "a text with its label",
+        "instruction": "a question with its answer",
+        "chat": "a whole conversation",
+        "text": "plain text",
+    }
+)
+PARTS = MappingProxyType(
+    {
+        "text": "Text to read",
+        "label": "Label to answer with",
+        "prompt": "Question",
+        "response": "Answer",
+        "system": "Instructions for the model (may be left out)",
+        "messages": "Conversation",
+    }
+)
+SHORT_PARTS = MappingProxyType(
+    {
+        "text": "text",
+        "label": "label",
+        "prompt": "question",
+        "response": "answer",
+        "system": "instructions",
+        "messages": "conversation",
+    }
+)
+NO_COLUMN = "none"
+GUESSED = "We took this from the names of the columns. Change it if it isn't right."
+NOT_GUESSED = "The names of the columns don't say what they are. Choose it here."
+CHOOSE_ALL = "Choose a column for each part."
+SAVED = "Saved"
+NOT_SAVED_EXAMPLE = "This is an example: what you change is forgotten when you leave the page."
+NOT_SAVED_VIEWER = "Only editors can change what the columns are."
+
+READ_AS = "How the file is read"
+READ_WRONGLY = "{what} Choose another encoding below, and look whether the rows read well."
+ENCODING = "Encoding (how letters are written)"
+ENCODINGS = MappingProxyType(
+    {
+        "auto": "find it out",
+        "utf-8": "UTF-8",
+        "cp1252": "Windows, Western Europe (cp1252)",
+        "cp1250": "Windows, Central Europe (cp1250)",
+        "cp1251": "Windows, Cyrillic (cp1251)",
+        "utf-16": "UTF-16",
+        "shift_jis": "Japanese (Shift JIS)",
+        "gb18030": "Chinese (GB 18030)",
+        "euc_kr": "Korean (EUC-KR)",
+    }
+)
+DELIMITER = "Between the columns of a CSV"
+DELIMITERS = MappingProxyType(
+    {"auto": "find it out", ",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+)
+
+# rows
+LINE = "Line"
+COLUMN_AS = "{column} ({part})"
+ROWS_LABEL = "Rows of the file"
+ROWS_LEAD = "As they stand in the file. Click a line's number to see the row as the model sees it."
+
+# check-up
+SCORE = "Score"
+SCORE_NOTE = "of 100"
+SCORE_WORDS = MappingProxyType({90: "Good", 70: "Usable", 40: "Needs work", 0: "Needs repair"})
+SCORE_RULE = "100 less what was found: more for what concerns more rows. Remarks cost nothing."
+USABLE_ROWS = "Usable rows"
+FOUND = "What was found"
+NOTHING_FOUND = "Nothing is wrong with these rows."
+SEVERITIES = MappingProxyType(
+    {
+        "error": ("Stops a run", "bad"),
+        "warning": ("May spoil the result", "warning"),
+        "info": ("Good to know", "busy"),
+    }
+)
+CONCERNS = "{count} times"
+CONCERNS_ONE = "Once"
+NO_MODEL = "The lengths of the rows are not in this report. {why}"
+SHOW_ROWS = "Show the rows"
+HIDE_ROWS = "Hide the rows"
+SHOWN_OF = "The first {shown} of {count}:"
+UNREAD = "Can't be read as a row: {text}"
+FIX = "What to do: {fix}"
+SKIP_BAD = "Leave out rows that can't be used"
+SKIP_BAD_HELP = "Off: a run refuses to start until they are repaired."
+LABELS = "Rows of each label"
+
+# tokens
+TOKENS_LEAD = (
+    "A model doesn't read letters but tokens. This is the row as it will be trained, by the demo "
+    "model's tokens."
+)
+ONE_ROW = "One row"
+PACKED = "As packed for training"
+PREVIOUS = "Previous"
+NEXT = "Next"
+ROW_TITLE = "Line {line}: {length} tokens"
+ROW_CUT = "{cut} of them cut off"
+ROW_UNUSED = "too long, so it isn't used"
+NO_MORE_ROWS = "There is no usable row there."
+LEGEND = "What the colours mean"
+KINDS = MappingProxyType(
+    {
+        "supervised": ("Learned", "supervised"),
+        "context": ("Only read", "context_tokens"),
+        "truncated": ("Cut off", "truncated"),
+        "special": ("Marker", "marker"),
+        "padding": ("Padding", "padding"),
+        "segment": ("Start of a row", "packing"),
+    }
+)
+NOT_SHOWN = "{count} more tokens"
+PADDING_TEXT = "{count} empty places"
+PADDING_ONE = "1 empty place"
+PACKED_TITLE = "Packed row {number} of {total}: {rows} rows in {length} places"
+PACKED_TITLE_ONE = "Packed row {number} of {total}: one row in {length} places"
+PACKED_NOTE = (
+    "{examples} training rows go into {total} packed rows of {length} tokens; {share} of the "
+    "places stay empty. They are mixed anew for each epoch."
+)
+SEGMENT = "line {line}"
+
+# lengths
+LENGTHS_LEAD = "How long the rows are, and what happens to those that don't fit."
+MEDIAN = "Half have at most"
+P95 = "95 of 100 have at most"
+LONGEST = "The longest has"
+OVER = "Too long"
+SUPERVISED_SHARE = "Learned share"
+TOKENS_UNIT = "tokens"
+CHART = "Histogram of the lengths of all rows in tokens, with a line at the longest row allowed"
+CHART_X = "Tokens of a row"
+CHART_Y = "Rows"
+FITS = "fits"
+TOO_LONG = "too long"
+CUT_LINE = "longest row: {length}"
+MAX_LENGTH = "Longest row, in tokens"
+TOO_LONG_LABEL = "Longer rows"
+TOO_LONG_WAYS = MappingProxyType(
+    {
+        "error": "stop the run, so that nothing is lost unseen",
+        "truncate": "are cut at the start of the question",
+        "drop": "are left out",
+    }
+)
+ALL_FIT = "All {rows} rows fit into {length} tokens."
+SOME_CUT = MappingProxyType(
+    {
+        "error": "{over} of {rows} rows are longer than {length} tokens: a run would not start.",
+        "truncate": "{over} of {rows} rows are longer than {length} tokens and are cut.",
+        "drop": "{over} of {rows} rows are longer than {length} tokens and are left out.",
+    }
+)
+LENGTHS_UNKNOWN = "The lengths can't be counted before what the check-up found is repaired."
+
+# split
+SPLIT_LEAD = (
+    "Some rows are kept away from learning, so that the result can be measured with rows the model "
+    "has never seen. Rows with the same text stay together."
+)
+SPLIT_PARTS = MappingProxyType(
+    {
+        "train": ("To learn from", "training_rows"),
+        "validation": ("To choose the best moment", "validation"),
+        "test": ("Held back to measure", "held_back"),
+    }
+)
+VALIDATION_SHARE = "Validation, in percent"
+TEST_SHARE = "Held back, in percent"
+SPLIT_SEED = "Seed"
+SPLIT_SEED_HELP = "Another number chooses other rows."
+ROWS_OF = "{rows} rows"
+ROWS_OF_ONE = "1 row"
+FIRST_OF = "The first ones"
+GIVEN = "Reads"
+ANSWER = "Learns to write"
