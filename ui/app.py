@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     operator_routes.register(app)
     forms.register(app)
     api.register(app)
+    app.state.live = LiveRuns(app.state.api.events)
     _mount_pages(app)
     app.state.clients.install()
     _put_gate_before(app, settings, metrics)
@@ -76,7 +77,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _mount_pages(app: FastAPI) -> None:
-    app.state.live = LiveRuns(app.state.api.events)
     frame.install(app)
     for one in (home, data, runs, result, help):
         one.register(app)
