@@ -155,7 +155,7 @@ def _extra(name: str, packages: Sequence[str]) -> Check:
 
 
 def _demo_weights() -> Check:
-    from .model.demo import demo_is_here
+    from .catalogue import demo_is_here
 
     if demo_is_here():
         return Check(status="ok", name="Demo weights", evidence="Gemma 3 270M is installed")
@@ -169,7 +169,7 @@ def _demo_weights() -> Check:
 
 
 def _licence() -> Check:
-    from .model.catalogue import GEMMA_TERMS_URL
+    from .catalogue import GEMMA_TERMS_URL
 
     shown = (data_root() / "gemma-terms-shown").exists()
     when = "shown here before" if shown else "will be shown with the first model"

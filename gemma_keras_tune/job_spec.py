@@ -116,6 +116,9 @@ class PlanArgs(_RecipeArgs):
 class TrainArgs(_RecipeArgs):
     """Start or resume the job's run: data, training, evaluation, exports."""
 
+    ignore_plan: bool = False
+    """Whether it starts although the plan says that it can't fit into memory."""
+
 
 class EvaluateArgs(_Plain):
     """Measure a trained run."""

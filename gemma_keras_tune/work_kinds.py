@@ -88,7 +88,9 @@ def _train(task: Task, spec: TrainJob) -> dict[str, Any]:
     if not (last.get("kind") == "run_ended" and last.get("status") == "done"):
         from . import pipeline
 
-        pipeline.run(spec.args.recipe, run.path, on_event=_about_run(task))
+        args = spec.args
+        tell = _about_run(task)
+        pipeline.run(args.recipe, run.path, on_event=tell, ignore_plan=args.ignore_plan)
     return run_result(run)
 
 

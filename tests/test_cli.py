@@ -294,7 +294,7 @@ def test_copying_never_overwrites_and_then_copies_nothing(tmp_path):
 
 
 def test_models_say_what_is_here(monkeypatch):
-    monkeypatch.setattr("gemma_keras_tune.model.catalogue.demo_is_here", lambda: False)
+    monkeypatch.setattr("gemma_keras_tune.catalogue.demo_is_here", lambda: False)
     found = {one["name"]: one for one in json.loads(call("models", "--json").stdout)["models"]}
     assert found["demo"]["here"] is False
     assert found["gemma3_instruct_1b"]["instruct"] is True

@@ -96,7 +96,13 @@ class Failures:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun = gone = False
+
+        async def receiving() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal begun
@@ -105,8 +111,11 @@ class Failures:
 
         state = scope.get("state", {})
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receiving, sending)
         except Exception:  # noqa: BLE001  # the edge of a request: the log gets it, the asker an id
+            if gone and not begun:  # a page that was left while it was made: nobody waits for it
+                self._log.info("asker_gone", path=scope["path"][:_LONGEST_PATH])
+                return
             self._log.exception("request_failed", path=scope["path"][:_LONGEST_PATH])
             if scope["type"] == "http" and not begun:
                 await failure(state.get("request_id", ""))(scope, receive, send)

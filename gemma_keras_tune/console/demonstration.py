@@ -15,8 +15,8 @@ def show_demo(recipe: Recipe, *, root: Path, ignore_plan: bool = False) -> None:
         TuneError: As `pipeline.run`.
         typer.Exit: With 75, after a stop.
     """
+    from ..catalogue import find
     from ..data.check import check_data
-    from ..model.catalogue import find
 
     console = screen.out()
     model = find(recipe.model.preset)

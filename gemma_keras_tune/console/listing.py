@@ -13,7 +13,7 @@ from . import reports, screen
 
 def list_models(*, json_output: bool) -> None:
     """The catalogue, on standard output."""
-    from ..model.catalogue import catalogue, is_here
+    from ..catalogue import catalogue, is_here
 
     entries = [(entry, is_here(entry.name)) for entry in catalogue()]
     if json_output:

@@ -15,9 +15,9 @@ from . import screen
 from .progress import duration, size
 
 if TYPE_CHECKING:
+    from ..catalogue import ModelEntry
     from ..data.check import DataReport
     from ..doctor import Check
-    from ..model.catalogue import ModelEntry
     from ..recipe import Recipe
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "dim"}

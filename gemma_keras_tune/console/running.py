@@ -91,7 +91,7 @@ def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]
 
 def show_licence() -> None:
     """The terms of the Gemma models, the first time that somebody uses one here."""
-    from ..model.catalogue import LICENCE_NOTICE, licence_notice
+    from ..catalogue import LICENCE_NOTICE, licence_notice
 
     notice: str | None = LICENCE_NOTICE
     with suppress(OSError):  # a folder that can't be written forgets; then it is shown again

@@ -65,7 +65,7 @@ def named_model(name: str, root: Path) -> RunFolder | ModelRecipe:
     Raises:
         TuneError: If it is neither; `RUN_AMBIGUOUS` if it is several runs.
     """
-    from ..model.catalogue import find
+    from ..catalogue import find
 
     path = Path(name).expanduser()
     if "://" in name or find(name) is not None or path.suffix == ".gguf" or _is_model_folder(path):
@@ -89,7 +89,7 @@ def run_argument(folder: RunFolder, root: Path) -> list[str]:
 
 def is_local(preset: str) -> bool:
     """Whether the model can be read without a network."""
-    from ..model.catalogue import find, is_here
+    from ..catalogue import find, is_here
 
     return is_here(preset) if find(preset) else Path(preset).expanduser().exists()
 

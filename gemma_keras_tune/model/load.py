@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ..catalogue import DEMO, find, nearest
 from ..durable import sha256_file
 from ..errors import ModelError
 from ..recipe import ModelRecipe
@@ -19,7 +20,6 @@ from ..text.template import Template, template_for
 from ..text.tokenizer import Tokenizer
 from . import gguf, huggingface, keras_preset
 from .assemble import Progress
-from .catalogue import DEMO, find, nearest
 from .config import GemmaConfig
 from .demo import demo_file
 from .download import from_hugging_face, from_kaggle

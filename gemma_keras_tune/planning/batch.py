@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..model.catalogue import catalogue
+from ..catalogue import catalogue
 from .estimate import Setting, largest
 from .known_models import known_config
 from .values import Memory, Room, Status, Suggestion, Verdict

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..catalogue import DEMO, catalogue, find, is_here, kaggle_cache
 from ..durable import atomic_write_json
 from ..errors import ModelError
-from ..model.catalogue import DEMO, catalogue, find, is_here, kaggle_cache
 from ..model.config import GemmaConfig, gemma3_pattern
 from ..recipe import ModelRecipe
 from ..run_folder import data_root

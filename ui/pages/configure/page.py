@@ -1,0 +1,305 @@
+"""The page on which a run is set up: data, model, settings, the plan, and the start."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from nicegui import Client, background_tasks, ui
+
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
+
+from ...api.datasets import list_datasets
+from ...api.naming import Names, Shown, shipped_data
+from ...api.recipes_given import Given, from_toml, shipped
+from ...api.run_rows import folder_of, run_row
+from ...api.submitting import Wanted, submit
+from ...identity.access import Action
+from ...words import common
+from ...words import configure as words
+from ..data.source import shipped_settings
+from ..frame import page
+from ..visit import Visit
+from ..widgets import card, code, confirm, link_button, note, primary, secondary
+from .draft import Draft, Drafts
+from .fields import Fields, keys_of
+from .models import Models
+from .picture import Picture
+from .plan_view import PlanView
+
+_FIRST = ("data.max_length", "train.epochs", "train.learning_rate", "model.lora.rank")
+PRESETS: Mapping[str, dict[str, Any]] = {
+    "quick": {"train.max_steps": 10, "train.epochs": 1, "evaluate.samples": 3},
+    "balanced": {"train.max_steps": None, "train.epochs": 2, "train.learning_rate": 2e-4,
+                 "model.lora.rank": 8, "train.patience": None, "evaluate.samples": 5},
+    "thorough": {"train.max_steps": None, "train.epochs": 5, "train.learning_rate": 1e-4,
+                 "model.lora.rank": 16, "train.patience": 3, "evaluate.samples": 5},
+    "small": {"train.micro_batch_tokens": 256, "train.remat": "full", "train.loss_chunk": 32},
+}  # fmt: skip
+"""What each click changes."""
+
+
+def register(app: FastAPI) -> None:
+    """Adds the page."""
+    app.state.drafts = Drafts()
+
+    @page(
+        app,
+        "/configure",
+        title=words.TITLE,
+        nav=common.CONFIGURE,
+        icon="tune",
+        needs=Action.SUBMIT_TRAIN,
+        wide=True,
+    )
+    async def show(visit: Visit, data: str = "", recipe: str = "", run: str = "") -> None:
+        settings = await _settings(visit, data=data, recipe=recipe, run=run)
+        await _Page(visit, settings).start()
+
+
+async def _settings(visit: Visit, *, data: str, recipe: str, run: str) -> dict[str, Any]:
+    """What to begin with: a run's or a shipped recipe, some data, or what was left last time."""
+    asked = visit.asked(Action.SUBMIT_TRAIN)
+    shown = Shown(asked.root)
+    if recipe:
+        return _plain(json.loads(shipped(recipe, shown).to_json()))
+    if run:
+        await run_row(asked.rows, run)
+        found = load_recipe(folder_of(asked.root, run).recipe_json)
+        return _plain(shown.value(json.loads(found.to_json())))
+    kept = visit.app.state.drafts.get(_key(visit)) or {"name": "my-run"}
+    if data and (kept.get("data") or {}).get("path") != data:
+        kept = {**kept, "data": {"path": data, **await _said_of(visit, data)}}
+    return dict(kept)
+
+
+def _plain(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A whole recipe with only what differs from the defaults."""
+    return from_toml(parse_recipe(recipe, where="recipe").to_toml())
+
+
+async def _said_of(visit: Visit, name: str) -> dict[str, Any]:
+    """What was said about some data: its task, columns and split."""
+    kind, _, rest = name.partition(":")
+    if kind == "shipped":
+        return dict(shipped_settings(rest) or {})
+    listed = await list_datasets(visit.asked(Action.VIEW_DATA), limit=500)
+    found = next((one for one in listed.items if one.id == rest), None)
+    return dict((found.settings if found is not None else None) or {})
+
+
+def _key(visit: Visit) -> tuple[str, str]:
+    return visit.principal.user_id, visit.principal.workspace_id
+
+
+class _Page:
+    """The page's parts."""
+
+    def __init__(self, visit: Visit, settings: dict[str, Any]) -> None:
+        self._visit = visit
+        self._draft = Draft(settings, self._changed)
+        self._key = secrets.token_hex(16)  # two clicks make one run
+        self._layers: int | None = None
+        self._given: Given | None = None
+        self._flaws: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Builds the page, and works the first plan out."""
+        ui.label(words.LEAD).classes("gkt-soft")
+        sources = await self._sources()
+        self._fields = Fields(self._draft)
+        with ui.element("div").classes("gkt-two"):
+            with ui.column().classes("w-full gap-6 min-w-0"):
+                self._data(sources)
+                with card(words.MODEL, term="base_model"):
+                    ui.label(words.MODEL_TEXT).classes("gkt-soft")
+                    self._models = Models(
+                        self._visit, self._draft.get("model.preset"),
+                        lambda name: self._draft.set("model.preset", name),
+                    )  # fmt: skip
+                self._presets()
+                self._settings_card()
+                self._as_file()
+            with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
+                self._plan = PlanView(self._visit, self._take)
+                self._plan.on_plan = self._planned
+                self._start_part()
+                with card(words.PICTURE, term="lora"):
+                    ui.label(words.PICTURE_TEXT).classes("gkt-soft")
+                    self._picture = Picture()
+        await self._check()
+
+    async def _sources(self) -> dict[str, str]:
+        listed = await list_datasets(self._visit.asked(Action.VIEW_DATA), limit=500)
+        found = {f"dataset:{one.id}": one.name for one in listed.items}
+        return found | {f"shipped:{n}": words.SHIPPED.format(name=n) for n in shipped_data()}
+
+    def _data(self, sources: dict[str, str]) -> None:
+        path = self._draft.get("data.path")
+        with card(words.DATA, term="training_rows"):
+            if not any(name.startswith("dataset:") for name in sources):
+                ui.label(words.DATA_EMPTY).classes("gkt-soft")
+            chosen = path if path in sources else None
+            select = ui.select(sources, label=words.DATA_FIELD, value=chosen, with_input=True)
+            select.props("outlined").classes("w-full").mark("data")
+            select.on_value_change(self._visit.tells(lambda event: self._choose(event.value)))
+            self._task = ui.label().classes("gkt-soft gkt-multiline")
+            self._look = link_button(words.DATA_LOOK, "/data").props("outline")
+        self._show_data()
+
+    def _show_data(self) -> None:
+        settings = self._draft.settings.get("data") or {}
+        path, task = settings.get("path"), settings.get("task")
+        lines = []
+        if path and task:
+            lines.append(f"{words.TASK}: {words.TASKS.get(task, task)}")
+            columns = settings.get("columns") or {}
+            named = [f"{part}: {column}" for part, column in columns.items()]
+            if named:
+                lines.append(f"{words.COLUMNS}: {', '.join(named)}")
+        elif path:
+            lines.append(words.NO_MAPPING)
+        self._task.text = "\n".join(lines)
+        kind, _, rest = (path or "").partition(":")
+        target = f"/data/shipped/{rest}" if kind == "shipped" else f"/data/{rest}"
+        self._look.props(f'href="{target if rest else "/data"}"')
+
+    async def _choose(self, name: str | None) -> None:
+        if name and name != self._draft.get("data.path"):
+            said = await _said_of(self._visit, name)
+            self._draft.replace({**self._draft.settings, "data": {"path": name, **said}})
+
+    def _presets(self) -> None:
+        with card(words.PRESETS), ui.element("div").classes("gkt-grid"):
+            for key, (name, text) in words.PRESET_NAMES.items():
+                with ui.column().classes("gap-1"):
+                    secondary(name, lambda key=key: self._preset(key)).mark(f"preset-{key}")
+                    ui.label(text).classes("gkt-note")
+
+    def _preset(self, key: str) -> None:
+        changes = {n: v for n, v in PRESETS[key].items() if self._draft.get(n) != v}
+        said = ", ".join(f"{n} = {common.NONE if v is None else v}" for n, v in changes.items())
+        text = said or words.PRESET_NOTHING
+        self._draft.update(changes)
+        name = words.PRESET_NAMES[key][0]
+        ui.notify(words.PRESET_SET.format(name=name, changes=text), multi_line=True)
+
+    def _settings_card(self) -> None:
+        with card(words.SETTINGS, term="recipe"):
+            with ui.element("div").classes("gkt-halves"):
+                self._fields.add("name", label=words.NAME_FIELD)
+                for key in _FIRST:
+                    self._fields.add(key)
+            for section, title in words.MORE.items():
+                with ui.expansion(title).classes("w-full"):
+                    with ui.element("div").classes("gkt-halves"):
+                        for key in keys_of(section, without=_FIRST):
+                            self._fields.add(key)
+            ui.label(words.EXPORTS).classes("gkt-label")
+            self._exports = {
+                name: ui.checkbox(text, on_change=self._export_changed).mark(f"export-{name}")
+                for name, text in words.EXPORT_NAMES.items()
+            }
+            self._show_exports()
+
+    def _show_exports(self) -> None:
+        chosen = {one["format"] for one in self._draft.settings.get("export") or ()}
+        for name, box in self._exports.items():
+            if box.value != (name in chosen):
+                box.value = name in chosen
+
+    def _export_changed(self) -> None:
+        old = {one["format"]: one for one in self._draft.settings.get("export") or ()}
+        wanted = [name for name, box in self._exports.items() if box.value]
+        if wanted != list(old):
+            self._draft.set("export", [old.get(name, {"format": name}) for name in wanted])
+
+    def _as_file(self) -> None:
+        with card(words.TOML, term="recipe"):
+            ui.label(words.TOML_TEXT).classes("gkt-soft")
+            self._toml = ui.textarea().props(
+                f'outlined autogrow input-class=gkt-mono aria-label="{words.TOML}"'
+            )
+            self._toml.classes("w-full").mark("toml")
+            secondary(words.TOML_APPLY, self._visit.tells(self._take_toml)).mark("take-toml")
+            ui.label(words.COMMAND_TEXT).classes("gkt-soft")
+            code(words.COMMAND)
+
+    def _take_toml(self) -> None:
+        self._draft.replace(from_toml(self._toml.value or ""))
+        ui.notify(words.TOML_APPLIED)
+
+    def _start_part(self) -> None:
+        with ui.column().classes("w-full gap-3"):
+            self._wrong = note("", kind="bad").mark("wrong")
+            self._start = primary(words.START, self._visit.tells(self._begin), icon="play_arrow")
+            self._start.classes("w-full").props("size=lg").mark("start")
+
+    def _take(self, changes: dict[str, Any]) -> None:
+        self._draft.update(changes)
+
+    def _planned(self, plan: Mapping[str, Any]) -> None:
+        self._layers = plan["model"].get("layers")
+        self._picture.show(self._draft.get("model.lora.targets"), self._layers)
+
+    def _changed(self) -> None:
+        """Keeps what somebody changed, and checks it."""
+        self._visit.app.state.drafts.keep(_key(self._visit), self._draft.settings)
+        background_tasks.create(self._check(), name="check the recipe")
+
+    async def _check(self) -> None:
+        """Shows what is wrong and where, or plans the run."""
+        asked = await self._visit.asked_now(Action.SUBMIT_TRAIN)
+        given, flaws = await self._draft.checked(Names(asked.rows, asked.root))
+        if self._visit.client.id not in Client.instances:
+            return  # the page was closed meanwhile
+        has_data = bool(self._draft.get("data.path"))
+        if not has_data:
+            flaws = {key: text for key, text in flaws.items() if not key.startswith("data")}
+        is_new = given is not None and (self._given is None or given.real != self._given.real)
+        self._given, self._flaws = given, flaws
+        self._show(has_data=has_data)
+        if given is None:
+            self._plan.nothing(words.PLAN_FIX if has_data else words.PLAN_NO_DATA)
+        elif is_new:
+            self._plan.ask(given.real)
+
+    def _show(self, *, has_data: bool) -> None:
+        """Puts everywhere in what the draft says now."""
+        self._fields.fill()
+        told = self._fields.tell(self._flaws)
+        rest = [f"{key}: {text}" if key else text for key, text in self._flaws.items()
+                if key not in told]  # fmt: skip
+        label = next(one for one in self._wrong.descendants() if isinstance(one, ui.label))
+        label.text = self._visit.without_paths("\n".join([words.PROBLEMS, *rest]))
+        self._wrong.set_visibility(bool(rest))
+        self._start.set_enabled(self._given is not None and has_data)
+        self._models.show(self._draft.get("model.preset"))
+        self._picture.show(self._draft.get("model.lora.targets"), self._layers)
+        self._show_exports()
+        with self._visit.client:
+            self._show_data()
+        if self._given is not None:
+            self._toml.value = self._given.shown.to_toml()
+
+    async def _begin(self) -> None:
+        asked = self._visit.asked(Action.SUBMIT_TRAIN)
+        await self._check()
+        if self._given is None:
+            raise TuneError(words.PLAN_FIX, code="RECIPE_INVALID")
+        args: dict[str, Any] = {}
+        plan = self._plan.plan
+        if plan is not None and plan["verdict"]["status"] == "too_big":
+            text = f"{words.TOO_BIG_TEXT}\n{plan['verdict']['words']}"
+            if not await confirm(words.TOO_BIG_TITLE, text, yes=words.START_ANYWAY, destroys=True):
+                return
+            args["ignore_plan"] = True
+        wanted = Wanted(kind="train", run=None, args=args, recipe=self._given.real, key=self._key)
+        job, _ = await submit(asked, wanted)
+        self._visit.app.state.drafts.forget(_key(self._visit))
+        ui.notify(words.STARTED, type="positive")
+        ui.navigate.to(f"/runs/{job.run_id}")

@@ -1,0 +1,180 @@
+"""The plan beside the form: what the run will take of memory and time, and what would help."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nicegui import Client, background_tasks, ui
+
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.recipe import Recipe
+
+from ...api.jobs import find, result_of
+from ...api.submitting import Wanted, submit
+from ...identity.access import Action
+from ...words import configure as words
+from ..visit import Visit
+from ..widgets import Figure, card, note, secondary
+
+_WAIT_S = 0.7  # after the last change
+_LOOK_S = 0.2
+_TERMS_SHOWN = 5
+_SHADES = (100, 75, 55, 40, 28, 18)
+
+
+class PlanView:
+    """The plan, worked out anew after each change; only the newest answer is shown.
+
+    Args:
+        visit: The open page.
+        apply: Called with settings that somebody takes over, by dotted key.
+    """
+
+    def __init__(self, visit: Visit, apply: Callable[[dict[str, Any]], Any]) -> None:
+        self._visit, self._apply = visit, apply
+        self._number = 0
+        self._recipe: Recipe | None = None
+        self.plan: Mapping[str, Any] | None = None
+        self.on_plan: Callable[[Mapping[str, Any]], Any] = lambda _: None
+        with card(words.PLAN, term="plan"):
+            with ui.row().classes("items-center gap-2").props("role=status") as self._busy:
+                ui.spinner(size="1.25rem").props("aria-hidden=true")
+                ui.label(words.PLANNING).classes("gkt-soft")
+            self._said = ui.label().classes("gkt-soft gkt-multiline")
+            self._place = ui.column().classes("w-full gap-4")
+        self.nothing(words.PLAN_NO_DATA)
+
+    def nothing(self, text: str) -> None:
+        """Shows that there is nothing to plan, and why."""
+        self._number += 1
+        self._recipe, self.plan = None, None
+        self._busy.set_visibility(False)
+        self._place.clear()
+        self._said.text = text
+        self._said.set_visibility(True)
+
+    def ask(self, recipe: Recipe, *, compile: bool = False) -> None:
+        """Works the plan of this recipe out, after a moment in which nothing else is asked."""
+        self._number += 1
+        self._recipe = recipe
+        self._busy.set_visibility(True)
+        self._said.set_visibility(False)
+        background_tasks.create(self._work(self._number, recipe, compile), name="plan")
+
+    async def _work(self, number: int, recipe: Recipe, compile: bool) -> None:
+        await asyncio.sleep(0 if compile else _WAIT_S)
+        if number != self._number:
+            return
+        try:
+            found: Mapping[str, Any] | str = await self._answer(recipe, compile)
+        except TuneError as error:
+            found = self._visit.text_of(error)
+        if number != self._number or self._visit.client.id not in Client.instances:
+            return
+        with self._place:
+            self._show(found)
+
+    async def _answer(self, recipe: Recipe, compile: bool) -> Mapping[str, Any] | str:
+        asked = await self._visit.asked_now(Action.SUBMIT_PLAN)
+        wanted = Wanted(kind="plan", run=None, args={"compile": compile}, recipe=recipe)
+        job, _ = await submit(asked, wanted)
+        while not job.has_ended:
+            await asyncio.sleep(_LOOK_S)
+            job = await find(asked, job.id)
+        result = await result_of(asked, job)
+        if result is None or result.status != "done":
+            return result.message if result is not None else words.PLAN_FIX
+        return result.value
+
+    def _show(self, found: Mapping[str, Any] | str) -> None:
+        self._busy.set_visibility(False)
+        self._place.clear()
+        if isinstance(found, str):
+            self.plan, self._said.text = None, found
+            self._said.set_visibility(True)
+            return
+        self.plan = found
+        self._verdict(found)
+        self._figures(found)
+        self._memory(found)
+        self._advice(found)
+        self.on_plan(found)
+
+    def _verdict(self, plan: Mapping[str, Any]) -> None:
+        status = plan["verdict"]["status"]
+        kind = {"fits": "good", "tight": "warning", "too_big": "bad"}[status]
+        note(f"{words.PLAN_FITS[status]} {plan['verdict']['words']}", kind=kind).mark("verdict")
+
+    def _figures(self, plan: Mapping[str, Any]) -> None:
+        reader = self._visit.reader
+        with ui.element("div").classes("gkt-figures"):
+            steps = plan.get("steps")
+            if steps:
+                Figure(words.PLAN_STEPS, reader.number(steps["total"]), term="step")
+            time = plan.get("step_time")
+            if time:
+                source = words.PLAN_SOURCES.get(time["source"], time["source"])
+                each = words.PLAN_STEP_TIME.format(
+                    time=reader.duration(time["seconds"]), source=source
+                )
+                Figure(words.PLAN_TIME, reader.duration(plan.get("training_seconds")), each)
+
+    def _memory(self, plan: Mapping[str, Any]) -> None:
+        """A bar of the highest stage, a shade for each of its largest terms."""
+        reader = self._visit.reader
+        memory = plan["memories"][-1]
+        stage = next(s for s in memory["stages"] if s["name"] == memory["peak_stage"])
+        terms = sorted((t for t in stage["terms"] if t["bytes"] > 0), key=lambda t: -t["bytes"])
+        first, rest = terms[:_TERMS_SHOWN], sum(t["bytes"] for t in terms[_TERMS_SHOWN:])
+        shown = [(term["words"], term["bytes"]) for term in first] + [(words.PLAN_REST, rest)]
+        whole = max(memory["free_bytes"], sum(size for _, size in shown))
+        used, free = reader.size(memory["peak_bytes"]), reader.size(memory["free_bytes"])
+        ui.label(words.PLAN_MEMORY).classes("gkt-label")
+        said = words.PLAN_OF.format(used=used, free=free)
+        with ui.element("div").classes("gkt-bar").props(f'role=img aria-label="{said}"'):
+            for (_, size), shade in zip(shown, _SHADES, strict=True):
+                part = ui.element("div").style(f"width: {100 * size / whole:.2f}%")
+                part.style(
+                    f"background: color-mix(in srgb, var(--gkt-accent) {shade}%, transparent)"
+                )
+        ui.label(said).classes("gkt-note")
+        with ui.element("ol").classes("gkt-terms"):
+            for (name, size), shade in zip(shown, _SHADES, strict=True):
+                with ui.element("li"):
+                    dot = ui.element("span").classes("gkt-dot").props("aria-hidden=true")
+                    dot.style(
+                        f"background: color-mix(in srgb, var(--gkt-accent) {shade}%, transparent)"
+                    )
+                    ui.label(name).classes("flex-1")
+                    ui.label(reader.size(size)).classes("gkt-note")
+
+    def _advice(self, plan: Mapping[str, Any]) -> None:
+        found = plan.get("suggestion")
+        if found and plan["verdict"]["status"] != "fits":
+            ui.label(found["words"]).classes("gkt-soft")
+            self._take(words.PLAN_SUGGESTION, found["set"])
+        for setting, _ in plan["verdict"].get("changes") or ():
+            self._take(words.PLAN_APPLY.format(setting=setting), setting)
+        compiler = plan.get("compiler")
+        if compiler:
+            ui.label(words.PLAN_CHECKED.format(device=compiler["device"])).classes("gkt-note")
+        else:
+            ui.label(words.PLAN_FORMULA).classes("gkt-note")
+            secondary(words.PLAN_CHECK, self._visit.tells(self._compile)).mark("compile")
+        past = plan.get("past") or {}
+        if past.get("count") and past.get("median_error") is not None:
+            error = self._visit.reader.percent(past["median_error"])
+            ui.label(words.PLAN_PAST.format(count=past["count"], error=error)).classes("gkt-note")
+
+    def _take(self, title: str, setting: str) -> None:
+        key, _, value = setting.partition("=")
+        if value.strip().lstrip("-").isdigit():
+            secondary(title, lambda: self._apply({key: int(value)}))
+        else:
+            secondary(title, lambda: self._apply({key: value.strip('"')}))
+
+    def _compile(self) -> None:
+        if self._recipe is not None:
+            self.ask(self._recipe, compile=True)

@@ -1,0 +1,121 @@
+"""The texts of the page on which a run is set up."""
+
+from __future__ import annotations
+
+TITLE = "New run"
+LEAD = "The defaults are good. Choose your data, look at the plan, and start."
+
+DATA = "Data"
+DATA_FIELD = "Rows to learn from"
+DATA_NONE = "Choose data"
+DATA_LOOK = "Look at it"
+DATA_EMPTY = "You have no data set yet; the examples that ship are here to try."
+SHIPPED = "Example: {name}"
+TASK = "What a row is"
+TASKS = {
+    "classification": "a text with its label",
+    "instruction": "a question with its answer",
+    "chat": "a conversation",
+    "text": "plain text",
+}
+COLUMNS = "Columns"
+NO_MAPPING = "Say on its page what its columns are."
+
+MODEL = "Model"
+MODEL_TEXT = "Small ones are quick and fit everywhere; large ones know more."
+PARAMETERS = "{count} parameters"
+CONTEXT = "up to {count} tokens"
+IS_HERE = "on this machine"
+FETCHED = "is fetched when the run starts; needs an account at Kaggle"
+INSTRUCT = "answers questions"
+PRETRAINED = "goes on with texts"
+LICENCE = "Licence"
+GEMMA_TERMS = "Gemma Terms of Use"
+FITS = "fits this machine"
+TOO_LARGE = "larger than this machine's memory"
+MORE_MODELS = "Other models"
+CHOSEN = "Chosen"
+CHOOSE = "Choose"
+OTHER_MODEL = "A Hugging Face or Kaggle model, or model:ID of an uploaded one"
+
+PICTURE = "What is trained"
+PICTURE_TEXT = "The model stays as it is; beside the coloured parts of every layer, LoRA learns."
+PICTURE_LABEL = "Trained in every layer: {targets}. Everything else stays as it is."
+EMBEDDING = "Tokens become numbers"
+LAYER = "One layer"
+LAYERS = "One layer, {count} times"
+ATTENTION = "Attention"
+FEED_FORWARD = "Feed-forward"
+OUTPUT = "The next token"
+TRAINED = "trained"
+FROZEN = "stays as it is"
+
+PRESETS = "In one click"
+PRESET_TEXT = "Each changes a few settings; you can change them again."
+PRESET_NAMES = {
+    "quick": ("Quick try", "A few steps, to see that everything works."),
+    "balanced": ("Balanced", "What works for most data."),
+    "thorough": ("Thorough", "More passes, more room to learn, and an early end if that helps."),
+    "small": ("Little memory", "The same result in less memory, and slower."),
+}
+PRESET_SET = "{name}: {changes}"
+PRESET_NOTHING = "everything is set so already"
+
+SETTINGS = "Settings"
+NAME_FIELD = "Name of the run"
+MORE = {
+    "data": "More about the data",
+    "model": "More about the model",
+    "model.lora": "More about LoRA",
+    "train": "More about the training",
+    "evaluate": "More about measuring",
+}
+NO_VALUE = "none"
+LIST_HINT = "One a line."
+EXPORTS = "Exports at the end"
+EXPORT_NAMES = {"hf": "Hugging Face folder (the whole model)", "peft": "PEFT adapter (a few MB)"}
+
+PLAN = "Plan"
+PLANNING = "Is being worked out"
+PLAN_NO_DATA = "Choose data first."
+PLAN_FIX = "Correct the settings first."
+PLAN_MEMORY = "Memory"
+PLAN_OF = "{used} of {free} that are free"
+PLAN_STEPS = "Steps"
+PLAN_TIME = "Training time"
+PLAN_STEP_TIME = "{time} a step, {source}"
+PLAN_SOURCES = {"probe": "measured", "past": "as in earlier runs", "operations": "a rough guess"}
+PLAN_LARGEST = "What takes the most"
+PLAN_REST = "everything else"
+PLAN_FITS = {
+    "fits": "It fits.",
+    "tight": "It fits, but only just.",
+    "too_big": "It doesn't fit into this machine's memory.",
+}
+PLAN_SUGGESTION = "Use this micro-batch"
+PLAN_CHANGES = "What would make it fit"
+PLAN_APPLY = "Apply {setting}"
+PLAN_CHECK = "Ask the compiler"
+PLAN_CHECKED = "Checked by the compiler for {device}"
+PLAN_FORMULA = "By a formula; the compiler knows better, and takes a while."
+PLAN_PAST = "The last {count} plans here were off by {error} on average."
+
+START = "Start the run"
+STARTED = "The run waits for its turn."
+TOO_BIG_TITLE = "Start it although it may not fit?"
+TOO_BIG_TEXT = (
+    "The plan says that it needs more memory than there is. The system may end it in the middle, "
+    "and other programs on this machine with it."
+)
+START_ANYWAY = "Start it anyway"
+PROBLEMS = "This must be corrected first:"
+
+TOML = "As a file"
+TOML_TEXT = (
+    "The same settings as a recipe. Change them here, or keep them: a recipe is all that it takes "
+    "to do the run again."
+)
+TOML_APPLY = "Take these settings"
+TOML_APPLIED = "The form now says the same."
+COMMAND_TEXT = "In a terminal, with the path of your file as data.path:"
+COMMAND = "gemma-keras-tune train recipe.toml"
