@@ -197,6 +197,8 @@ async def test_lengths_have_a_cut_off_line_and_say_how_many_rows_it_concerns(ann
     id = await upload(ann, USUAL + f"{'very ' * 30}long,a\n", "lengths.csv")
     await ann.open(f"/data/{id}?tab=lengths")
     await until(ann, words.ALL_FIT.format(rows="61", length="512"))
+    (chart,) = ann.find(ui.plotly).elements
+    assert "shapes" not in chart.props["options"]["layout"]  # it is far off to the right
     await choose(ann, "max-length", 20)
     await until(ann, words.SOME_CUT["error"].format(over="1", rows="61", length="20"))
     (chart,) = ann.find(ui.plotly).elements
