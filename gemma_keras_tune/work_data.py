@@ -135,7 +135,8 @@ def _pack(args: DataArgs, templates: Templates) -> dict[str, Any]:
     template = template_of(args.model or _PREVIEW_MODEL, templates)
     train = load_examples(_recipe(args).data).train
     found = packed_rows(train, template, seed=args.seed, rows=args.rows, offset=args.offset)
-    rows, room = [], _TOKENS_OF_A_PAGE
+    rows: list[dict[str, Any]] = []
+    room = _TOKENS_OF_A_PAGE
     for row in found.rows:
         room -= found.row_length
         if rows and room < 0:

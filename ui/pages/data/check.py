@@ -98,8 +98,9 @@ class _Finding:
         with ui.column().classes("gkt-finding").mark("finding"):
             with ui.row().classes("items-center gap-2"):
                 ui.label(severity).classes(f"gkt-chip gkt-{tone}")
-                many = words.CONCERNS.format(count=reader.number(count))
-                ui.label(words.CONCERNS_ONE if count == 1 else many).classes("gkt-soft")
+                if self._lines:
+                    many = words.CONCERNS.format(count=reader.number(count))
+                    ui.label(words.CONCERNS_ONE if count == 1 else many).classes("gkt-soft")
                 ui.label(finding["code"]).classes("gkt-note gkt-mono")
             ui.label(finding["what"]).classes("gkt-multiline")
             ui.label(words.FIX.format(fix=finding["fix"])).classes("gkt-soft gkt-multiline")

@@ -72,7 +72,7 @@ class _Page:
         with self._mapping:
             waiting(words.READING)
         self._start = tab if tab in words.TABS else "rows"
-        self._tabs = ui.tabs(on_change=self._visit.tells(self._go_to)).classes("gkt-tabs")
+        self._tabs = ui.tabs(on_change=self._visit.tells(self._go_to)).classes("gkt-datatabs")
         self._tabs.props("align=left no-caps outside-arrows mobile-arrows inline-label")
         with self._tabs:
             for name, (label, icon) in words.TABS.items():

@@ -12,6 +12,8 @@ from ..charts import COLOURS, chart, figure
 from ..widgets import Figure, card, note
 from .looked import MODEL, Looked
 
+_FAR = 2  # times the longest row: then the bars would have no room beside the line
+
 
 async def prepare(looked: Looked) -> Callable[[], None]:
     """Figures, chart and form, once the tokens are counted."""
@@ -64,23 +66,30 @@ def _histogram(looked: Looked, report: Mapping[str, Any]) -> dict[str, Any]:
                 "hovertemplate": f"%{{customdata}} {words.TOKENS_UNIT}: %{{y}}<extra></extra>",
             }
         )
-    line = {"color": COLOURS[1], "width": 2, "dash": "dash"}
     layout = {
         "barmode": "overlay",
         "hovermode": "closest",
         "showlegend": bool(report["tokens"]["over_limit"]),
-        "xaxis": {"rangemode": "tozero"},
-        "shapes": [
-            {"type": "line", "x0": limit, "x1": limit, "yref": "paper", "y0": 0, "y1": 1}
-            | {"line": line}
-        ],
-        "annotations": [
-            {"x": limit, "yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False}
-            | {"text": words.CUT_LINE.format(length=looked.visit.reader.number(limit))}
-        ],
         "margin": {"t": 32},
+        "xaxis": {"rangemode": "tozero"},
+        **_cut_line(looked, limit, steps[-1]["last"]),
     }
     return figure(bars, x=words.CHART_X, y=words.CHART_Y, layout=layout)
+
+
+def _cut_line(looked: Looked, limit: int, longest: int) -> dict[str, Any]:
+    """The line at the longest row allowed; if it is far off, only a word that says where."""
+    text = words.CUT_LINE.format(length=looked.visit.reader.number(limit))
+    above: dict[str, Any] = {"yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False}
+    if limit > _FAR * longest:
+        far = {"xref": "paper", "x": 1, "xanchor": "right", "text": f"{text} \u2192"}
+        return {"annotations": [above | far]}
+    line = {"color": COLOURS[1], "width": 2, "dash": "dash"}
+    shape = {"type": "line", "x0": limit, "x1": limit, "yref": "paper", "y0": 0, "y1": 1}
+    return {
+        "shapes": [shape | {"line": line}],
+        "annotations": [above | {"x": limit, "text": text}],
+    }
 
 
 def _verdict(looked: Looked, report: Mapping[str, Any]) -> None:

@@ -19,6 +19,13 @@ from ..visit import Visit
 from ..widgets import card, confirm, empty_state, heading
 from .upload import Upload
 
+_COLUMNS = (
+    Column(words.NAME, sort="name"),
+    Column(words.SIZE, sort="size", right=True),
+    Column(words.ADDED, sort="created_at"),
+    Column(words.BY),
+)
+_BOXES = (("header-selection", words.CHOOSE_ALL_ROWS), ("body-selection", words.CHOOSE_ROW))
 _NAMED = 5  # data sets that the question before deleting names
 
 
@@ -56,20 +63,12 @@ class _List:
                 self._delete.set_visibility(False)
             self._table = PagedTable(
                 words.LISTED,
-                (
-                    Column(words.NAME, sort="name"),
-                    Column(words.SIZE, sort="size", right=True),
-                    Column(words.ADDED, sort="created_at"),
-                    Column(words.BY),
-                ),
+                _COLUMNS,
                 self._load,
                 sort="-created_at",
                 on_select=self._choose if may_delete else None,
             )
-            for slot, name in (
-                ("header-selection", words.CHOOSE_ALL_ROWS),
-                ("body-selection", words.CHOOSE_ROW),
-            ):
+            for slot, name in _BOXES:
                 box = f'<q-checkbox v-model="props.selected" aria-label="{name}" />'
                 self._table.table.add_slot(slot, box)
             text = words.EMPTY if visit.may(Action.UPLOAD_DATA) else words.EMPTY_VIEWER

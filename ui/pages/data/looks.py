@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from gemma_keras_tune import __version__
@@ -40,8 +41,7 @@ async def look(visit: Visit, name: str, action: str, **args: Any) -> dict[str, A
     names = Names(asked.rows, asked.root)
     real = await real_args("data", {"action": action, "path": name, **args}, names)
     work = work_of("data", None, real, None)
-    text = json.dumps([__version__, real], sort_keys=True)
-    key = "look-" + hashlib.sha256(text.encode()).hexdigest()
+    key = _key(real)
     old = await _job_of(asked, key)
     result = None
     if old is not None and old.args_hash == work.hash:
@@ -55,6 +55,12 @@ async def look(visit: Visit, name: str, action: str, **args: Any) -> dict[str, A
         message = result.message if result is not None else "The job has left no answer."
         raise TuneError(message, code=result.code if result is not None else "JOB_LOST")
     return dict(result.value)
+
+
+def _key(args: Mapping[str, Any]) -> str:
+    """The same for the same look by the same version: paths have their data set's id in them."""
+    text = json.dumps([__version__, args], sort_keys=True)
+    return "look-" + hashlib.sha256(text.encode()).hexdigest()
 
 
 async def _job_of(asked: Asking, key: str) -> Job | None:
