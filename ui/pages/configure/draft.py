@@ -1,4 +1,4 @@
-"""The settings of a run that is being set up: kept on the server, so that a reload loses nothing."""
+"""The settings of a run that is being set up, kept on the server: a reload loses nothing."""
 
 from __future__ import annotations
 

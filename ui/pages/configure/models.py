@@ -89,6 +89,6 @@ class Models:
 
 def _short(count: int, visit: Visit) -> str:
     """A number of parameters in millions or billions."""
-    if count >= 10**9:
+    if count >= 950_000_000:
         return f"{visit.reader.number(count / 1e9, digits=1)} B"
     return f"{visit.reader.number(count / 1e6)} M"

@@ -177,7 +177,7 @@ def _samples(samples: list[Mapping[str, Any]]) -> None:
             with ui.column().classes("w-full gap-2 gkt-sample"):
                 heading(words.QUESTION, level=3)
                 ui.label(sample["prompt"]).classes("gkt-multiline gkt-quote")
-                with ui.element("div").classes("gkt-halves"):
+                with ui.element("div").classes("gkt-thirds"):
                     for title, text in (
                         (words.EXPECTED, sample["expected"]),
                         (words.ANSWER_BASE, _said(sample.get("base"))),
