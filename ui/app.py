@@ -23,7 +23,7 @@ from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
 from .live.broadcast import LiveRuns
 from .metrics import Metrics
-from .pages import configure, data, forms, frame, help, home, result, runs
+from .pages import account, configure, data, forms, frame, help, home, result, runs
 from .parts import Parts, open_parts
 from .proxies import Proxies
 from .requests import Failures, RequestLog
@@ -78,7 +78,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _mount_pages(app: FastAPI) -> None:
     frame.install(app)
-    for one in (home, data, configure, runs, result, help):
+    for one in (home, data, configure, runs, result, account, help):
         one.register(app)
     nicegui.app.add_exception_handler(Exception, _page_failed)
     ui.run_with(

@@ -6,7 +6,6 @@ ends the sessions that had them.
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -19,7 +18,7 @@ from .access import Action, Forbidden, Principal, Role, authorize
 from .account_rows import check_not_above, insert_user, lock_accounts
 from .audit import Audit
 from .clock import Clock, utc_now
-from .passwords import Passwords, check_password
+from .passwords import Passwords, check_password, fresh_password
 from .people import USER_COLUMNS, User, account_name, check_names, is_name, user_of
 from .rate_limits import SignInLimits
 from .refusals import SignInFailed, check_id, not_found
@@ -191,7 +190,7 @@ class Accounts:
             NotFound: If there is no such account.
         """
         authorize(actor, Action.MANAGE_USERS)
-        password = secrets.token_urlsafe(15)
+        password = fresh_password()
         values = {
             "password_hash": await self._passwords.hash(password),
             "password_changed_at": None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import unicodedata
 from collections.abc import Iterable
 
@@ -84,6 +85,11 @@ class Passwords:
             return self._hasher.verify(known, _normal(password))
         except (Argon2Error, InvalidHashError, UnicodeEncodeError):
             return False
+
+
+def fresh_password() -> str:
+    """A password that nobody chose: 120 random bits in letters, digits, dashes and underscores."""
+    return secrets.token_urlsafe(15)
 
 
 def check_password(password: str, *, about: Iterable[str] = ()) -> None:

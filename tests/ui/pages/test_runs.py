@@ -96,7 +96,7 @@ async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
     shown = table(ann, words.TITLE)
     shown.selected = shown.rows
     for handler in shown._selection_handlers:  # as a click on the box does
-        handler(None)
+        handler(None)  # type: ignore[arg-type, call-arg]
     ann.find(words.EDIT).click()
     await ann.should_see(words.TAGS)
     ann.find(kind=ui.input, content=words.NAME).clear().type(f"new {HOSTILE}")

@@ -200,7 +200,7 @@ def test_a_run_of_a_terminal_appears_and_moves_on_while_one_looks(page, server, 
     add_steps(folder, 4, 11)
     page.get_by_text("11 of 40").wait_for()
     page.get_by_text("0.0909").wait_for()
-    assert page.get_by_text(HOSTILE).is_visible()
+    assert page.get_by_role("link", name=HOSTILE).is_visible()
     assert page.evaluate("window.hacked") is None
     shot(page, "home")
     assert violations(page, axe) == []

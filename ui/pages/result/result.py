@@ -176,7 +176,7 @@ def _samples(samples: list[Mapping[str, Any]]) -> None:
         for sample in samples:
             with ui.column().classes("w-full gap-2 gkt-sample"):
                 heading(words.QUESTION, level=3)
-                ui.label(sample["prompt"]).classes("gkt-multiline gkt-quote")
+                ui.label(sample["prompt"]).classes("gkt-multiline gkt-quote").props("tabindex=0")
                 with ui.element("div").classes("gkt-thirds"):
                     for title, text in (
                         (words.EXPECTED, sample["expected"]),
