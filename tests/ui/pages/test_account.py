@@ -60,11 +60,8 @@ async def test_a_password_is_changed_only_with_the_old_one(app: FastAPI, ann: Us
     first.value, second.value, third.value = PASSWORD, "one long password", "another password"
     ann.find(marker="change-password").click()
     await _said(ann, words.PASSWORD_DIFFER)
-    first.value, second.value, third.value = (
-        "wrong",
-        "seven green lamps hum",
-        "seven green lamps hum",
-    )
+    new = "seven green lamps hum"
+    first.value, second.value, third.value = "wrong", new, new
     ann.find(marker="change-password").click()
     await _said(ann, "password")
     first.value = PASSWORD
