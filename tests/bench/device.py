@@ -130,7 +130,7 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
     from gemma_keras_tune.training.step import initial_state, train_step
 
-    sizes = SHAPES[work.shape]
+    sizes: dict[str, Any] = SHAPES[work.shape]
     config = GemmaConfig(
         **sizes,
         vocab_size=VOCABULARY,
@@ -226,12 +226,12 @@ def peft_row(work: Work, steps: int) -> str:
         head_dim=HEAD_DIM,
         query_pre_attn_scalar=HEAD_DIM,
         sliding_window=WINDOWS[work.shape],
-        attn_implementation="sdpa",
     )
+    config._attn_implementation = "sdpa"
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
-        model = Gemma3ForCausalLM(config)
+        model: Any = Gemma3ForCausalLM(config)
         torch.set_default_dtype(torch.float32)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()

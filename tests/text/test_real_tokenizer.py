@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_keras_tune.model.demo import demo_file, demo_is_here
+from gemma_keras_tune.catalogue import demo_is_here
+from gemma_keras_tune.model.demo import demo_file
 from gemma_keras_tune.model.gguf import gguf_tokenizer_proto
 from gemma_keras_tune.model.gguf_file import read_gguf
 from gemma_keras_tune.text.template import Turn, template_for

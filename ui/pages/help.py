@@ -22,5 +22,5 @@ def register(app: FastAPI) -> None:
         with ui.column().classes("gkt-card gap-6"):
             for key, term in sorted(TERMS.items(), key=lambda item: item[1].name.lower()):
                 with ui.column().classes("gap-1").props(f"id={key}"):
-                    heading(term.name, level=3)
+                    heading(term.name, level=2).classes(remove="gkt-h2", add="gkt-h3")
                     ui.label(term.plain).classes("max-w-prose")

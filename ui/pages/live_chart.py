@@ -151,23 +151,24 @@ def _scaled(ys: list[float | None], scale: float) -> list[float | None]:
 
 
 def _marked(marks: Sequence[Mark]) -> dict[str, Any]:
-    """Lines at the steps at which something was changed, each with what it was."""
-    shapes = [
-        {
-            "type": "line", "x0": mark.step, "x1": mark.step, "yref": "paper", "y0": 0, "y1": 1,
-            "line": {"color": COLOURS[6], "width": 1, "dash": "dot"},
-        }
-        for mark in marks
-    ]  # fmt: skip
-    notes = [
-        {
-            "x": mark.step, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top",
-            "showarrow": False, "textangle": 90, "font": {"size": 11},
-            "text": words.MARKS.get(mark.kind, mark.kind).format(text=_plain(mark.text)),
-        }
-        for mark in marks
-    ]  # fmt: skip
-    return {"shapes": shapes, "annotations": notes}
+    """A line at each step at which something was changed, with what it was."""
+    by_step: dict[int, list[str]] = {}
+    for mark in marks:
+        text = words.MARKS.get(mark.kind, mark.kind).format(text=_plain(mark.text))
+        by_step.setdefault(mark.step, []).append(text)
+    line = {"color": COLOURS[6], "width": 1, "dash": "dot"}
+    upright = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": line}
+    return {
+        "shapes": [{**upright, "x0": step, "x1": step} for step in by_step],
+        "annotations": [
+            {
+                "x": step, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top",
+                "showarrow": False, "textangle": 90, "font": {"size": 11},
+                "text": ", ".join(dict.fromkeys(texts)),
+            }
+            for step, texts in by_step.items()
+        ],
+    }  # fmt: skip
 
 
 def _plain(text: str) -> str:

@@ -47,5 +47,5 @@ def test_thinned_curves_keep_both_ends_and_the_extremes(values: list[float], mos
     xs, ys = curve.thinned(most)
     assert len(xs) <= most and xs == sorted(set(xs))
     assert (xs[0], xs[-1]) == (0, len(values) - 1)
-    assert max(ys) == max(values) and min(ys) == min(values)  # type: ignore[type-var]
+    assert max(ys) == max(values) and min(ys) == min(values)
     assert all(values[int(x)] == y for x, y in zip(xs, ys, strict=True))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,10 +65,10 @@ HISTORY = [
 ]
 
 
-def written(folder: RunFolder, events: list[tuple[int, object]] = HISTORY) -> None:
+def written(folder: RunFolder, events: Sequence[tuple[int, Any]] = HISTORY) -> None:
     for attempt, event in events:
         with EventWriter(folder.events, attempt) as writer:
-            writer.write(event)  # type: ignore[arg-type]
+            writer.write(event)
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""Charts that are appended to: what is sent, and when they are drawn anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from nicegui.testing import User
+
+from gemma_keras_tune_ui.live.run_state import Mark, RunState
+from gemma_keras_tune_ui.pages.live_chart import LineOf, LiveChart, _marked
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Sent(list[tuple[str, Any]]):
+    """What a chart has told the browser."""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chart(app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A chart of one line with three points on a page, its state, and what it sends."""
+    state, sent = RunState(), Sent()
+    for step in (1, 2, 3):
+        state.curve("loss").add(step, 1.0 / step)
+    await ann.open("/help")
+    with ann:
+        made = LiveChart(state, [LineOf("loss", "Training")], label="l", x="x", y="y")
+    monkeypatch.setattr(
+        made.plot, "run_plot_method", lambda *call: sent.append((call[0], call[1:]))
+    )
+    return made, state, sent
+
+
+async def test_what_is_known_stands_in_the_figure_and_the_rest_waits_for_the_plot(
+    chart: Any,
+) -> None:
+    made, state, sent = chart
+    assert made.plot.figure["data"][0]["x"] == [1, 2, 3]
+    state.curve("loss").add(4, 0.25)
+    made.tick()
+    assert sent == [], "the browser has not drawn it yet: what is sent now would be lost"
+    made._plotted()
+    assert sent == [("extendTraces", ({"x": [[4]], "y": [[0.25]]}, [0]))]
+    made.tick()
+    assert len(sent) == 1, "nothing is sent twice"
+
+
+async def test_steps_that_are_done_again_draw_it_anew(chart: Any) -> None:
+    made, state, sent = chart
+    made._plotted()
+    state.curve("loss").cut_after(1)
+    state.curve("loss").add(2, 9.0)
+    made.tick()
+    assert sent == [] and made.plot.figure["data"][0]["y"] == [1.0, 9.0]
+    made._plotted()
+    state.curve("loss").add(3, 8.0)
+    made.tick()
+    assert sent == [("extendTraces", ({"x": [[3]], "y": [[8.0]]}, [0]))]
+
+
+async def test_a_long_curve_is_thinned_out_when_too_much_was_appended(chart: Any) -> None:
+    made, state, sent = chart
+    made._plotted()
+    for step in range(4, 5000):
+        state.curve("loss").add(step, float(step % 7))
+    made.tick()
+    drawn = made.plot.figure["data"][0]["x"]
+    assert len(drawn) <= 1000 and (drawn[0], drawn[-1]) == (1, 4999) and sent == []
+
+
+async def test_marks_at_one_step_share_a_line_and_hold_no_tags() -> None:
+    marks = [Mark(4, "pause", ""), Mark(4, "set", "a = <b>1</b>"), Mark(9, "resume", "")]
+    layout = _marked(marks)
+    assert [shape["x0"] for shape in layout["shapes"]] == [4, 9]
+    assert layout["annotations"][0]["text"].startswith("paused, a = ")
+    assert "<" not in layout["annotations"][0]["text"]
