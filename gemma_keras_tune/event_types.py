@@ -128,6 +128,14 @@ class Sample(_Event):
     text: Text
 
 
+class AnswerText(_Event):
+    """What was answered so far: the whole text, a few times a second while a job writes it."""
+
+    kind: Literal["answer_text"] = "answer_text"
+    text: Text
+    tokens: int
+
+
 class Warned(_Event):
     """Something that a person should look at; the run goes on."""
 
@@ -208,6 +216,7 @@ Event = Annotated[
     | CheckpointSaved
     | RolledBack
     | Sample
+    | AnswerText
     | Warned
     | Note
     | ControlApplied

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from .durable import FULL_DISK, fsync_folder, write_all
 from .errors import TuneError
 from .event_types import (
+    AnswerText,
     CheckpointSaved,
     ControlApplied,
     ControlRefused,
@@ -41,6 +42,7 @@ from .event_types import (
 )
 
 __all__ = [
+    "AnswerText",
     "CheckpointSaved",
     "ControlApplied",
     "ControlRefused",

@@ -155,6 +155,10 @@ class GenerateArgs(_Plain):
     """Changes the choice where the temperature is above 0."""
     model: str | None = Field(default=None, min_length=1, max_length=4096)
     """A model, where the job has no run."""
+    base: bool = False
+    """Let the run's base model answer, without what was learned."""
+    alternatives: int = Field(default=0, ge=0, le=20)
+    """Tell of each token of the answer how probable it was, and so many of the likeliest."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -218,6 +222,8 @@ class GenerateJob(JobSpec):
     def _check(self) -> Self:
         if (self.run is None) == (self.args.model is None):
             raise ValueError("run: name either a run or args.model")
+        if self.args.base and self.run is None:
+            raise ValueError("args.base: a model that isn't a run's is a base model already")
         return self
 
 

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import jax
@@ -14,7 +15,9 @@ import jax
 from .after_training import turns_as_trained
 from .durable import sha256_file
 from .errors import TuneError
+from .evaluation.choices import token_choices
 from .evaluation.generate import generate
+from .event_types import AnswerText
 from .job_spec import GenerateArgs, Message
 from .model.load import load_model
 from .model.lora import load_adapter
@@ -26,6 +29,7 @@ from .run_outputs import need_adapter
 from .stages import OnEvent, progress_of
 from .text.template import Turn
 
+_TELL_S = 0.25  # between two events of a text that is being written
 _ROLES = {"system": "system", "user": "user", "assistant": "model"}
 
 
@@ -40,20 +44,24 @@ class Models:
         self._base: tuple[str, Model] | None = None
         self._tuned: tuple[str, Model] | None = None
 
-    def of_run(self, folder: RunFolder, *, tell: OnEvent) -> tuple[Recipe, Model]:
-        """The run's recipe and its trained model, by what its files hold now.
+    def of_run(
+        self, folder: RunFolder, *, tell: OnEvent, base: bool = False
+    ) -> tuple[Recipe, Model]:
+        """The run's recipe and its trained model, by what its files hold now; or its base model.
 
         Raises:
             TuneError: `RUN_UNTRAINED`; or if the model or the adapter can't be read.
         """
         need_adapter(folder)
         recipe = load_recipe(folder.recipe_json)
-        base = self.of_recipe(recipe.model, tell=tell)
+        untuned = self.of_recipe(recipe.model, tell=tell)
+        if base:
+            return recipe, untuned
         key = f"{recipe.model.model_dump_json()} {_digest(folder.adapter)}"
         if self._tuned is None or self._tuned[0] != key:
             self._tuned = None
-            adapters = load_adapter(folder.adapter, base.config)
-            self._tuned = (key, base.replace(adapters=adapters))
+            adapters = load_adapter(folder.adapter, untuned.config)
+            self._tuned = (key, untuned.replace(adapters=adapters))
         return recipe, self._tuned[1]
 
     def of_recipe(self, recipe: ModelRecipe, *, tell: OnEvent) -> Model:
@@ -84,7 +92,7 @@ class Models:
 def answer(
     args: GenerateArgs, run: RunFolder | None, models: Models, *, tell: OnEvent
 ) -> dict[str, Any]:
-    """The answer, as `generate --json` prints it.
+    """The answer, as `generate --json` prints it; with alternatives also `tokens`.
 
     Args:
         args: What is asked and how.
@@ -96,7 +104,7 @@ def answer(
         TuneError: If the model can't be read, or the prompt not be used.
     """
     if run is not None:
-        recipe, model = models.of_run(run, tell=tell)
+        recipe, model = models.of_run(run, tell=tell, base=args.base)
         turns = turns_as_trained(recipe.data, args.prompt or "")
     else:
         model = models.of_recipe(ModelRecipe(preset=args.model or ""), tell=tell)
@@ -104,7 +112,33 @@ def answer(
     if args.messages is not None:
         turns = _conversation(args.messages)
     how = args.model_dump(include={"max_tokens", "temperature", "top_k", "top_p", "seed"})
-    return asdict(generate(model, [turns], batch_rows=1, on_event=tell, **how)[0])
+    writing = _Writing(model, tell)
+    (found,) = generate(model, [turns], batch_rows=1, on_event=tell, on_token=writing.add, **how)
+    values = asdict(found)
+    if args.alternatives:
+        choices = token_choices(model, found.prompt_ids, found.ids, top=args.alternatives)
+        values["tokens"] = [asdict(choice) for choice in choices]
+    return values
+
+
+class _Writing:
+    """Tells what is written while it is written, at most a few times a second."""
+
+    def __init__(self, model: Model, tell: OnEvent) -> None:
+        self._model, self._tell = model, tell
+        self._ids: list[int] = []
+        self._told_at = 0.0
+
+    def add(self, _: int, token: int) -> None:
+        """One more token."""
+        known = self._model.tokenizer.vocab_size
+        if token not in self._model.template.stop_ids and token < known:
+            self._ids.append(token)
+        now = monotonic()
+        if now - self._told_at >= _TELL_S:
+            self._told_at = now
+            text = self._model.tokenizer.decode(self._ids)
+            self._tell(AnswerText(text=text, tokens=len(self._ids)))
 
 
 def _conversation(messages: Sequence[Message]) -> list[Turn]:

@@ -229,6 +229,33 @@ def test_an_answer_has_the_keys_that_others_rely_on(root, trained):
     assert 1 <= len(value["ids"]) <= 5
 
 
+def test_the_base_model_answers_too_and_tells_what_it_thought_of_each_token(root, trained):
+    asked = {"prompt": "free prize", "max_tokens": 5, "alternatives": 3}
+    found = {}
+    for base in (False, True):
+        job = make_job(root, "generate", {**asked, "base": base}, run="first")
+        assert work(job.path) == 0, read_result(job)
+        found[base] = values_of(job)
+        tokens = found[base]["tokens"]
+        assert [token["id"] for token in tokens] == list(found[base]["ids"])
+        for token in tokens:  # greedy: each is the likeliest
+            assert len(token["others"]) == 3
+            assert token["others"][0][1] == pytest.approx(token["probability"], rel=1e-5)
+    probabilities = [[one["probability"] for one in found[base]["tokens"]] for base in found]
+    assert probabilities[0] != probabilities[1]
+
+
+def test_an_answer_is_told_while_it_is_written(root, trained, monkeypatch):
+    monkeypatch.setattr("gemma_keras_tune.work_models._TELL_S", 0.0)
+    job = make_job(root, "generate", {"prompt": "free prize", "max_tokens": 40}, run="first")
+    assert work(job.path) == 0, read_result(job)
+    texts = [one.event for one in read_events(job.events, kinds={"answer_text"})]
+    assert len(texts) > 3
+    whole = values_of(job)["text"]
+    assert all(whole.startswith(one.text.rstrip("\ufffd")) for one in texts)
+    assert [one.tokens for one in texts] == sorted(one.tokens for one in texts)
+
+
 def test_a_conversation_must_end_with_the_user(root, trained):
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     job = make_job(root, "generate", {"messages": messages, "max_tokens": 5}, run="first")

@@ -47,6 +47,7 @@ def next_step(overview: Overview) -> NextStep:
         title, at = words.DONE_TITLE.format(name=done.name), f"/runs/{done.id}"
         links = (
             (words.RESULT, f"{at}/result"),
+            (words.TRY, f"{at}/playground"),
             (words.EXPORT, f"{at}/export"),
             (words.ANOTHER, "/configure"),
         )

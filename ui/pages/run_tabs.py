@@ -15,6 +15,7 @@ from .visit import Visit
 _PARTS = (
     ("", words.LIVE, "show_chart"),
     ("/result", words.RESULT, "fact_check"),
+    ("/playground", words.PLAYGROUND, "forum"),
     ("/export", words.EXPORT, "download"),
 )
 

@@ -1,13 +1,13 @@
-"""The pages of what came of a run: its result, and its exports."""
+"""The pages of what came of a run: its result, the playground, and its exports."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 
-from . import export, result
+from . import export, playground, result
 
 
 def register(app: FastAPI) -> None:
     """Adds the pages."""
-    result.register(app)
-    export.register(app)
+    for one in (result, playground, export):
+        one.register(app)
