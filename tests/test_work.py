@@ -16,7 +16,7 @@ import pytest
 
 from gemma_keras_tune.control_file import send
 from gemma_keras_tune.durable import sha256_file
-from gemma_keras_tune.events import Progress, RunEnded, RunStarted, read_events
+from gemma_keras_tune.events import AnswerText, Progress, RunEnded, RunStarted, read_events
 from gemma_keras_tune.job_folder import JobFolder, job_state, read_result
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.work import work
@@ -249,7 +249,8 @@ def test_an_answer_is_told_while_it_is_written(root, trained, monkeypatch):
     monkeypatch.setattr("gemma_keras_tune.work_models._TELL_S", 0.0)
     job = make_job(root, "generate", {"prompt": "free prize", "max_tokens": 40}, run="first")
     assert work(job.path) == 0, read_result(job)
-    texts = [one.event for one in read_events(job.events, kinds={"answer_text"})]
+    found = [one.event for one in read_events(job.events, kinds={"answer_text"})]
+    texts = [event for event in found if isinstance(event, AnswerText)]
     assert len(texts) > 3
     whole = values_of(job)["text"]
     assert all(whole.startswith(one.text.rstrip("\ufffd")) for one in texts)
