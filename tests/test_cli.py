@@ -306,8 +306,12 @@ def test_a_preview_shows_every_token_with_what_becomes_of_it(recipe):
     result = call("data", "preview", recipe, "--rows", 2, "--json")
     rows = json.loads(result.stdout.splitlines()[-1])["rows"]
     assert len(rows) == 2
-    assert rows[0]["tokens"][0] == {"id": 2, "text": "<bos>", "kind": "context"}
-    assert rows[0]["tokens"][-1] == {"id": 1, "text": "<eos>", "kind": "supervised"}
+    assert rows[0]["tokens"][0] == {
+        "id": 2, "text": "<bos>", "kind": "context", "special": True,
+    }  # fmt: skip
+    assert rows[0]["tokens"][-1] == {
+        "id": 1, "text": "<eos>", "kind": "supervised", "special": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

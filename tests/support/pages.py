@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,25 @@ NAME, PASSWORD = "ann", "violet horses eat 42 pears"
 _ORIGIN = {"Origin": "http://localhost"}
 
 
+@contextmanager
+def fresh_nicegui() -> Iterator[None]:
+    """NiceGUI as if just imported; what it takes out of `sys.modules` at the end is put back.
+
+    It forgets the modules that made pages, and their packages: tests that patch something by its
+    name would find another package than the modules that they have imported.
+    """
+    ours = {name: one for name, one in sys.modules.items() if name.startswith("gemma_keras_tune")}
+    try:
+        with nicegui_reset_globals():
+            yield
+    finally:
+        sys.modules.update(ours)
+
+
 @asynccontextmanager
 async def app_at_work(root: Path, **settings: Any) -> AsyncIterator[FastAPI]:
     """The app with its supervisor and database; one at a time in a process."""
-    with nicegui_reset_globals():
+    with fresh_nicegui():
         jobs = {"disk_reserve_bytes": 2**20, **settings.pop("jobs", {})}
         app = create_app(Settings(root=root, jobs=jobs, **settings))
         try:

@@ -12,7 +12,6 @@ import nicegui
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
-from nicegui.testing.general import nicegui_reset_globals
 from starlette.routing import Mount, Route
 
 from gemma_keras_tune.errors import TuneError
@@ -21,6 +20,7 @@ from gemma_keras_tune_ui.identity.access import operator
 from gemma_keras_tune_ui.parts import Parts
 from gemma_keras_tune_ui.settings import LogSettings, Settings
 from tests.support.log_lines import Terminal, logging_to
+from tests.support.pages import fresh_nicegui
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +42,7 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FastAPI
     """The app at work, with nobody's account yet."""
     root = tmp_path_factory.mktemp("root")
     log = Terminal(is_terminal=False)
-    with nicegui_reset_globals(), logging_to(log, LogSettings(level="debug")):
+    with fresh_nicegui(), logging_to(log, LogSettings(level="debug")):
         app = create_app(Settings(root=root, jobs={"disk_reserve_bytes": 2**20}))
 
         @app.get("/fail", include_in_schema=False)

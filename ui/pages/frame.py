@@ -32,7 +32,7 @@ _THEMES = MappingProxyType(
         "dark": (True, "dark_mode"),
     }
 )
-_LOOK = Path(__file__).parent / "look.css"
+_LOOK = (Path(__file__).parent / "look.css").read_text("utf-8")
 
 # The browser says how its reader writes numbers and times; the page is asked for once more if
 # what it says is new. Without cookies it isn't.
@@ -66,7 +66,7 @@ def install(app: FastAPI) -> None:
     """Prepares what all pages share; once an app, before the first page is registered."""
     app.state.sections = []
     ui.add_head_html(_READER, shared=True)
-    ui.add_css(_LOOK.read_text("utf-8"), shared=True)
+    ui.add_css(_LOOK, shared=True)
 
 
 def page(

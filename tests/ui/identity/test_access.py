@@ -26,7 +26,7 @@ EXPECTED = {
     "run.view": "veao", "data.view": "veao", "job.view": "veao", "events.view": "veao",
     "artifact.view": "veao", "recipe.view": "veao", "member.view": "veao", "quota.view": "veao",
     "artifact.download": "veao", "account.own": "veao",
-    "data.upload": "eao", "model.upload": "eao", "data.create": "eao", "job.submit.data": "eao",
+    "data.upload": "eao", "model.upload": "eao", "data.create": "eao", "data.change": "eao", "job.submit.data": "eao",
     "job.submit.plan": "eao", "job.submit.train": "eao", "job.submit.evaluate": "eao",
     "job.submit.generate": "eao", "job.submit.export": "eao", "run.control": "eao",
     "job.cancel": "eao", "job.pause": "eao", "job.resume": "eao", "run.tag": "eao",

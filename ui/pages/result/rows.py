@@ -18,6 +18,7 @@ from ..tables import Cell, Chip, Column, Line, PagedTable, Wanted
 from ..visit import Visit
 from ..widgets import card, secondary
 
+_SCROLL = "document.querySelector('.gkt-rows').scrollIntoView({block: 'start'})"
 _LONGEST = 300  # characters of a text in a cell
 
 
@@ -39,6 +40,7 @@ class Rows:
         with card(
             words.PREDICTIONS, term="confidence" if self._is_labelled else "loss"
         ) as self._card:
+            self._card.classes("gkt-rows")
             with ui.row().classes("w-full items-center gap-3"):
                 orders = dict(words.ORDERS)
                 if not self._is_labelled:
@@ -66,7 +68,7 @@ class Rows:
         self._filter_text.text = text
         self._filter.set_visibility(True)
         await self._table.refresh(first=True)
-        ui.run_javascript(f"getHtmlElement({self._card.id}).scrollIntoView({{block: 'start'}})")
+        ui.run_javascript(_SCROLL)
 
     async def _show_all(self) -> None:
         self._asked = replace(self._asked, expected=None, predicted=None)
