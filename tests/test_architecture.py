@@ -178,11 +178,11 @@ def test_nothing_trusts_remote_code_a_shell_or_pickles() -> None:
 def test_only_the_edges_of_a_process_catch_everything() -> None:
     """The command line makes a message of it, the gate's worker a finding, a job its result.
 
-    In the app: a request, a task that nobody awaits, jobs that must not end each other, and a
-    database's URL, at which any driver may raise anything.
+    In the app: a request, a task that nobody awaits, jobs and notices that must not end each other,
+    and a database's URL, at which any driver may raise anything.
     """
     allowed = {"console.exits", "exporters.gate_worker", "work"}
-    edges = ("requests", "parts", "jobs.supervisor", "store.engine")
+    edges = ("requests", "parts", "jobs.supervisor", "notices.outbox", "store.engine")
     allowed |= {f"{UI_PACKAGE}.{edge}" for edge in edges}
     for name, path in [*modules(), *ui_modules()]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

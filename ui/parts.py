@@ -28,6 +28,7 @@ from .jobs.slots import find_devices, make_slots
 from .jobs.supervisor import Supervisor
 from .logs import logger
 from .metrics import Metrics
+from .notices.opened import Notices, open_notices
 from .overview import Overviews
 from .settings import Settings
 from .settings_sources import client_secret, database_url
@@ -51,6 +52,7 @@ class Parts:
     health: Health
     metrics: Metrics
     overviews: Overviews
+    notices: Notices
 
     @property
     def same_site(self) -> Literal["lax", "strict"]:
@@ -107,6 +109,7 @@ async def open_parts(
             health=health,
             metrics=metrics,
             overviews=Overviews(store),
+            notices=open_notices(settings, store, identity, supervisor.silent),
         )
         await _start(parts, stack)
         yield parts
@@ -159,6 +162,7 @@ async def _start(parts: Parts, stack: AsyncExitStack) -> None:
     parts.identity.sessions.on_revoked(parts.clients.session_revoked)
     _keep_doing(stack, "runs", parts.runs.keep_mirroring())
     _keep_doing(stack, "loop lag", parts.metrics.measure_lag())
+    _keep_doing(stack, "notices", parts.notices.outbox.keep_telling())
     _keep_doing(stack, "old sessions", _every(_SWEEP_S, parts.identity.sessions.sweep))
     _keep_doing(stack, "old uploads", _every(_SWEEP_S, parts.uploads.collect))
     _keep_doing(stack, "trash", _every(_SWEEP_S, partial(data_root.empty_trash, settings.root)))

@@ -160,6 +160,46 @@ class OidcSettings(_Section):
         return self
 
 
+class NoticeSettings(_Section):
+    """How people are told that their work has ended, failed or stands still."""
+
+    stalled_minutes: float = Field(
+        default=10.0, gt=0, le=24 * 60, json_schema_extra={"unit": "min"}
+    )
+    """Work that said nothing for so long is told to stand still."""
+    mail_host: str | None = Field(default=None, min_length=1, max_length=253)
+    """The mail server that e-mail goes through; without one none is sent."""
+    mail_port: int = Field(default=587, ge=1, le=65_535)
+    """Its port."""
+    mail_security: Literal["starttls", "ssl", "none"] = "starttls"
+    """How the connection is encrypted; `none` only for a mail server on this machine."""
+    mail_sender: str | None = Field(default=None, min_length=3, max_length=254)
+    """Whom e-mail is from, such as `tune@example.org`."""
+    mail_user: str | None = Field(default=None, min_length=1, max_length=254)
+    """The name to sign in with at the mail server, if it asks for one."""
+    mail_password: SecretStr | None = None
+    """Likewise its password."""
+    mail_password_file: Path | None = None
+    """A file with that password, instead of the password itself."""
+    webhook_hosts: Names = ()
+    """Hosts in a private network that web hooks may go to all the same, also by plain HTTP."""
+
+    _split = field_validator("webhook_hosts", mode="before")(_comma_separated)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.mail_host is None:
+            return self
+        if self.mail_sender is None:
+            raise ValueError("mail_sender: is missing, and a mail_host is named")
+        if self.mail_security == "none" and not is_loopback_url(f"//{self.mail_host}"):
+            raise ValueError("mail_security: only a mail server on this machine may go without")
+        has_password = self.mail_password is not None or self.mail_password_file is not None
+        if has_password != (self.mail_user is not None):
+            raise ValueError("mail_user and its password: give both, or neither")
+        return self
+
+
 class LogSettings(_Section):
     """What is logged, on standard error."""
 
@@ -204,6 +244,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     backup: BackupSettings = BackupSettings()
     oidc: OidcSettings = OidcSettings()
+    notices: NoticeSettings = NoticeSettings()
     log: LogSettings = LogSettings()
 
     _split = field_validator("allowed_hosts", "trusted_proxies", mode="before")(_comma_separated)

@@ -23,7 +23,7 @@ from .settings import ENVIRONMENT_PREFIX, SECTION_MARK, Settings
 
 FILE_NAME = "server.toml"
 HIDDEN = "[hidden]"
-_SECRET = frozenset({"database.url", "oidc.client_secret"})
+_SECRET = frozenset({"database.url", "oidc.client_secret", "notices.mail_password"})
 # Variables of the same family that are no settings of the server.
 _OTHER_VARIABLES = frozenset(
     {
@@ -137,9 +137,21 @@ def client_secret(settings: Settings) -> str | None:
     Raises:
         TuneError: `SETTINGS_UNREADABLE` if the file can't be read.
     """
-    if settings.oidc.client_secret is not None:
-        return settings.oidc.client_secret.get_secret_value()
-    file = settings.oidc.client_secret_file
+    return _secret(settings.oidc.client_secret, settings.oidc.client_secret_file)
+
+
+def mail_password(settings: Settings) -> str | None:
+    """The password of the server's mail account, from the settings or from its file.
+
+    Raises:
+        TuneError: `SETTINGS_UNREADABLE` if the file can't be read.
+    """
+    return _secret(settings.notices.mail_password, settings.notices.mail_password_file)
+
+
+def _secret(given: SecretStr | None, file: Path | None) -> str | None:
+    if given is not None:
+        return given.get_secret_value()
     return None if file is None else secret_from(file)
 
 

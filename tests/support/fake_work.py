@@ -69,7 +69,7 @@ class Work:
             if self.said.get("die") == str(step):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.said.get("hang") == str(step):
-                time.sleep(1000)
+                self._stand_still()
             time.sleep(pause)
             self._ledger(f"step {step}")
             self._event(kind="checkpoint", step=step, seconds=0.0, bytes=1, reason="asked")
@@ -77,6 +77,12 @@ class Work:
                 return "stopped"
         self._ledger("end")
         return "failed" if "fail" in self.said else "done"
+
+    def _stand_still(self) -> None:
+        """As a training whose step never ends: the thread that tells the load goes on."""
+        while True:
+            time.sleep(0.1)
+            self._event(kind="load", cpu_percent=0.0)
 
     def _must_stop(self, step: int) -> bool:
         if "ignore-control" not in self.said:

@@ -57,10 +57,10 @@ async def app_at_work(root: Path, **settings: Any) -> AsyncIterator[FastAPI]:
 @asynccontextmanager
 async def administrator(app: FastAPI) -> AsyncIterator[User]:
     """The first account, signed in, as NiceGUI's simulated user."""
-    async with _browser(app) as http:
+    async with somebody(app) as http:
         link = app.state.setup_path
         fields = {"code": link.partition("=")[2], "name": NAME, "again": PASSWORD}
-        answer = await _send(http, link, password=PASSWORD, **fields)
+        answer = await send_form(http, link, password=PASSWORD, **fields)
         assert answer.status_code == 303, answer.text
         yield User(http)
 
@@ -68,8 +68,8 @@ async def administrator(app: FastAPI) -> AsyncIterator[User]:
 @asynccontextmanager
 async def signed_in(app: FastAPI, name: str, password: str) -> AsyncIterator[User]:
     """Another account, signed in."""
-    async with _browser(app) as http:
-        answer = await _send(http, "/sign-in", name=name, password=password, next="/")
+    async with somebody(app) as http:
+        answer = await send_form(http, "/sign-in", name=name, password=password, next="/")
         assert answer.status_code == 303, answer.text
         yield User(http)
 
@@ -86,12 +86,14 @@ async def until(user: User, text: str, *, within_s: float = 60.0) -> None:
     await user.should_see(text)
 
 
-def _browser(app: FastAPI) -> httpx.AsyncClient:
+def somebody(app: FastAPI) -> httpx.AsyncClient:
+    """A browser without cookies."""
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 40_000))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
-async def _send(http: httpx.AsyncClient, page: str, **fields: str) -> httpx.Response:
+async def send_form(http: httpx.AsyncClient, page: str, **fields: str) -> httpx.Response:
+    """What the form of a page answers."""
     form = await http.get(page)
     token = re.search(r'name="csrf" value="([^"]+)"', form.text)
     assert token, form.text

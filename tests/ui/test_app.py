@@ -30,6 +30,7 @@ PUBLIC = {
     "/healthz",
     "/readyz",
     "/setup",
+    "/join",
     "/sign-in",
     "/sign-in/oidc",
     "/sign-in/oidc/callback",

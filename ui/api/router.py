@@ -7,7 +7,20 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from ..gate.answers import Refused
-from . import artifacts, datasets, jobs, members, openapi, problems, recipes, records, runs, session
+from . import (
+    artifacts,
+    datasets,
+    invitations,
+    jobs,
+    members,
+    notices,
+    openapi,
+    problems,
+    recipes,
+    records,
+    runs,
+    session,
+)
 from .asking import Services
 from .uploads import uploads_router
 
@@ -20,6 +33,7 @@ def register(app: FastAPI) -> None:
     problems.register(app)
     for router in (
         session.router,
+        notices.router,
         recipes.router,
         uploads_router(app),
         datasets.router,
@@ -27,6 +41,7 @@ def register(app: FastAPI) -> None:
         runs.router,
         artifacts.router,
         members.router,
+        invitations.router,
         records.router,
         openapi.openapi_router(app),
     ):

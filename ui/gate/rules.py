@@ -18,6 +18,7 @@ PUBLIC_PATHS = frozenset(
         "/sign-in/oidc",
         "/sign-in/oidc/callback",
         "/setup",
+        "/join",
         "/healthz",
         "/favicon.ico",
     }

@@ -100,6 +100,11 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def is_email(text: str) -> bool:
+    """Whether a text looks like an e-mail address."""
+    return len(text) <= 254 and text.isprintable() and _EMAIL.fullmatch(text) is not None
+
+
 def check_names(name: str, display_name: str, email: str | None) -> None:
     """Returns if an account can be called so.
 
@@ -114,9 +119,7 @@ def check_names(name: str, display_name: str, email: str | None) -> None:
         )
     if not 1 <= len(display_name) <= 80 or not display_name.isprintable():
         problems.append("the name to show has 1 to 80 characters on one line")
-    if email is not None and (
-        len(email) > 254 or not email.isprintable() or not _EMAIL.fullmatch(email)
-    ):
+    if email is not None and not is_email(email):
         problems.append("the e-mail address isn't one")
     if problems:
         raise TuneError(f"The account can't be: {'; '.join(problems)}.", code="ACCOUNT_INVALID")

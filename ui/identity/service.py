@@ -16,6 +16,7 @@ from .clock import Clock, Monotonic, utc_now
 from .csrf import Csrf
 from .external import ExternalAccounts
 from .first_start import Setup, first_workspace
+from .invitations import Invitations
 from .keys import load_keys
 from .members import Members
 from .oidc import Oidc, OidcConfig
@@ -40,6 +41,7 @@ class Identity:
         tokens: Personal tokens for the API.
         accounts: Signing in, and what administrators do with accounts.
         members: Workspaces and their members.
+        invitations: Links that make somebody a member.
         setup: Makes the first administrator.
         csrf: Tokens for forms.
         vault: Secrets of workspaces.
@@ -53,6 +55,7 @@ class Identity:
     tokens: Tokens
     accounts: Accounts
     members: Members
+    invitations: Invitations
     setup: Setup
     csrf: Csrf
     vault: Vault
@@ -104,6 +107,7 @@ async def open_identity(
         tokens=Tokens(store, audit, clock=clock),
         accounts=accounts,
         members=Members(store, audit, sessions, clock=clock),
+        invitations=Invitations(store, audit, passwords, clock=clock, monotonic=monotonic),
         setup=Setup(store, audit, passwords, clock=monotonic, wall_clock=clock),
         csrf=Csrf(keys.cookie),
         vault=vault,

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gemma_keras_tune.errors import TuneError
 
 from ..store.engine import Store
-from ..store.tables import secrets
+from ..store.tables import notice_targets, secrets
 from .access import Action, Principal, authorize
 from .audit import Audit
 from .clock import Clock, utc_now
@@ -28,6 +28,10 @@ from .refusals import check_id, not_found
 
 LONGEST_BYTES = 16_384
 MOST = 100
+
+# Every table with a `ciphertext`, and what its rows are known by: no secret's name has a colon, so
+# that no row can be put in the place of one of the other table.
+_SEALED = ((secrets, secrets.c.name), (notice_targets, literal("target:") + notice_targets.c.id))
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,79}")
 
@@ -129,19 +133,22 @@ class Vault:
         Raises:
             TuneError: `VAULT_KEY_LOST` if a row can't be read; nothing was changed then.
         """
+        count = 0
         async with self._store.begin() as connection:
             await _only_one(connection)
             if not self._keys.fixed:
                 self._keys.replace([Fernet.generate_key(), *self._keys.current()])
-            rows = (await connection.execute(select(secrets))).all()
-            for row in rows:
-                value = self._decrypted(row.workspace_id, row.name, row.ciphertext)
-                anew = self._encrypted(row.workspace_id, row.name, value)
-                same = update(secrets).where(secrets.c.id == row.id)
-                await connection.execute(same.values(ciphertext=anew))
+            for table, name in _SEALED:
+                query = select(table.c.id, table.c.workspace_id, name, table.c.ciphertext)
+                for id, workspace_id, known, ciphertext in (await connection.execute(query)).all():
+                    value = self._decrypted(workspace_id, known, ciphertext)
+                    anew = self._encrypted(workspace_id, known, value)
+                    same = update(table).where(table.c.id == id)
+                    await connection.execute(same.values(ciphertext=anew))
+                    count += 1
         if not self._keys.fixed:
             await self._forget_old_keys()
-        return len(rows)
+        return count
 
     async def check(self) -> None:
         """Reads every secret once, so that a lost key is known at the start and not in a job.
@@ -151,16 +158,41 @@ class Vault:
         """
         async with self._store.begin() as connection:
             await _only_one(connection)
-            for row in (await connection.execute(select(secrets))).all():
-                self._decrypted(row.workspace_id, row.name, row.ciphertext)
+            for table, name in _SEALED:
+                query = select(table.c.workspace_id, name, table.c.ciphertext)
+                for row in (await connection.execute(query)).all():
+                    self._decrypted(*row)
+
+    async def seal(
+        self, connection: AsyncConnection, workspace_id: str, name: str, value: str
+    ) -> bytes:
+        """The value, encrypted for a row of `_SEALED` that is written in this transaction.
+
+        Args:
+            connection: The transaction; it waits for a rotation to be over.
+            workspace_id: The row's workspace.
+            name: What the row is known by, as `_SEALED` says.
+            value: What nobody should read in the database.
+        """
+        await _only_one(connection)
+        return self._encrypted(workspace_id, name, value)
+
+    def unsealed(self, workspace_id: str, name: str, ciphertext: bytes) -> str:
+        """The value of such a row.
+
+        Raises:
+            TuneError: `VAULT_KEY_LOST` if it was encrypted with a key that isn't there any more.
+        """
+        return self._decrypted(workspace_id, name, ciphertext)
 
     async def _forget_old_keys(self) -> None:
         """Keeps the newest key only, if every row can be read with it."""
         async with self._store.begin() as connection:
             await _only_one(connection)
             newest = Fernet(self._keys.current()[0])
-            for ciphertext in (await connection.scalars(select(secrets.c.ciphertext))).all():
-                newest.decrypt(ciphertext)
+            for table, _ in _SEALED:
+                for ciphertext in (await connection.scalars(select(table.c.ciphertext))).all():
+                    newest.decrypt(ciphertext)
             self._keys.replace(self._keys.current()[:1])
 
     async def _store_row(
@@ -202,7 +234,8 @@ class Vault:
 async def _only_one(connection: AsyncConnection) -> None:
     """Waits until nobody else writes secrets, so that no row keeps a key that a rotation drops."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(text("LOCK TABLE secrets IN SHARE ROW EXCLUSIVE MODE"))
+        lock = "LOCK TABLE secrets, notice_targets IN SHARE ROW EXCLUSIVE MODE"
+        await connection.execute(text(lock))
 
 
 def _check(name: str, value: str) -> None:

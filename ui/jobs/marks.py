@@ -26,7 +26,9 @@ class Marks:
         self.was_told_to_stop = False
 
     def look(self) -> bool:
-        """Whether anything new was said since the last look.
+        """Whether anything new was said of the work since the last look.
+
+        The load of the machine isn't: a thread of its own tells it, also while the work stands.
 
         Raises:
             OSError: If a file can't be read.
@@ -34,7 +36,7 @@ class Marks:
         news = False
         for tail in self._tails:
             while records := tail.read():
-                news = True
+                news = news or any(record.kind != "load" for record in records)
                 for record in records:
                     self._hear(record)
                 if not tail.has_more:

@@ -78,6 +78,10 @@ class Supervisor:
         """How many jobs it follows."""
         return len(self._tasks)
 
+    def silent(self, seconds: float) -> list[Job]:
+        """The jobs whose work has said nothing for so long, though nobody paused it."""
+        return [one.job for one in self._watches.values() if one.silent_s >= seconds]
+
     async def start(self) -> None:
         """Finds the children of servers before this one, and begins to work."""
         (self.root / "jobs").mkdir(parents=True, exist_ok=True)

@@ -83,22 +83,27 @@ class Watch:
         self._sent: set[tuple[str, int]] = set()
         self._hung = False
         self._kills_before = oom_kills()
+        self._heard = self._now
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the work has said nothing; 0 while it waits because somebody paused it."""
+        return 0.0 if self._marks.is_paused else self._now - self._heard
 
     async def follow(self) -> None:
         """Returns when the job's end is recorded, or it is another server's."""
         gone = asyncio.ensure_future(self.child.ended())
-        now = self._now
-        heard, beaten = now(), float("-inf")
+        beaten = float("-inf")
         try:
             while not gone.done():
-                if now() - beaten >= self.patience.beat_s:
+                if self._now - beaten >= self.patience.beat_s:
                     if not await self._beat():
                         return
-                    beaten = now()
+                    beaten = self._now
                 if await self._has_news() or self._marks.is_paused:
-                    heard = now()
+                    self._heard = self._now
                 await self._carry_out_wish()
-                if now() - heard >= self.patience.hang_s and not self._hung:
+                if self.silent_s >= self.patience.hang_s and not self._hung:
                     await self._end_hung()
                 await asyncio.wait({gone}, timeout=self.patience.look_s)
             gone.result()
@@ -111,6 +116,7 @@ class Watch:
         if job.fence == self.job.fence:
             self.job = job
 
+    @property
     def _now(self) -> float:
         return self.queue.clock().seconds
 
@@ -139,7 +145,7 @@ class Watch:
         wish, asked = self.job.wish, self.job.wish_at
         if wish is None or asked is None:
             return
-        waited = self._now() - asked
+        waited = self._now - asked
         stop_s, term_s = self.patience.stop_s, self.patience.term_s
         if wish == "pause":
             stop_s = term_s = self.patience.pause_s

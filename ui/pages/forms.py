@@ -1,4 +1,4 @@
-"""Setup, signing in and signing out: plain HTML forms, which work without JavaScript.
+"""Setup, invitations, signing in and signing out: plain HTML forms, which work without JavaScript.
 
 They stand before the session, so nothing of NiceGUI is in them. A form carries a token that is
 bound to a random cookie of the browser, or to the session that it ends.
@@ -38,6 +38,8 @@ def register(app: FastAPI) -> None:
     for path, method, answer in (
         ("/setup", "GET", _show_setup),
         ("/setup", "POST", _make_administrator),
+        ("/join", "GET", _show_invitation),
+        ("/join", "POST", _accept_invitation),
         ("/sign-in", "GET", _show_sign_in),
         ("/sign-in", "POST", _sign_in),
         ("/sign-in/oidc", "GET", _leave_for_provider),
@@ -77,6 +79,49 @@ async def _make_administrator(request: Request) -> Response:
     except TuneError as error:
         return _setup_page(request, code=code, name=name, error=error)
     return await _signed_in(request, user.id, user.workspace_id, going_to="/")
+
+
+async def _show_invitation(request: Request) -> Response:
+    return await _join_page(request, code=request.query_params.get("code", ""))
+
+
+async def _accept_invitation(request: Request) -> Response:
+    """Makes the account of whoever has the link, or takes in whoever is signed in."""
+    parts, form, who = parts_of(request), await _form(request), request.state.principal
+    code, name, shown = (_text(form, field) for field in ("code", "name", "shown"))
+    invitations, address = parts.identity.invitations, _address(request)
+    try:
+        _check_form(request, form)
+        if who is not None:
+            workspace_id = await invitations.join(who, code, address=address)
+            return await _signed_in(request, who.user_id, workspace_id, going_to="/")
+        password = _text(form, "password")
+        if password != _text(form, "again"):
+            raise TuneError("The two passwords are not the same.", code="PASSWORDS_DIFFER")
+        user = await invitations.accept(
+            code, name=name, display_name=shown.strip() or name.strip(), password=password,
+            address=address,
+        )  # fmt: skip
+    except TuneError as error:
+        return await _join_page(request, code=code, name=name, shown=shown, error=error)
+    return await _signed_in(request, user.id, user.workspace_id, going_to="/")
+
+
+async def _join_page(
+    request: Request, *, code: str, name: str = "", shown: str = "", error: TuneError | None = None
+) -> Response:
+    """What the link offers, with the form to take it; only the reason if it is worth nothing."""
+    who, workspace, role = request.state.principal, "", ""
+    try:
+        invitations = parts_of(request).identity.invitations
+        offer = await invitations.offer(code, address=_address(request))
+        workspace, role = offer.workspace, offer.role.label
+    except TuneError as worthless:
+        error = worthless
+    return _form_page(
+        request, "join.html", error, code=code, name=name, shown=shown, workspace=workspace,
+        role=role, signed_in=who.name if who else "", shortest=SHORTEST,
+    )  # fmt: skip
 
 
 async def _show_sign_in(request: Request) -> Response:

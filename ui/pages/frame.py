@@ -19,6 +19,7 @@ from ..identity.access import Action, may
 from ..identity.csrf import FIELD
 from ..reader import COOKIE
 from ..words import common
+from .browser_notices import BrowserNotices
 from .visit import Visit
 from .widgets import empty_state, heading, link_button
 
@@ -140,6 +141,7 @@ def frame(visit: Visit, title: str, *, at: str, wide: bool = False) -> Iterator[
             _sign_out(visit.parts.identity.csrf.token(visit.principal.session_hash or ""))
     with ui.column().classes("gkt-page" + (" gkt-wide" if wide else "")).props("id=content"):
         visit.title = heading(title, level=1)
+        visit.notices = BrowserNotices(visit)
         yield
 
 

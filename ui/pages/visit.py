@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from nicegui import Client, ui
@@ -23,6 +23,9 @@ from ..parts import Parts
 from ..reader import Reader, reader_of
 from ..words import common
 
+if TYPE_CHECKING:
+    from .browser_notices import BrowserNotices
+
 
 class Visit:
     """A page that somebody has open. Everything that it shows or does is asked through here.
@@ -38,7 +41,8 @@ class Visit:
         self.services: Services = app.state.api
         self.live: LiveRuns = app.state.live
         self.reader: Reader = reader_of(client.request.headers, client.request.cookies)
-        self.title: ui.label  # put there by the frame
+        self.title: ui.label  # put there by the frame, as what follows
+        self.notices: BrowserNotices
 
     @property
     def principal(self) -> Principal:
@@ -47,6 +51,11 @@ class Visit:
         if not isinstance(person, Principal):
             raise TypeError("a page is looked at by an account")
         return person
+
+    @property
+    def origin(self) -> str:
+        """Under which address the reader sees this server."""
+        return str(self.client.request.base_url).rstrip("/")
 
     def may(self, action: Action) -> bool:
         """Whether to show what does `action` in the open workspace."""

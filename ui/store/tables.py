@@ -41,6 +41,8 @@ JOB_STATES = (
     "cancelled",
     "quarantined",  # its child died too often without progress
 )
+NOTICE_KINDS = ("browser", "email", "slack", "webhook")
+NOTICE_EVENTS = ("ended", "failed", "stalled")
 UNFINISHED = ("queued", "running", "suspect", "paused")
 
 
@@ -292,6 +294,57 @@ secrets = Table(
     _time("created_at"),
     _time("changed_at"),
     UniqueConstraint("workspace_id", "name"),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _id(),
+    _workspace(),  # that whoever comes by it becomes a member of
+    _user(),  # who made it
+    Column("code_hash", String(64), nullable=False, unique=True),
+    Column("role", String(10), nullable=False),
+    Column("meant_for", String(80), nullable=False),  # a remark; anybody with the link may come
+    _time("created_at"),
+    _time("expires_at"),
+    _time("used_at", nullable=True),
+    Column("used_by", ForeignKey("users.id")),
+    _time("revoked_at", nullable=True),
+    _one_of("role", ROLES),
+)
+
+notice_targets = Table(
+    "notice_targets",
+    metadata,
+    _id(),
+    _workspace(),
+    _user(),
+    Column("kind", String(10), nullable=False),
+    Column("shown", String(80), nullable=False),  # the address without what is secret in it
+    Column("ciphertext", LargeBinary, nullable=False),  # the address
+    Column("events", JSON, nullable=False),  # of NOTICE_EVENTS
+    _time("created_at"),
+    _one_of("kind", NOTICE_KINDS),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("target_id", ForeignKey("notice_targets.id"), nullable=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("event", String(10), nullable=False),
+    Column("mark", BigInteger, nullable=False),  # which of several times: the claim of the job
+    Column("state", String(10), nullable=False, default="waiting", index=True),
+    Column("tries", Integer, nullable=False, default=0),
+    _time("next_try_at"),
+    Column("message", Text),  # why the last try failed
+    _time("created_at"),
+    _time("ended_at", nullable=True),
+    UniqueConstraint("target_id", "job_id", "event", "mark"),
+    _one_of("state", ("waiting", "sending", "sent", "failed", "unknown")),
+    _one_of("event", NOTICE_EVENTS),
 )
 
 audit = Table(

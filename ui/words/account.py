@@ -81,6 +81,21 @@ USER_DISABLE_TEXT = (
 )
 USER_ADMIN = "administrator"
 
+INVITATIONS = "Invitations"
+INVITATIONS_TEXT = (
+    "A link that lets somebody make an account of their own in this workspace. It works once, for "
+    "a week."
+)
+INVITATIONS_NONE = "None waits to be used."
+INVITE = "Make a link"
+INVITE_FOR = "For whom (a remark)"
+INVITE_ANYBODY = "for anybody"
+INVITE_STATE = "{role}, until {until}"
+INVITE_MADE_TITLE = "The invitation"
+INVITE_MADE = "Send it to one person: whoever opens it first is in. It is not shown again."
+INVITE_REVOKE_TITLE = "Revoke this invitation?"
+INVITE_REVOKE_TEXT = "The link is worthless from now on."
+
 SECRETS = "Secrets of this workspace"
 SECRETS_TEXT = "Handed to the jobs of this workspace, encrypted at rest, and never shown again."
 SECRET_NAME = "Name, such as HF_TOKEN"

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from fastapi.routing import APIRoute
 
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune_ui.api.openapi import is_of_api
-from gemma_keras_tune_ui.identity.access import RULES, Action, Role
+from gemma_keras_tune_ui.identity.access import RULES, Action, Role, operator
+from gemma_keras_tune_ui.notices.senders import Message
 from tests.ui.api.world import PASSWORD, Person, World, open_world, write_run
 
 PAGE = Path(__file__).parents[3] / "docs" / "access_matrix.md"
@@ -35,6 +36,10 @@ ROUTES: dict[Route, Action | None] = {
     ("GET", "/tokens"): Action.OWN_ACCOUNT,
     ("POST", "/tokens"): Action.OWN_ACCOUNT,
     ("DELETE", "/tokens/{token_id}"): Action.OWN_ACCOUNT,
+    ("GET", "/notice-targets"): Action.OWN_ACCOUNT,
+    ("POST", "/notice-targets"): Action.OWN_ACCOUNT,
+    ("POST", "/notice-targets/{target_id}/try"): Action.OWN_ACCOUNT,
+    ("DELETE", "/notice-targets/{target_id}"): Action.OWN_ACCOUNT,
     ("GET", "/recipes"): Action.VIEW_RECIPES,
     ("GET", "/recipes/schema"): Action.VIEW_RECIPES,
     ("POST", "/recipes/check"): Action.VIEW_RECIPES,
@@ -88,6 +93,9 @@ ROUTES: dict[Route, Action | None] = {
     ("DELETE", "/members/{user_id}"): Action.MANAGE_MEMBERS,
     ("GET", "/quotas"): Action.VIEW_QUOTAS,
     ("PUT", "/quotas"): Action.MANAGE_QUOTAS,
+    ("GET", "/invitations"): Action.MANAGE_USERS,
+    ("POST", "/invitations"): Action.MANAGE_USERS,
+    ("DELETE", "/invitations/{invitation_id}"): Action.MANAGE_USERS,
     ("GET", "/users"): Action.MANAGE_USERS,
     ("POST", "/users"): Action.MANAGE_USERS,
     ("PATCH", "/users/{user_id}"): Action.MANAGE_USERS,
@@ -294,6 +302,35 @@ async def _token(world: World, who: Person, where: str) -> Sent:
     return Sent({"token_id": made.id})
 
 
+@dataclass(frozen=True)
+class _OpenPage:
+    """A page that somebody looks at, which shows whatever it is told to."""
+
+    user_id: str
+
+    async def show(self, message: Message) -> bool:
+        return True
+
+
+async def _target(world: World, who: Person, where: str) -> Sent:
+    if where == "missing":
+        return Sent({"target_id": "0" * 32})
+    owner = who if where == "here" and who.role else world.people["eve"]
+    notices = world.parts.notices
+    made = await notices.targets.add(replace(owner.principal, scopes=None), "browser", "")
+    notices.pages.enter(made.id, _OpenPage(owner.user_id))
+    return Sent({"target_id": made.id})
+
+
+async def _invitation(world: World, who: Person, where: str) -> Sent:
+    if where == "missing":
+        return Sent({"invitation_id": "0" * 32})
+    maker = operator(world.there if where == "there" else world.here)
+    maker = replace(maker, user_id=world.people["root"].user_id)
+    made, _ = await world.parts.identity.invitations.create(maker, Role.VIEWER)
+    return Sent({"invitation_id": made.id})
+
+
 def _of_user(body: Any = None, *, is_of_server: bool = False) -> Make:
     async def make(world: World, who: Person, where: str) -> Sent:
         if where == "missing":
@@ -342,6 +379,9 @@ REQUESTS: dict[Route, Make] = {
     ("DELETE", "/sessions/{session_id}"): _session,
     ("POST", "/tokens"): _body({"name": "t", "scopes": ["read"]}),
     ("DELETE", "/tokens/{token_id}"): _token,
+    ("POST", "/notice-targets"): _body({"kind": "browser"}),
+    ("POST", "/notice-targets/{target_id}/try"): _target,
+    ("DELETE", "/notice-targets/{target_id}"): _target,
     ("POST", "/recipes/check"): _body({"recipe_name": "spam_classifier"}),
     ("GET", "/recipes/{recipe_name}"): lambda w, p, where: _recipe(where),
     ("POST", "/uploads"): _body(_NEW_UPLOAD),
@@ -388,6 +428,8 @@ REQUESTS: dict[Route, Make] = {
     ("PATCH", "/members/{user_id}"): _of_user({"role": "editor"}),
     ("DELETE", "/members/{user_id}"): _of_user(),
     ("PUT", "/quotas"): _quota,
+    ("POST", "/invitations"): _body({"role": "viewer", "meant_for": "a guest"}),
+    ("DELETE", "/invitations/{invitation_id}"): _invitation,
     ("POST", "/users"): _new_user,
     ("PATCH", "/users/{user_id}"): _of_user({"is_disabled": True}),
     ("POST", "/users/{user_id}/password"): _of_user(),
@@ -466,6 +508,12 @@ def page(seen: dict[Route, dict[str, int]], elsewhere: dict[Route, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def asker(world: World, route: Route) -> Person:
+    """Somebody who may do it in their own workspace."""
+    action = ROUTES[route]
+    return world.people["root" if action is not None and action.is_of_server else "owner"]
+
+
 async def observe_elsewhere(world: World) -> dict[Route, int]:
     """What an owner hears of a thing of another workspace."""
     from contextlib import ExitStack
@@ -475,7 +523,7 @@ async def observe_elsewhere(world: World) -> dict[Route, int]:
         world.app.state.held = held
         for route in ROUTES:
             if is_about_something(route) and route not in NOT_OF_A_WORKSPACE:
-                found[route] = await send(world, route, world.people["owner"], "there")
+                found[route] = await send(world, route, asker(world, route), "there")
     return found
 
 

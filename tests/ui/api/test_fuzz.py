@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gemma_keras_tune_ui.api.openapi import schema_of
-from gemma_keras_tune_ui.identity.access import SCOPES
+from gemma_keras_tune_ui.identity.access import SCOPES, Role
 from tests.ui.api.world import World, open_world
 
 CHECKS = [
@@ -105,6 +105,11 @@ async def _fill(world: World) -> tuple[dict[str, str], dict[str, list[str]]]:
         expires_at=datetime.now(UTC) + timedelta(days=1),
     )
     guest = world.people["viewer"].user_id
+
+    async def invite() -> str:
+        made, _ = await world.parts.identity.invitations.create(root.principal, Role.VIEWER)
+        return made.id
+
     place = (world.here, root.user_id)
     known = {
         "run_id": [await world.run(*place) for _ in range(4)],
@@ -118,6 +123,8 @@ async def _fill(world: World) -> tuple[dict[str, str], dict[str, list[str]]]:
         "secret_name": ["HF_TOKEN"],
         "session_id": [secrets.token_hex(16)],
         "token_id": [secrets.token_hex(16)],
+        "target_id": [secrets.token_hex(16)],
+        "invitation_id": [await invite() for _ in range(4)],
     }
     return {"Authorization": f"Bearer {token}"}, known
 

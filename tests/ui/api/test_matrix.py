@@ -61,8 +61,7 @@ async def test_a_route_answers_those_who_may_and_refuses_the_others(world, seen,
 async def test_a_thing_of_another_workspace_is_not_there(world, elsewhere, route):
     if route not in NOT_OF_A_WORKSPACE:
         assert elsewhere[route] == 404
-    who = world.people["root" if route in NOT_OF_A_WORKSPACE else "owner"]
-    assert await matrix.send(world, route, who, "missing") == 404
+    assert await matrix.send(world, route, matrix.asker(world, route), "missing") == 404
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ def test_row_44_the_public_list_is_what_the_documentation_says() -> None:
     assert sorted(rules.PUBLIC_PATHS) == [
         "/favicon.ico",
         "/healthz",
+        "/join",
         "/setup",
         "/sign-in",
         "/sign-in/oidc",

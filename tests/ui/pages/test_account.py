@@ -10,7 +10,8 @@ from nicegui import ui
 from nicegui.testing import User
 
 from gemma_keras_tune_ui.words import account as words
-from tests.support.pages import PASSWORD, signed_in, until
+from gemma_keras_tune_ui.words import notices
+from tests.support.pages import PASSWORD, send_form, signed_in, somebody, until
 from tests.ui.pages.test_runs import table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -133,6 +134,70 @@ async def test_storage_is_measured_and_a_backup_made(app: FastAPI, ann: User) ->
     ann.find(marker="backup").click()
     await _said(ann, words.BACKUP_MADE)
     assert len(set((root / "backups").glob("*.sqlite3")) - before) == 1
+
+
+async def test_an_invitation_is_shown_once_and_its_link_makes_an_account(
+    app: FastAPI, ann: User
+) -> None:
+    await ann.open("/admin")
+    ann.find(words.INVITE_FOR).type("Gus")
+    ann.find(marker="invite").click()
+    await until(ann, words.INVITE_MADE)
+    link = shown_code(ann)
+    assert link.startswith("http://localhost/join?code=")
+    async with somebody(app) as gus:
+        page = await gus.get(link)
+        assert "Home" in page.text and "editor" in page.text
+        fields = {"code": link.partition("=")[2], "name": "gus", "again": PASSWORD}
+        wrong = await send_form(gus, link, **fields, password="another one that is long")
+        assert wrong.status_code == 400 and "not the same" in wrong.text
+        assert (await send_form(gus, link, **fields, password=PASSWORD)).status_code == 303
+        assert (await gus.get("/api/v1/session")).json()["name"] == "gus"
+    async with somebody(app) as late:
+        page = await late.get(link)
+        assert page.status_code == 401 and "used" in page.text
+        assert 'name="password"' not in page.text
+    async with signed_in(app, "gus", PASSWORD) as user:
+        await user.open("/admin")
+        await user.should_see("you need the role admin")
+    await ann.open("/admin")
+    await ann.should_see(words.INVITATIONS_NONE)
+
+
+async def test_an_invitation_is_revoked(app: FastAPI, ann: User) -> None:
+    await ann.open("/admin")
+    ann.find(marker="invite").click()
+    await until(ann, words.INVITE_MADE)
+    link = shown_code(ann)
+    await ann.open("/admin")
+    await ann.should_see(words.INVITE_ANYBODY)
+    ann.find(words.REVOKE).click()
+    await ann.should_see(words.INVITE_REVOKE_TEXT)
+    ann.find(marker="confirm").click()
+    await until(ann, words.INVITATIONS_NONE)
+    async with somebody(app) as late:
+        assert (await late.get(link)).status_code == 401
+
+
+async def test_a_place_to_be_told_at_is_added_tried_and_deleted(app: FastAPI, ann: User) -> None:
+    await ann.open("/settings")
+    await ann.should_see(notices.NONE)
+    await ann.should_see(notices.NO_MAIL)
+    kind = next(iter(ann.find(marker="notice-kind").elements))
+    assert set(kind.options) == {"browser", "slack", "webhook"}  # type: ignore[attr-defined]
+    kind.value = "webhook"  # type: ignore[attr-defined]
+    ann.find(marker="notice-address").type("http://127.0.0.1/secret")
+    ann.find(marker="add-notice").click()
+    await _said(ann, "begins with https://")
+    address = next(iter(ann.find(marker="notice-address").elements))
+    address.value = "https://localhost/very-secret"  # type: ignore[attr-defined]
+    ann.find(marker="add-notice").click()
+    await until(ann, "localhost/…")
+    await ann.should_not_see("very-secret")
+    ann.find(notices.TRY).click()
+    await _said(ann, "private network")
+    ann.find(notices.DELETE).click()
+    await until(ann, notices.NONE)
 
 
 async def _said(user: User, text: str) -> None:

@@ -215,6 +215,8 @@ BUILDERS = {
     "store/": "the way itself, and the migrations",
     "identity/": "decides who belongs to which workspace, so it comes before the filter",
     "jobs/": "the server's own queue and mirror of run folders work for all workspaces",
+    "notices/targets.py": "a person's own places, whose addresses identity's vault encrypts",
+    "notices/outbox.py": "tells people of all workspaces; whose a job is decides who hears of it",
     "gate/upload_rows.py": "checks offset and state in one statement; sweeps for all workspaces",
     "gate/upload_quota.py": "sums what is promised on the disk for all workspaces",
     "api/members.py": "asks whether somebody is a member, which identity's tables know",

@@ -16,7 +16,7 @@ from ..frame import page
 from ..tables import Column, Line, PagedTable, Wanted
 from ..visit import Visit
 from ..widgets import card, secondary
-from .people import Accounts, Members
+from .people import Accounts, Invitations, Members
 from .secrets import Quotas, Secrets
 from .server import Backups, Storage
 
@@ -47,6 +47,7 @@ def register(app: FastAPI) -> None:
         await Quotas(visit).show()
         if visit.may(Action.MANAGE_USERS):
             await Accounts(visit).show()
+            await Invitations(visit).show()
         if visit.may(Action.MANAGE_STORAGE):
             await Storage(visit).show()
         if visit.may(Action.MAKE_BACKUP):

@@ -6,6 +6,12 @@ from typing import Any
 
 from nicegui import ui
 
+from ...api.invitations import (
+    NewInvitation,
+    create_invitation,
+    list_invitations,
+    revoke_invitation,
+)
 from ...api.members import (
     NewMember,
     NewRole,
@@ -153,16 +159,67 @@ class Accounts:
         )
 
 
+class Invitations:
+    """Links for people who have no account yet."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._part = Part(visit, words.INVITATIONS, words.INVITATIONS_TEXT)
+        with self._part.card, ui.row().classes("w-full items-end gap-3"):
+            self._meant_for = field(words.INVITE_FOR)
+            self._role = _role_select("editor")
+            primary(words.INVITE, visit.tells(self._make)).mark("invite")
+
+    async def show(self) -> None:
+        """Shows those that wait."""
+        await self._part.draw(self._build)
+
+    async def _build(self) -> None:
+        found = await list_invitations(self._visit.asked(Action.MANAGE_USERS))
+        if not found:
+            ui.label(words.INVITATIONS_NONE).classes("gkt-soft")
+        for one in found:
+            until = self._visit.reader.time(one.expires_at)
+            revoke = asked_first(
+                self._visit, words.INVITE_REVOKE_TITLE, words.INVITE_REVOKE_TEXT,
+                yes=words.REVOKE, do=self._revoker(one.id),
+            )  # fmt: skip
+            detail = words.INVITE_STATE.format(role=one.role, until=until)
+            line(one.meant_for or words.INVITE_ANYBODY, detail, (words.REVOKE, revoke))
+
+    async def _make(self) -> None:
+        new = NewInvitation.model_construct(
+            role=self._role.value, meant_for=(self._meant_for.value or "")
+        )
+        made = await create_invitation(self._visit.asked(Action.MANAGE_USERS), new)
+        self._meant_for.value = ""
+        await self.show()
+        origin = self._visit.parts.settings.public_url or self._visit.origin
+        _tell_once(words.INVITE_MADE_TITLE, words.INVITE_MADE, f"{origin}{made.path}")
+
+    def _revoker(self, invitation_id: str) -> Any:
+        async def revoke() -> None:
+            await revoke_invitation(self._visit.asked(Action.MANAGE_USERS), invitation_id)
+            await self.show()
+
+        return revoke
+
+
 def _role_select(role: str) -> ui.select:
     named = {name: words.ROLES[name] for name in ROLES}
     return ui.select(named, label=words.ROLE, value=role).props("outlined dense").classes("w-56")
 
 
 def _tell_password(name: str, password: str) -> None:
+    _tell_once(words.USER_PASSWORD_TITLE.format(name=name), words.USER_PASSWORD_TEXT, password)
+
+
+def _tell_once(title: str, text: str, secret: str) -> None:
+    """Shows what is never shown again, to be copied."""
     with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
-        heading(words.USER_PASSWORD_TITLE.format(name=name), level=2)
-        note(words.USER_PASSWORD_TEXT, kind="warning")
-        code(password)
+        heading(title, level=2)
+        note(text, kind="warning")
+        code(secret)
         ui.button(common.CLOSE, on_click=dialog.close).props("flat no-caps").mark("close")
     dialog.on("hide", dialog.delete)
     dialog.open()

@@ -30,6 +30,7 @@ from ...words import common
 from ..frame import page
 from ..visit import Visit
 from ..widgets import card, code, heading, note, primary, secondary
+from .notices import NoticeTargets
 from .parts import Part, asked_first, field, line
 
 
@@ -47,6 +48,7 @@ def register(app: FastAPI) -> None:
     async def show(visit: Visit) -> None:
         await _profile(visit)
         _password(visit)
+        await NoticeTargets(visit).show()
         await _Sessions(visit).show()
         await _Tokens(visit).show()
 

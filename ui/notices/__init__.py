@@ -1,0 +1,1 @@
+"""Telling people that their work has ended, failed or stands still."""
