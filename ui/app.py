@@ -22,6 +22,7 @@ from .gate.middleware import Gate
 from .gate.ports import Person, RateLimit
 from .gate.rules import PUBLIC_PATHS, GateRules
 from .live.broadcast import LiveRuns
+from .live.standing import standing_of
 from .metrics import Metrics
 from .pages import account, configure, data, forms, frame, help, home, result, runs
 from .parts import Parts, open_parts
@@ -53,7 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
     operator_routes.register(app)
     forms.register(app)
     api.register(app)
-    app.state.live = LiveRuns(app.state.api.events)
+    app.state.live = LiveRuns(
+        app.state.api.events, lambda folder: standing_of(app.state.parts.store, folder)
+    )
     _mount_pages(app)
     app.state.clients.install()
     _put_gate_before(app, settings, metrics)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
@@ -43,7 +44,7 @@ class Reader:
         if value != 0 and abs(value) < 10**-digits:
             return str(format_scientific(value, format="0.##E0", locale=self.locale))
         pattern = "#,##0" + ("." + "#" * digits if digits else "")
-        return str(format_decimal(value, format=pattern, locale=self.locale))
+        return _decimal(value, pattern, self.locale)
 
     def percent(self, share: float | None, *, digits: int = 1) -> str:
         """A share between 0 and 1 in hundredths; a dash if there is none."""
@@ -93,6 +94,11 @@ def reader_of(headers: Mapping[str, str], cookies: Mapping[str, str]) -> Reader:
     asked = [part.partition(";")[0] for part in headers.get("accept-language", "").split(",")]
     locale = next((found for name in (named, *asked) if (found := _locale(name))), Locale("en"))
     return Reader(locale, _zone(zone))
+
+
+@lru_cache(maxsize=4096)  # all who watch a run are shown the same numbers
+def _decimal(value: float, pattern: str, locale: Locale) -> str:
+    return str(format_decimal(value, format=pattern, locale=locale))
 
 
 def _locale(name: str) -> Locale | None:

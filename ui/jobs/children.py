@@ -23,7 +23,8 @@ from .processes import Identity, ended, identify, signal_group, signal_one
 
 WORK = (sys.executable, "-m", "gemma_keras_tune", "work")
 _GATE = 'read -r go && [ "$go" = go ] && exec "$@" </dev/null'
-_NICE = 10
+NICE = 10
+"""How much the work of jobs stands back behind the server, as `nice` has it."""
 _POLL_S = 0.2
 
 _PASSED_ON = frozenset({
@@ -104,7 +105,7 @@ class OwnChild(Child):
             )
         super().__init__(identify(self._popen.pid))
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self._popen.pid, _NICE)
+            os.setpriority(os.PRIO_PROCESS, self._popen.pid, NICE)
 
     def go(self) -> None:
         """Opens the gate."""

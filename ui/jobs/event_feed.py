@@ -13,6 +13,9 @@ from pathlib import Path
 
 from .tail import Line, Tail
 
+_LIVELY_S = 5.0  # so long after something came, more is expected soon
+_OFTENER = 5
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,7 +48,7 @@ class EventFeed:
     """The files that somebody follows.
 
     Args:
-        poll_s: How often a followed file is looked at, in seconds.
+        poll_s: How often a followed file is looked at, in seconds; oftener while it grows.
         most: How many events may wait for one reader.
     """
 
@@ -121,6 +124,8 @@ class _File:
             self._task.cancel()
 
     async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        heard = float("-inf")
         while True:
             try:
                 lines = await asyncio.to_thread(self._tail.read)
@@ -130,7 +135,9 @@ class _File:
                     reader.news.set()
                 return
             if lines:
+                heard = loop.time()
                 for reader in self.readers:
                     reader.give(lines, self._feed.most)
             if not self._tail.has_more:
-                await asyncio.sleep(self._feed.poll_s)
+                is_lively = loop.time() - heard < _LIVELY_S
+                await asyncio.sleep(self._feed.poll_s / (_OFTENER if is_lively else 1))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gemma_keras_tune.job_folder import JobFolder
 
-from .children import WarmChild
+from .children import NICE, WarmChild
 from .processes import Identity, ended, identify, signal_group, signal_one
 
 
@@ -49,6 +49,8 @@ class WarmWorker:
         assert self._popen.stdin and self._popen.stdout  # noqa: S101  # they are pipes
         self._stdin, self._stdout = self._popen.stdin, self._popen.stdout
         self.identity: Identity = identify(self._popen.pid)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._popen.pid, NICE)
         self._answers: dict[str, asyncio.Future[int | None]] = {}
         self._heard = b""
         for pipe in (self._stdin, self._stdout):

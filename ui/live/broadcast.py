@@ -1,71 +1,136 @@
 """One reader a run, however many look: its state is kept as long as anybody does.
 
-Viewers ask at their own pace what is new since they last looked, so one that is slow gets one
-larger answer later and is never in the way of the others.
+Whoever looks is called when there is news, all of them in one go, a few times a second and the less
+often the longer a round takes. They only put what they send into their own page's outbox, so a slow
+page is never in the way of others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from gemma_keras_tune.run_folder import RunFolder
 
 from ..jobs.event_feed import EventFeed
 from ..logs import logger
 from .run_state import RunState
+from .standing import Standing
 
+LEAST_S, MOST_S = 0.2, 0.35
+"""Between two rounds of calling whoever looks."""
+
+_REST = 2  # a round is followed by so many times its own length of rest
 _KEEP_S = 30.0  # after the last viewer has gone: a reload finds it warm
+_LOOK_S = 2.0  # how often the run's row, job and process are looked at
+_IN_ONE_GO = 8  # so many are called before the others of this process have their turn
 _log = logger("live")
+
+Hear = Callable[[], None]
+Look = Callable[[RunFolder], Awaitable[Standing]]
 
 
 class LiveRun:
-    """One run's state, and the task that keeps it new.
+    """One run's state, and the tasks that keep it new.
+
+    Args:
+        folder: The run.
+        feed: Follows its events.
+        look: Tells how it stands beside them.
 
     Attributes:
-        state: How it stands.
+        state: What its events say.
+        standing: How it stands beside them.
         viewers: How many look at it.
         is_whole: Set once all that was written before is in the state.
     """
 
-    def __init__(self, folder: RunFolder, feed: EventFeed) -> None:
-        self.folder, self.state, self.viewers = folder, RunState(), 0
+    def __init__(self, folder: RunFolder, feed: EventFeed, look: Look) -> None:
+        self.folder, self.state, self.standing = folder, RunState(), Standing()
+        self.viewers = 0
         self.is_whole = asyncio.Event()
         self.left_at = time.monotonic()
-        self._feed = feed
-        self._task = asyncio.create_task(self._follow(), name=f"live {folder.id}")
+        self._feed, self._look = feed, look
+        self._news = asyncio.Event()
+        self._hearing: set[Hear] = set()
+        self._tasks = [
+            asyncio.create_task(self._follow(), name=f"live {folder.id}"),
+            asyncio.create_task(self._tell(), name=f"live, told: {folder.id}"),
+            asyncio.create_task(self._keep_looking(), name=f"live, looked at: {folder.id}"),
+        ]
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still reads."""
-        return not self._task.done()
+    def listen(self, hear: Hear) -> None:
+        """Calls `hear` whenever there is news, until `forget`."""
+        self._hearing.add(hear)
+
+    def forget(self, hear: Hear) -> None:
+        """Calls it no more."""
+        self._hearing.discard(hear)
+
+    async def look(self) -> None:
+        """Looks how the run stands, now."""
+        standing = await self._look(self.folder)
+        if standing != self.standing:
+            self.standing = standing
+            self._news.set()
 
     def close(self) -> None:
         """Ends the reading."""
-        self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _tell(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            begun = loop.time()
+            for number, hear in enumerate([*self._hearing]):
+                loop.call_soon(hear)  # an error of one page is that page's, and is logged
+                if number % _IN_ONE_GO == _IN_ONE_GO - 1:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(min(MOST_S, max(LEAST_S, _REST * (loop.time() - begun))))
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                await self.look()
+            except (OSError, SQLAlchemyError) as error:
+                _log.warning("live_run_unseen", run=self.folder.id, error=str(error))
 
     async def _follow(self) -> None:
-        try:
-            size = await asyncio.to_thread(_size, self.folder)
-            if size == 0:
-                self.is_whole.set()
-            read = 0
-            async for batch in self._feed.follow(self.folder.events):
-                if batch.skipped:  # this task was kept from its turn: it begins anew
-                    self.state = RunState(changes=self.state.changes + 1)
-                    raise OSError("events were left out")
-                for line in batch.lines:
-                    self._hear(line.kind, line.fields)
-                    read += len(line.text.encode()) + 1
-                if read >= size:
-                    self.is_whole.set()
-                await asyncio.sleep(0)  # a long history lets the others have their turn
-        except OSError as error:
-            _log.warning("live_run_unread", run=self.folder.id, error=str(error))
-        finally:
+        """Reads for ever; from the beginning again if it was kept from its turn for too long."""
+        while True:
+            try:
+                await self._read()
+            except OSError as error:
+                _log.warning("live_run_unread", run=self.folder.id, error=str(error))
+            self.is_whole.set()  # with what there is
+            self._news.set()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _read(self) -> None:
+        size, read = await asyncio.to_thread(_size, self.folder), 0
+        if self.state.changes:
+            self.state = RunState()
+        if size == 0:
             self.is_whole.set()
+        async for batch in self._feed.follow(self.folder.events):
+            if batch.skipped:
+                raise OSError("events were left out")
+            for line in batch.lines:
+                self._hear(line.kind, line.fields)
+                read += len(line.text.encode()) + 1
+            if read >= size:
+                self.is_whole.set()
+                self._news.set()
+            await asyncio.sleep(0)  # a long history lets the others have their turn
 
     def _hear(self, kind: str, fields: dict[str, object]) -> None:
         with suppress(KeyError, TypeError, ValueError):  # a line that isn't as events are
@@ -77,10 +142,11 @@ class LiveRuns:
 
     Args:
         feed: Follows files of events.
+        look: Tells how a run stands beside its events.
     """
 
-    def __init__(self, feed: EventFeed) -> None:
-        self._feed = feed
+    def __init__(self, feed: EventFeed, look: Look) -> None:
+        self._feed, self._look = feed, look
         self._runs: dict[str, LiveRun] = {}
 
     @asynccontextmanager
@@ -97,10 +163,8 @@ class LiveRuns:
         """The run, with one viewer more; `leave` must follow."""
         self._drop_old()
         run = self._runs.get(str(folder.path))
-        if run is None or not run.is_alive:
-            viewers = 0 if run is None else run.viewers
-            run = self._runs[str(folder.path)] = LiveRun(folder, self._feed)
-            run.viewers = viewers
+        if run is None:
+            run = self._runs[str(folder.path)] = LiveRun(folder, self._feed, self._look)
         run.viewers += 1
         return run
 

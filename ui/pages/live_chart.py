@@ -9,6 +9,7 @@ from typing import Any
 from ..live.run_state import Mark, RunState
 from ..words import runs as words
 from .charts import COLOURS, chart, figure
+from .live_charts import LiveCharts
 
 _MOST_POINTS = 1000  # of a line, when it is drawn
 _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
@@ -45,6 +46,7 @@ class LiveChart:
     browser has drawn it: those sent before would be lost, and leave a hole.
 
     Args:
+        charts: What sends to the charts of this page.
         state: Where the curves are.
         lines: The chart's lines.
         label: What it shows, in a sentence, for screen readers.
@@ -54,6 +56,7 @@ class LiveChart:
 
     def __init__(
         self,
+        charts: LiveCharts,
         state: RunState,
         lines: Sequence[LineOf],
         *,
@@ -62,7 +65,8 @@ class LiveChart:
         y: str,
         is_time: bool = False,
     ) -> None:
-        self._state, self._lines, self._x, self._y = state, tuple(lines), x, y
+        self._charts, self._state = charts, state
+        self._lines, self._x, self._y = tuple(lines), x, y
         self._is_time, self._is_ready = is_time, False
         self._drawn = [_Drawn() for _ in self._lines]
         self._marks: tuple[Mark, ...] = ()
@@ -74,7 +78,7 @@ class LiveChart:
         return any(line.curve == curve for line in self._lines)
 
     def tick(self, state: RunState | None = None) -> None:
-        """Sends what is new, if the chart is there."""
+        """Gives out what is new, to be sent by the page's `charts`, if the chart is there."""
         if state is not None and state is not self._state:
             self._state = state
             self._draw_anew()
@@ -86,12 +90,13 @@ class LiveChart:
         self._extend()
         if self._marks != tuple(self._state.marks) and not self._is_time:
             self._marks = tuple(self._state.marks)
-            self.plot.run_plot_method("relayout", _marked(self._marks))
+            self._charts.call(self.plot, "relayout", _marked(self._marks))
 
     def _plotted(self) -> None:
         if not self._is_ready:
             self._is_ready = True
             self.tick()
+            self._charts.flush()
 
     def _is_gone(self, at: int) -> bool:
         """Whether a line shows points that are no more, or more than can be drawn well."""
@@ -114,7 +119,7 @@ class LiveChart:
                 drawn.until += len(x)
                 drawn.shown += len(x)
         if which:
-            self.plot.run_plot_method("extendTraces", {"x": xs, "y": ys}, which)
+            self._charts.call(self.plot, "extendTraces", {"x": xs, "y": ys}, which)
 
     def _figure(self) -> dict[str, Any]:
         data = []

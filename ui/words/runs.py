@@ -106,9 +106,14 @@ SETTINGS = {
     "end_step": "Last step",
 }
 NOTIFY = "Tell me when it ends"
-NOTIFY_ON = "Your browser tells you when this run ends, as long as this page is open."
-NOTIFY_NO = "Your browser doesn't let this page notify you. You can allow it in its settings."
-ENDED_NOTICE = "{name}: {state}"
+NOTIFY_ON = (
+    "Your browser tells you when your work ends, fails or stands still, as long as a page of this "
+    "app is open. Settings has e-mail, Slack and web hooks too."
+)
+NOTIFY_ON_PAGES = (
+    "Your browser doesn't show notifications of this page, so the pages of this app tell you. "
+    "Settings has e-mail, Slack and web hooks too."
+)
 
 LEARNING = "Learning"
 MACHINE = "Machine"

@@ -30,6 +30,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.jobs.event_feed import EventFeed
 from gemma_keras_tune_ui.live.broadcast import LiveRuns
 from gemma_keras_tune_ui.live.run_state import RunState
+from gemma_keras_tune_ui.live.standing import Standing
 
 
 def step(number: int, loss: float = 1.0) -> Step:
@@ -136,11 +137,15 @@ def test_the_load_is_over_time_and_stays_when_steps_are_done_again(folder: RunFo
     assert len(state.curve("device_bytes")) == 0, "this machine has no accelerator"
 
 
+async def look_at_nothing(folder: RunFolder) -> Standing:
+    return Standing()
+
+
 async def test_one_reader_serves_all_who_look_and_goes_on_with_what_is_written(
     folder: RunFolder,
 ) -> None:
     written(folder, HISTORY[:7])
-    runs = LiveRuns(EventFeed(poll_s=0.01))
+    runs = LiveRuns(EventFeed(poll_s=0.01), look_at_nothing)
     async with runs.watched(folder) as one, runs.watched(folder) as other:
         assert one is other and one.viewers == 2
         assert one.state.step == 5, "all that was written before is known at once"

@@ -11,6 +11,7 @@ from nicegui.testing import User
 
 from gemma_keras_tune_ui.live.run_state import Mark, RunState
 from gemma_keras_tune_ui.pages.live_chart import LineOf, LiveChart, _marked
+from gemma_keras_tune_ui.pages.live_charts import LiveCharts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,10 +28,9 @@ async def chart(app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch) -> Any
         state.curve("loss").add(step, 1.0 / step)
     await ann.open("/help")
     with ann:
-        made = LiveChart(state, [LineOf("loss", "Training")], label="l", x="x", y="y")
-    monkeypatch.setattr(
-        made.plot, "run_plot_method", lambda *call: sent.append((call[0], call[1:]))
-    )
+        charts = LiveCharts()
+        made = LiveChart(charts, state, [LineOf("loss", "Training")], label="l", x="x", y="y")
+    monkeypatch.setattr(charts, "call", lambda plot, *call: sent.append((call[0], call[1:])))
     return made, state, sent
 
 

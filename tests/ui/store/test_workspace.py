@@ -215,6 +215,7 @@ BUILDERS = {
     "store/": "the way itself, and the migrations",
     "identity/": "decides who belongs to which workspace, so it comes before the filter",
     "jobs/": "the server's own queue and mirror of run folders work for all workspaces",
+    "live/standing.py": "one look for all who watch a run; their pages compare its workspace",
     "notices/targets.py": "a person's own places, whose addresses identity's vault encrypts",
     "notices/outbox.py": "tells people of all workspaces; whose a job is decides who hears of it",
     "gate/upload_rows.py": "checks offset and state in one statement; sweeps for all workspaces",

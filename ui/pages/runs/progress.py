@@ -7,8 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from ...jobs.job import Job
 from ...live.run_state import RunState
+from ...live.standing import Standing
 from ...words import runs as words
 from ..visit import Visit
 from ..widgets import Figure, card, note
@@ -41,21 +41,19 @@ class Progress:
                 self._storage = Figure(words.STORAGE, term="checkpoint")
         self._best: float | None = None
 
-    def show(
-        self, state: RunState, *, row: Mapping[str, Any], job: Job | None, is_at_work: bool
-    ) -> None:
+    def show(self, state: RunState, standing: Standing) -> None:
         """Puts in how the run stands now."""
-        text, share = self._words_of(state, row=row, job=job, is_at_work=is_at_work)
+        row = standing.row
+        text, share = self._words_of(state, standing)
         _put(self._stage, text)
-        _put(self._detail, self._detail_of(state, is_at_work=is_at_work))
+        _put(self._detail, self._detail_of(state, is_at_work=standing.is_at_work))
         if self._bar.value != share:
             self._bar.value = share
-        self._show_error(state, row, job)
+        self._show_error(state, standing)
         self._show_figures(state, row)
 
-    def _words_of(
-        self, state: RunState, *, row: Mapping[str, Any], job: Job | None, is_at_work: bool
-    ) -> tuple[str, float]:
+    def _words_of(self, state: RunState, standing: Standing) -> tuple[str, float]:
+        job, is_at_work = standing.job, standing.is_at_work
         share = state.step / state.total_steps if state.total_steps else 0.0
         if is_at_work and state.is_paused:
             return words.PAUSED, share
@@ -65,14 +63,13 @@ class Progress:
                 share = state.done / state.total
             return text, min(1.0, share)
         if job is not None and job.state == "queued":
-            ahead = row.get("ahead", 0)
-            text = words.WAITING.format(ahead=self._reader.number(ahead))
-            return (text if ahead else words.WAITING_NEXT), share
+            text = words.WAITING.format(ahead=self._reader.number(standing.ahead))
+            return (text if standing.ahead else words.WAITING_NEXT), share
         if job is not None:
             return words.STARTING, share
         ends = {"done": (words.DONE, 1.0), "stopped": (words.STOPPED, share),
                 "failed": (words.FAILED, share), "died": (words.DIED, share)}  # fmt: skip
-        return ends.get(row["state"], (words.STAGES[""], share))
+        return ends.get(standing.row["state"], (words.STAGES[""], share))
 
     def _detail_of(self, state: RunState, *, is_at_work: bool) -> str:
         reader, parts = self._reader, []
@@ -87,7 +84,8 @@ class Progress:
             parts.append(words.LEFT.format(time=reader.duration(left)))
         return " \u00b7 ".join(parts)
 
-    def _show_error(self, state: RunState, row: Mapping[str, Any], job: Job | None) -> None:
+    def _show_error(self, state: RunState, standing: Standing) -> None:
+        row, job = standing.row, standing.job
         failed = row["state"] == "failed" or (job is not None and job.state == "quarantined")
         text = ""
         if failed:
