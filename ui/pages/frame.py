@@ -25,6 +25,7 @@ from .widgets import empty_state, heading, link_button
 
 _THEME_COOKIE = "gkt-theme"
 _YEAR_S = 365 * 24 * 3600
+_PATIENCE_S = 30.0  # for a page to be built while the machine is busy
 # Name to (what Quasar's dark mode is set to, icon); a click goes on to the next.
 _THEMES = MappingProxyType(
     {
@@ -112,7 +113,7 @@ def page(
                     _instead(visit, error)
 
         shown.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        ui.page(path, dark=None)(shown)
+        ui.page(path, dark=None, response_timeout=_PATIENCE_S)(shown)
 
     return decorate
 
@@ -122,7 +123,6 @@ def frame(visit: Visit, title: str, *, at: str, wide: bool = False) -> Iterator[
     """Header and navigation; what is made inside stands below the title."""
     ui.page_title(f"{title} - {common.PRODUCT}")
     ui.colors(primary="#1d4ed8", negative="#b91c1c", positive="#15803d", warning="#b45309")
-    ui.link(common.SKIP, "#content").classes("gkt-skip")
     with (
         ui.left_drawer(top_corner=False, bottom_corner=True)
         .classes("gkt-drawer")
@@ -130,6 +130,7 @@ def frame(visit: Visit, title: str, *, at: str, wide: bool = False) -> Iterator[
     ):
         _navigation(visit, at)
     with ui.header(elevated=False).classes("gkt-header"):
+        ui.link(common.SKIP, "#content").classes("gkt-skip")  # the first thing on the page
         ui.button(icon="menu", on_click=drawer.toggle).props(
             f'flat round color=inherit aria-label="{common.MENU}"'
         ).classes("gkt-only-narrow").mark("menu")

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from nicegui import ui
 
+from ..words import common
+
 Tone = Literal["plain", "good", "bad", "warning", "busy"]
 MOST_ROWS = 200  # on one page
 
@@ -22,9 +24,12 @@ _CELL = """
 """
 _BODY_CELL = f'<q-td :props="props">{_CELL.replace("COL", "props.col")}</q-td>'
 # On a phone a row is a card of names and values.
+_CHOOSE = '<q-checkbox v-model="props.selected" :aria-label="props.row.choose" dense />'
+_CHOOSE_ALL = f'<q-checkbox v-model="props.selected" aria-label="{common.CHOOSE_ALL}" dense />'
 _ITEM = f"""
 <div class="q-pa-xs col-12">
   <div class="gkt-row-card">
+    <div v-if="props.row.choose" class="gkt-row-line">{_CHOOSE}</div>
     <div v-for="col in props.cols" :key="col.name" class="gkt-row-line">
       <span class="gkt-label">{{{{ col.label }}}}</span>
       <div>{_CELL.replace("COL", "col")}</div>
@@ -141,6 +146,10 @@ class PagedTable:
             selection=None if on_select is None else "multiple",
             pagination=self._pagination(),
         )
+        self._is_chosen_from = on_select is not None
+        if on_select is not None:
+            self.table.add_slot("header-selection", _CHOOSE_ALL)
+            self.table.add_slot("body-selection", _CHOOSE)
         self.table.props(f":rows-per-page-options=[10,25,50,100,{MOST_ROWS}]")
         self.table.on("request", lambda event: self._request(event.args["pagination"]))
         if on_select is not None:
@@ -156,10 +165,16 @@ class PagedTable:
                 (self.total - 1) // self._at.limit * self._at.limit, self._at.limit, self._at.sort
             )
             lines, self.total = await self._load(self._at)
-        rows, pagination = [_row(line) for line in lines], self._pagination()
+        rows, pagination = [self._row(line) for line in lines], self._pagination()
         if rows != self.table.rows or pagination != self.table.pagination:
             self.table.rows = rows
             self.table.pagination = pagination
+
+    def _row(self, line: Line) -> dict[str, Any]:
+        row = _row(line)
+        return (
+            row | {"choose": common.CHOOSE.format(name=row["c0"])} if self._is_chosen_from else row
+        )
 
     async def _request(self, asked: dict[str, Any]) -> None:
         limit = min(int(asked.get("rowsPerPage") or MOST_ROWS), MOST_ROWS)

@@ -263,6 +263,34 @@ def test_an_open_page_is_told_that_its_session_has_ended(page, server):
     second.close()
 
 
+STUB = """
+window.told = [];
+window.Notification = class {
+  static permission = PERMISSION;
+  static requestPermission = async () => PERMISSION;
+  constructor(title, how) { window.told.push([title, how.body, how.tag]); }
+  close() {}
+};
+"""
+
+
+@pytest.mark.parametrize("permission", ["granted", "denied"])
+def test_the_browser_tells_or_else_the_page_does(page, server, permission):
+    page.add_init_script(STUB.replace("PERMISSION", repr(permission)))
+    sign_in(page, server.address)
+    page.goto(f"{server.address}/settings")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("button", name="Try it: This app").first.click()
+    page.get_by_text("It should be there now").wait_for()
+    told = page.evaluate("window.told")
+    if permission == "granted":
+        assert [one[0] for one in told] == ["Gemma Keras Tune can reach you here"]
+    else:
+        assert told == []
+        page.get_by_text("Gemma Keras Tune can reach you here").wait_for()
+    assert complaints(page) == []
+
+
 def test_a_page_finds_the_server_again_after_its_restart(chromium, tmp_path):
     root = tmp_path / "root"
     context = chromium.new_context()

@@ -13,6 +13,7 @@ import pytest
 from gemma_keras_tune_ui.api.naming import shipped_data
 from tests.support.app_server import AppServer, make_administrator
 from tests.ui.server.test_browser import (  # noqa: F401  # fixtures
+    DESK,
     PHONE,
     axe,
     chromium,
@@ -22,12 +23,25 @@ from tests.ui.server.test_browser import (  # noqa: F401  # fixtures
     server,
     shot,
     sign_in,
+    train_a_little,
     violations,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PATIENCE_MS = 600_000
+# Both models have answered, and each token says how sure it was.
+ANSWERED = """() => [...document.querySelectorAll('.gkt-said')]
+  .filter(one => one.querySelector('.gkt-choice')).length === 2"""
+NAMED = """() => {
+  const one = document.activeElement;
+  const label = one.labels && one.labels[0] ? one.labels[0].textContent : "";
+  const copy = one.cloneNode(true);
+  copy.querySelectorAll("[aria-hidden=true], script").forEach((icon) => icon.remove());
+  const name = one.getAttribute("aria-label") || label || copy.textContent || "";
+  return [name.trim(), one.matches(":focus-visible")];
+}"""
+THEMES = ("light", "dark")
 HARMLESS = "Resize must be passed a displayed plot div element."  # Plotly's, of a hidden chart
 
 
@@ -73,6 +87,7 @@ def run_url(server: AppServer, chromium: Any, tmp_path_factory: Any) -> dict[str
 
 
 def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path):  # noqa: F811
+    train_a_little(server.root, "earlier", steps=5)
     sign_in(page, server.address)
     page.get_by_role("link", name="Use my own data").click()
     page.wait_for_url("**/data")
@@ -122,7 +137,29 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.get_by_text("Where it is wrong").wait_for()
     assert violations(page, axe) == []
     shot(page, "walk-result")
-    page.get_by_role("link", name="Export").click()
+    page.get_by_role("link", name="Playground").click()
+    page.get_by_label("What do you ask?").fill("Is this spam? You won a prize, click here")
+    page.get_by_text("How it chooses its words").click()
+    fill(page, "Longest answer (tokens)", "8")
+    page.get_by_role("button", name="Ask both").click()
+    page.wait_for_function(ANSWERED, timeout=PATIENCE_MS)
+    token = page.locator(".gkt-choice").first
+    assert "%" in (token.get_attribute("aria-label") or "")
+    token.hover()
+    page.get_by_role("tooltip").wait_for()
+    shot(page, "walk-playground")
+    page.mouse.move(0, 0)  # a tooltip stands outside of all landmarks
+    page.get_by_role("tooltip").wait_for(state="detached")
+    assert violations(page, axe) == []
+    page.goto(f"{server.address}/runs")
+    for name in ("my-mails", "earlier"):
+        page.get_by_role("row").filter(has_text=name).get_by_role("checkbox").click()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("heading", name="Compare", exact=False).first.wait_for()
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    assert violations(page, axe) == []
+    shot(page, "walk-compare")
+    page.goto(f"{run_url['url']}/export")
     page.get_by_text("Checked: it computes what was trained").wait_for(timeout=60_000)
     assert violations(page, axe) == []
     with page.expect_download() as downloading:
@@ -133,33 +170,144 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     assert [text for text in complaints(page) if HARMLESS not in text] == []
 
 
-def test_the_same_pages_on_a_phone_in_the_dark_by_keyboard(page, server, axe, run_url):  # noqa: F811
+def short_mails(folder: Path, count: int = 48) -> Path:
+    """Rows that nothing has to be cut off of."""
+    path = folder / "short mails.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["message", "label"])
+        for number in range(count // 2):
+            writer.writerow([f"You have won prize number {number}, click here", "spam"])
+            writer.writerow([f"See you in room {number} at noon", "ham"])
+    return path
+
+
+def tab_to(page: Any, name: str, *, key: str = "", most: int = 150) -> None:  # noqa: F811
+    """Presses Tab until what has this name is focused, and can be seen to be; then `key`."""
+    passed = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        found, is_seen = page.evaluate(NAMED)
+        passed.append(found[:40])
+        if found.startswith(name):
+            assert is_seen, f"the focus on {name} can't be seen"
+            if key:
+                page.keyboard.press(key)
+            return
+    raise AssertionError(f"the Tab key doesn't come to {name!r}; it came by {passed}")
+
+
+def type_into(page: Any, name: str, value: str) -> None:  # noqa: F811
+    tab_to(page, name)
+    page.keyboard.press("Control+a")
+    page.keyboard.type(value)
+
+
+def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # noqa: F811
+    if "url" not in run_url:
+        pytest.fail("the walk before this test found no run")
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     sign_in(page, server.address)
+    page.goto(f"{server.address}/runs")
+    page.get_by_text("my-mails").first.wait_for()
+    tab_to(page, "Skip to the content", most=1)
+    tab_to(page, "Menu", key="Enter", most=1)
+    page.get_by_role("link", name="Data").wait_for()
+    page.wait_for_timeout(500)  # the drawer slides in
+    page.get_by_role("link", name="Data").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/data")
+    page.get_by_role("button", name="Choose a file").wait_for()
+    with page.expect_file_chooser() as choosing:
+        tab_to(page, "Choose a file", key="Enter")
+    choosing.value.set_files(short_mails(tmp_path))
+    page.wait_for_url("**/data/*")
+    page.get_by_text("Set up a run with it").wait_for()
+    tab_to(page, "Set up a run with it", key="Enter")
+    page.wait_for_url("**/configure**")
+    page.get_by_role("button", name="Quick try").wait_for()
+    tab_to(page, "Quick try", key="Enter")
+    type_into(page, "Name of the run", "by-keyboard")
+    type_into(page, "Max length (tokens)", "64")
+    tab_to(page, 'Expand "More about the training"', key="Enter")
+    type_into(page, "Batch tokens (tokens)", "128")
+    type_into(page, "Micro batch tokens (tokens)", "64")
+    type_into(page, "Max steps", "8")
+    page.keyboard.press("Tab")
+    page.get_by_text("It fits.").wait_for(timeout=60_000)
+    tab_to(page, "Start the run", key="Enter")
+    page.wait_for_url("**/runs/*")
+    url = page.url
+    wait_for_steps(page, 1)
+    page.reload()
+    wait_for_steps(page, 2)
+    tab_to(page, "Pause", key="Enter")
+    page.get_by_text("Paused between two steps").wait_for(timeout=PATIENCE_MS)
+    tab_to(page, "Change a setting", key="Enter")
+    page.get_by_label("New value").wait_for()
+    type_into(page, "New value", "1e-4")
+    tab_to(page, "Apply", key="Enter")
+    page.get_by_text("learning_rate = 0.0001").first.wait_for(timeout=60_000)
+    tab_to(page, "Go on", key="Enter")
+    page.get_by_text("Finished", exact=True).wait_for(timeout=PATIENCE_MS)
+    tab_to(page, "Playground", key="Enter")
+    page.wait_for_url("**/playground")
+    page.get_by_label("What do you ask?").wait_for()
+    type_into(page, "What do you ask?", "See you at noon")
+    tab_to(page, "Ask both", key="Enter")
+    page.wait_for_function(ANSWERED, timeout=PATIENCE_MS)
+    page.goto(f"{url}/export")
+    page.get_by_role("button", name="Export", exact=True).first.wait_for()
+    tab_to(page, "Export", key="", most=60)  # the link to this page, in the run's tabs
+    tab_to(page, "Export")  # the whole model
+    tab_to(page, "Export", key="Enter")  # the adapter
+    page.get_by_text("Checked: it computes what was trained").wait_for(timeout=PATIENCE_MS)
+    with page.expect_download() as downloading:
+        tab_to(page, "Download all of it", key="Enter")
+    assert Path(downloading.value.path()).stat().st_size > 10_000
+    page.goto(f"{server.address}/runs")
+    page.get_by_text("by-keyboard").first.wait_for()
+    assert [text for text in complaints(page) if HARMLESS not in text] == []
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url, size, theme):  # noqa: F811
     if "url" not in run_url:
         pytest.fail("the walk before this test found no run")
-    for part, text in (
-        ("", "Finished"), ("/result", "Before and after"), ("/export", "Made and checked"),
-    ):  # fmt: skip
-        page.goto(run_url["url"] + part)
-        page.get_by_text(text).first.wait_for(timeout=60_000)
-        assert fits(page), part
-        assert violations(page, axe) == [], part
-        shot(page, f"phone{part.replace('/', '-') or '-run'}")
-    for path, text in (
-        ("/", "Newest runs"), ("/data", "Choose a file"), ("/runs", "my-mails"),
-        ("/configure?data=shipped:spam_train.csv", "It fits."), ("/help", "Accuracy"),
-    ):  # fmt: skip
+    page.set_viewport_size(PHONE if size == "phone" else DESK)
+    page.emulate_media(color_scheme=theme)
+    sign_in(page, server.address)
+    run = run_url["url"].removeprefix(server.address)
+    page.goto(f"{server.address}/data")
+    page.get_by_text("my mails").first.click()
+    page.wait_for_url("**/data/*")
+    data = page.url.removeprefix(server.address)
+    for name, path, text in (
+        ("home", "/", "Newest runs"),
+        ("data", "/data", "Choose a file"),
+        ("data-set", data, "Set up a run with it"),
+        ("configure", "/configure?data=shipped:spam_train.csv", "It fits."),
+        ("runs", "/runs", "my-mails"),
+        ("run", run, "Finished"),
+        ("result", f"{run}/result", "Before and after"),
+        ("playground", f"{run}/playground", "Ask both"),
+        ("export", f"{run}/export", "Made and checked"),
+        ("compare", f"/compare?runs={run.rpartition('/')[2]},{earlier(server)}", "earlier"),
+        ("settings", "/settings", "Tell me when my work ends"),
+        ("admin", "/admin", "Invitations"),
+        ("help", "/help", "Accuracy"),
+        ("nothing", "/runs/none", "There is nothing here"),
+    ):
         page.goto(server.address + path)
         page.get_by_text(text).first.wait_for(timeout=60_000)
-        assert fits(page), path
-        assert violations(page, axe) == [], path
-        shot(page, f"phone-{path.strip('/').partition('?')[0] or 'home'}")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
-    page.keyboard.press("Tab")
-    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert focused == "Menu"
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name="Runs").wait_for()
+        page.wait_for_timeout(300)  # what slides in is there
+        shot(page, f"{name}-{size}-{theme}")
+        assert fits(page), name
+        assert violations(page, axe) == [], name
+
+
+def earlier(server: AppServer) -> str:  # noqa: F811
+    """The run that the walk compares with."""
+    return next(path.name for path in (server.root / "runs").iterdir() if "earlier" in path.name)
