@@ -15,7 +15,8 @@ from .identity.operations import at_terminal
 from .identity.service import Identity
 from .settings import Settings
 from .settings_sources import database_url
-from .store.engine import open_store, wal_is_safe
+from .store.engine import open_store
+from .store.sqlite import wal_is_safe
 
 Answer = TypeVar("Answer")
 

@@ -193,7 +193,10 @@ def show(settings: list[tuple[str, str, str]]) -> None:
         table.add_column(name, overflow="fold")
     for row in settings:
         table.add_row(*(screen.text(cell) for cell in row))
-    screen.say(screen.out(), table)
+    console = screen.out()
+    if not console.is_terminal:  # a pipe has no width, and what is searched for must not be broken
+        console.width = max(console.width, *(len("  ".join(row)) + 80 for row in settings))
+    screen.say(console, table)
 
 
 def _settings(root: Path | None, config: Path | None) -> Any:

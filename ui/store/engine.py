@@ -1,10 +1,4 @@
-"""Opening the database: SQLite in the data root by default, PostgreSQL by URL.
-
-SQLite before 3.51.3 (but 3.44.6 and 3.50.7) can corrupt a database in WAL mode when several
-connections write and checkpoint at once (the "WAL-reset" race, sqlite.org/wal.html#walresetbug).
-With such a library this process keeps the only connection there can be: the pool holds one, and
-`locking_mode=EXCLUSIVE` turns every other away. All else of the app asks this process.
-"""
+"""Opening the database: SQLite in the data root by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -15,26 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from gemma_keras_tune.errors import TuneError
 
+from .sqlite import sqlite_engine
 from .tables import metadata
-
-_BUSY_MS = 30_000  # SQLite's own waiting is unfair: let it wait long rather than fail
-
-
-def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite has the fix of the WAL-reset race."""
-    line = version[:2]
-    if line == (3, 44):
-        return version >= (3, 44, 6)
-    if line == (3, 50):
-        return version >= (3, 50, 7)
-    return version >= (3, 51, 3)
 
 
 class Store:
@@ -122,7 +104,7 @@ async def open_store(url: str) -> Store:
         raise _bad_url() from error
     if backend not in ("sqlite", "postgresql"):
         raise _bad_url()
-    engine = _sqlite_engine(url) if backend == "sqlite" else _postgres_engine(url)
+    engine = sqlite_engine(url) if backend == "sqlite" else _postgres_engine(url)
     store = Store(engine)
     try:
         if store.is_sqlite:
@@ -162,41 +144,6 @@ def upgrade(connection: Connection) -> None:
             f"up to {known}). Start that version, or restore a backup from before.",
             code="DB_NEWER",
         ) from error
-
-
-def _sqlite_engine(url: str) -> AsyncEngine:
-    alone = not wal_is_safe(sqlite3.sqlite_version_info)
-    engine = create_async_engine(
-        url,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=1 if alone else 4,
-        max_overflow=0,
-        pool_timeout=60,
-        connect_args={"timeout": _BUSY_MS / 1000},
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin on its own
-        cursor = connection.cursor()
-        settings = {
-            "busy_timeout": _BUSY_MS,
-            "locking_mode": "EXCLUSIVE" if alone else "NORMAL",
-            "journal_mode": "WAL",
-            "synchronous": "FULL",
-            "foreign_keys": "ON",
-            "mmap_size": 0,
-        }
-        for name, value in settings.items():
-            cursor.execute(f"PRAGMA {name}={value}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        # Take the write lock first: a lock that is upgraded later can meet SQLITE_BUSY.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _postgres_engine(url: str) -> AsyncEngine:
@@ -240,4 +187,4 @@ def _unusable(url: str, error: Exception) -> TuneError:
     return TuneError(f"The database {shown} can't be used: {said}", code="DB_UNREACHABLE")
 
 
-__all__ = ["Store", "metadata", "open_store", "upgrade", "wal_is_safe"]
+__all__ = ["Store", "metadata", "open_store", "upgrade"]

@@ -14,7 +14,7 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune_ui.identity import operations
 from gemma_keras_tune_ui.identity.access import Role
 from gemma_keras_tune_ui.identity.refusals import SignInFailed
-from gemma_keras_tune_ui.store.engine import wal_is_safe
+from gemma_keras_tune_ui.store.sqlite import wal_is_safe
 from tests.support.databases import sqlite_url
 from tests.ui.identity.people import PASSWORD, first_admin
 
@@ -85,7 +85,7 @@ async def test_a_token_from_the_terminal_acts_as_its_account_and_the_log_says_wh
 async def test_a_database_that_a_server_holds_is_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemma_keras_tune_ui.store.engine._BUSY_MS", 100)
+    monkeypatch.setattr("gemma_keras_tune_ui.store.sqlite._BUSY_MS", 100)
     url = sqlite_url(tmp_path)
     hold = (
         "import asyncio, sys\n"

@@ -162,8 +162,10 @@ def test_no_secret_stands_in_the_log_whatever_goes_wrong(tmp_path):
 
 def test_what_was_set_is_shown_with_its_origin_and_no_secret(tmp_path):
     url = "postgresql+asyncpg://tune:c4n4ry@db/tune"
-    done = start("--root", str(tmp_path), "--show-settings", GEMMA_KERAS_TUNE_DATABASE__URL=url)
+    root = tmp_path / ("deep" * 20)  # whatever its length: what goes into a pipe isn't broken
+    done = start("--root", str(root), "--show-settings", GEMMA_KERAS_TUNE_DATABASE__URL=url)
     assert done.returncode == 0 and "c4n4ry" not in done.stdout
     shown = r"database\.url\s+postgresql\+asyncpg://tune:\*\*\*@db/tune\s+environment"
     assert re.search(shown, done.stdout)
+    assert f" {root} " in done.stdout
     assert re.search(r"port\s+8080\s+default", done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune_ui.jobs.queue import Queue
-from gemma_keras_tune_ui.store.engine import Store, open_store, wal_is_safe
+from gemma_keras_tune_ui.store.engine import Store, open_store
+from gemma_keras_tune_ui.store.sqlite import wal_is_safe
 from gemma_keras_tune_ui.store.tables import audit, jobs, metadata, runs, users
 from tests.support.databases import NOW, add_people, sqlite_url
 from tests.support.faulty_disk import names_in
@@ -46,7 +48,7 @@ def test_only_mended_sqlites_may_write_with_several_connections(
 async def test_an_old_sqlite_keeps_the_only_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
 ) -> None:
-    monkeypatch.setattr("gemma_keras_tune_ui.store.engine.wal_is_safe", lambda version: safe)
+    monkeypatch.setattr("gemma_keras_tune_ui.store.sqlite.wal_is_safe", lambda version: safe)
     store = await open_store(sqlite_url(tmp_path))
     async with store.begin() as connection:
         await connection.execute(text("CREATE TABLE t (x)"))
@@ -71,10 +73,51 @@ async def test_an_old_sqlite_keeps_the_only_connection(
         await store.close()
 
 
+@pytest.mark.parametrize("safe", [True, False])
+async def test_who_is_cancelled_in_the_middle_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
+) -> None:
+    """The driver's connection was thrown away while it held the lock: all waited 30 s for it."""
+    monkeypatch.setattr("gemma_keras_tune_ui.store.sqlite.wal_is_safe", lambda version: safe)
+    store = await open_store(sqlite_url(tmp_path))
+    async with store.begin() as connection:
+        await connection.execute(text("CREATE TABLE t (x)"))
+    connections: set[object] = set()
+
+    async def write_two() -> None:
+        async with store.begin() as connection:
+            connections.add((await connection.get_raw_connection()).driver_connection)
+            await connection.execute(text("INSERT INTO t VALUES (1)"))
+            await connection.execute(text("INSERT INTO t VALUES (2)"))
+
+    luck, cancelled = random.Random(7), 0
+    for _ in range(150):
+        tasks = [asyncio.create_task(write_two()) for _ in range(3)]
+        await asyncio.sleep(luck.random() * 0.004)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
+        cancelled += sum(end is not None for end in ends)
+        async with asyncio.timeout(5):
+            await write_two()
+    with pytest.raises(TimeoutError):  # a time limit stays one, whatever it fell on
+        async with asyncio.timeout(0.05):
+            while True:
+                await write_two()
+    assert cancelled > 50
+    assert len(connections) <= (4 if safe else 1)
+    async with store.engine.connect() as connection:
+        counts = await connection.execute(text("SELECT x, count(*) FROM t GROUP BY x ORDER BY x"))
+    ones, twos = (count for _, count in counts)
+    assert ones == twos >= 150  # whole or not at all
+    await store.close()
+
+
 async def test_a_database_that_another_process_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gemma_keras_tune_ui.store.engine._BUSY_MS", 200)
+    monkeypatch.setattr("gemma_keras_tune_ui.store.sqlite._BUSY_MS", 200)
     holder = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
     holder.execute("PRAGMA locking_mode=EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
