@@ -26,8 +26,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.loading
 	$(BIN)/python -m tests.bench.queue
 	$(BIN)/python -m tests.bench.upload --mebibytes 512
+	$(BIN)/python -m tests.bench.viewers
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_reference.py

@@ -32,6 +32,7 @@ _HOME_OF = {
     "plan": "planning.make",
     "run": "pipeline",
     "train": "training.loop",
+    "with_adapter": "starting_point",
 }
 
 __all__ = [*sorted(_HOME_OF), "__version__"]
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .recipe_files import load_recipe
     from .run_outputs import load_run
+    from .starting_point import with_adapter
     from .training.loop import TrainResult, train
 
 

@@ -23,7 +23,7 @@ from .run_folder import RunFolder
 from .run_outputs import keep_report, load_run
 from .run_result import read_lineage, read_report
 from .stages import OnEvent
-from .text.template import Turn
+from .text.turns import Turn
 from .writing import open_for_writing
 
 

@@ -1,4 +1,4 @@
-"""Checks of a model and a run for the known traps of fine-tuning, each with its evidence."""
+"""Checks of a run for the known traps of fine-tuning, each with its evidence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .console import screen
 from .doctor import Check
+from .doctor_model import check_model
 from .errors import TuneError
 from .recipe import Recipe
 from .run_folder import RunFolder
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from .model.load import ModelDescription
 
 _NO_LIMIT = 2**31 - 1
-
-
-def check_model(facts: ModelDescription) -> list[Check]:
-    """Whether the model's template, tokenizer and vocabulary belong together."""
-    return [_template_fits(facts), _tokenizer_fits(facts)]
 
 
 def check_run(folder: RunFolder, recipe: Recipe, facts: ModelDescription) -> list[Check]:
@@ -50,36 +46,6 @@ def check_run(folder: RunFolder, recipe: Recipe, facts: ModelDescription) -> lis
             _special_text(examples),
         ]
     return [*checks, _exported_stops(folder, facts), _adapter(folder), _better(folder)]
-
-
-def _template_fits(facts: ModelDescription) -> Check:
-    kind = "instruct" if facts.instruct else "pretrained"
-    evidence = f"a {kind} model with the template {facts.template.name!r}"
-    if facts.instruct == (facts.template.name == "gemma"):
-        return Check(status="ok", name="Template", evidence=evidence)
-    if facts.instruct:
-        cause = "The model was tuned to take turns, and is trained and asked without them."
-        fix = 'Set model.template = "auto".'
-    else:
-        cause = "A pretrained model never saw the turn markers; their embeddings are not trained."
-        fix = 'Set model.template = "auto", or start from the instruct model.'
-    return Check(status="warn", name="Template", evidence=evidence, cause=cause, fix=fix)
-
-
-def _tokenizer_fits(facts: ModelDescription) -> Check:
-    tokens, stops = facts.template.tokenizer, facts.template.stop_ids
-    names = ", ".join(f"{tokens.piece(stop)} ({stop})" for stop in stops)
-    rows = facts.config.vocab_size
-    evidence = f"{tokens.vocab_size:,} tokens for {rows:,} embeddings; stops: {names}"
-    if tokens.vocab_size <= rows:
-        return Check(status="ok", name="Tokenizer", evidence=evidence)
-    return Check(
-        status="fail",
-        name="Tokenizer",
-        evidence=evidence,
-        cause="The tokenizer can give ids that the model has no embedding for.",
-        fix="Use the tokenizer that belongs to the model.",
-    )
 
 
 def _state(folder: RunFolder) -> Check:

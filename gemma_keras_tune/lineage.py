@@ -30,6 +30,7 @@ def collect_lineage(
     data: Mapping[str, str] | None = None,
     base: Mapping[str, Any] | None = None,
     tokenizer_sha256: str = "",
+    adapter_sha256: str = "",
 ) -> dict[str, Any]:
     """The lineage of a run, plain values for `lineage.json`.
 
@@ -38,14 +39,16 @@ def collect_lineage(
         data: SHA-256 by path of every data file; `Examples.sources` has them.
         base: Name, kind, licence and SHA-256 of the base weights: the fields of a `ModelSource`.
         tokenizer_sha256: Of the SentencePiece proto.
+        adapter_sha256: Of the weights of the adapter that training started from; `""` without one.
 
     Returns:
-        `data`, `base`, `tokenizer`, `recipe`, `code`, `python`, `packages` and `device`.
+        `data`, `base`, `adapter`, `tokenizer`, `recipe`, `code`, `python`, `packages` and `device`.
     """
     files = [{"file": Path(path).name, "sha256": digest} for path, digest in (data or {}).items()]
     return {
         "data": files,
         "base": dict(base or {}),
+        "adapter": {"sha256": adapter_sha256} if adapter_sha256 else None,
         "tokenizer": {"sha256": tokenizer_sha256},
         "recipe": _recipe(recipe),
         "code": code_version(),

@@ -36,6 +36,7 @@ from .stages import (
     stage,
     told_how_it_ended,
 )
+from .starting_point import start_from_adapter, with_adapters_settings
 from .training.checkpoints import CheckpointStore
 from .training.control import stop_requests
 from .training.live import Answer
@@ -66,6 +67,7 @@ def run(
         TuneError: `PLAN_DOES_NOT_FIT`, before anything starts; what the stages raise, and then
             the last event says so too.
     """
+    recipe = with_adapters_settings(recipe)
     for item in recipe.export:
         need_consumer(item.format)  # better now than after hours of training
     planned = PlannedRun(recipe)
@@ -126,7 +128,7 @@ def _run_stages(
             lineage = keep_lineage(folder, recipe, base, examples)
         with stage("training", tell, stop_if_asked):
             result = train(
-                base,
+                start_from_adapter(recipe, base),
                 examples.train,
                 recipe.train,
                 validation=examples.validation,

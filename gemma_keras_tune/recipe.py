@@ -130,8 +130,11 @@ class ModelRecipe(_Section):
     """`demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, a local folder or GGUF file."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen weights; `auto` is bfloat16 on TPU and GPU, float32 on CPU."""
-    template: Literal["auto", "gemma", "plain"] = "auto"
-    """How turns become tokens: `gemma` for instruct models, `plain` for pretrained ones."""
+    template: Literal["auto", "gemma", "function_gemma", "gemma4", "plain"] = "auto"
+    """How turns become tokens: `gemma` for instruct models, `plain` for pretrained ones; `auto`
+    takes what belongs to the model."""
+    adapter: str | None = Field(default=None, min_length=1)
+    """An adapter to go on from, and its settings: a finished run, or a folder that PEFT wrote."""
     lora: LoraRecipe = LoraRecipe()
     """The adapter."""
 

@@ -165,14 +165,16 @@ def _resolve_paths(settings: dict[str, Any], folder: Path) -> None:
                 data[key] = str((folder / Path(data[key]).expanduser()).resolve())
     model = settings.get("model")
     if isinstance(model, dict) and isinstance(model.get("preset"), str):
-        model["preset"] = _resolve_preset(model["preset"], folder)
+        model["preset"] = _resolve_name(model["preset"], folder)
+    if isinstance(model, dict) and isinstance(model.get("adapter"), str):
+        model["adapter"] = _resolve_name(model["adapter"], folder)
 
 
-def _resolve_preset(preset: str, folder: Path) -> str:
+def _resolve_name(name: str, folder: Path) -> str:
     """A path below the recipe's folder where there is one; else the name as it is."""
-    if "://" in preset or not preset.startswith((".", "/", "~")):
-        return preset
-    return str((folder / Path(preset).expanduser()).resolve())
+    if "://" in name or not name.startswith((".", "/", "~")):
+        return name
+    return str((folder / Path(name).expanduser()).resolve())
 
 
 def _override(settings: dict[str, Any], key: str, value: Any) -> None:
@@ -189,8 +191,8 @@ def _override(settings: dict[str, Any], key: str, value: Any) -> None:
         place = inner
     if sections == ["data"] and last in _PATH_KEYS and isinstance(value, str):
         value = str(Path(value).expanduser().resolve())
-    if key == "model.preset" and isinstance(value, str):
-        value = _resolve_preset(value, Path.cwd())
+    if key in ("model.preset", "model.adapter") and isinstance(value, str):
+        value = _resolve_name(value, Path.cwd())
     place[last] = value
 
 

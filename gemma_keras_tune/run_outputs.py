@@ -18,6 +18,7 @@ from .recipe import Recipe
 from .recipe_files import load_recipe
 from .run_folder import RunFolder
 from .stages import OnEvent
+from .starting_point import adapter_sha256
 
 
 def load_run(run_dir: str | Path) -> tuple[Recipe, Model]:
@@ -73,6 +74,7 @@ def keep_lineage(
         data=examples.sources,
         base=asdict(base.source),
         tokenizer_sha256=base.tokenizer.sha256,
+        adapter_sha256=adapter_sha256(recipe),
     )
     atomic_write_json(folder.lineage_json, lineage)
     return lineage
@@ -87,7 +89,7 @@ def keep_adapter(folder: RunFolder, model: Model) -> None:
     if model.adapters is None:
         raise ValueError("the model has no adapters to keep")
     with new_folder(folder.adapter, replace=True) as adapter:
-        save_adapter(adapter, model.adapters, base_name=model.source.name)
+        save_adapter(adapter, model.adapters, model.config, base_name=model.source.name)
 
 
 def keep_report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,22 +28,23 @@ from .recipe_files import load_recipe
 from .run_folder import RunFolder
 from .run_outputs import need_adapter
 from .stages import OnEvent, progress_of
-from .text.template import Turn
+from .text.turns import Turn
 
+_ADAPTERS = 8  # of one base that stay in memory; a large one takes 100 MB
 _TELL_S = 0.25  # between two events of a text that is being written
 _ROLES = {"system": "system", "user": "user", "assistant": "model"}
 
 
 class Models:
-    """The model that was used last: its weights, and the adapter that lies beside them.
+    """The base that was used last, and the adapters of it that were.
 
-    Another run of the same base only has its adapter read. What was compiled stays, too, for all
-    models of the same sizes.
+    Another run of the same base only has its adapter read, and that only once: a few stay in
+    memory. What was compiled stays, too, for all models of the same sizes.
     """
 
     def __init__(self) -> None:
         self._base: tuple[str, Model] | None = None
-        self._tuned: tuple[str, Model] | None = None
+        self._tuned: OrderedDict[str, Model] = OrderedDict()
 
     def of_run(
         self, folder: RunFolder, *, tell: OnEvent, base: bool = False
@@ -57,12 +59,14 @@ class Models:
         untuned = self.of_recipe(recipe.model, tell=tell)
         if base:
             return recipe, untuned
-        key = f"{recipe.model.model_dump_json()} {_digest(folder.adapter)}"
-        if self._tuned is None or self._tuned[0] != key:
-            self._tuned = None
+        key = _digest(folder.adapter)
+        if key not in self._tuned:
             adapters = load_adapter(folder.adapter, untuned.config)
-            self._tuned = (key, untuned.replace(adapters=adapters))
-        return recipe, self._tuned[1]
+            self._tuned[key] = untuned.replace(adapters=adapters)
+            if len(self._tuned) > _ADAPTERS:
+                self._tuned.popitem(last=False)
+        self._tuned.move_to_end(key)
+        return recipe, self._tuned[key]
 
     def of_recipe(self, recipe: ModelRecipe, *, tell: OnEvent) -> Model:
         """The model that the recipe names, without adapters.
@@ -70,7 +74,7 @@ class Models:
         Raises:
             ModelError: If it can't be found or read.
         """
-        key = recipe.model_dump_json()
+        key = recipe.model_dump_json(exclude={"adapter", "lora"})
         if self._base is None or self._base[0] != key:
             self.drop()  # first, so that never two are in memory
             self._base = (key, load_model(recipe, on_progress=progress_of("model", tell)))
@@ -78,7 +82,8 @@ class Models:
 
     def drop(self) -> None:
         """Lets go of the weights."""
-        self._base = self._tuned = None
+        self._base = None
+        self._tuned.clear()
         gc.collect()
 
     def forget(self) -> None:

@@ -25,12 +25,13 @@ RANKS = {
     **dict.fromkeys(("job_spec", "job_folder", "run_result", "limits"), 1),
     **dict.fromkeys(("control_file", "control_inbox", "load_watch", "catalogue"), 1),
     **dict.fromkeys(("data", "model"), 2),
+    "starting_point": 3,
     "training": 3,
     "evaluation": 4,
     **dict.fromkeys(("exporters", "planning"), 5),
     **dict.fromkeys(("run_outputs", "after_training", "pipeline"), 6),
     **dict.fromkeys(("work", "work_kinds", "work_data", "work_models", "work_warm"), 7),
-    **dict.fromkeys(("console", "doctor", "doctor_run", "cli", "__main__"), 8),
+    **dict.fromkeys(("console", "doctor", "doctor_model", "doctor_run", "cli", "__main__"), 8),
     "__init__": 0,
 }
 """Modules may import those of a lower rank, and of their own; but see `APART`."""

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, clean errors, and no half-written run."""
 
+import ast
 import json
 import signal
 import subprocess
@@ -102,7 +103,10 @@ def test_help_recipes_and_models_load_nothing_heavy(arguments, home):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(home)
     )
-    assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
+    # what training takes is worked out for the list of models
+    light = {"numpy"} if arguments == ["models"] else set()
+    heavy = ast.literal_eval(done.stdout.splitlines()[-1].removeprefix("heavy: "))
+    assert set(heavy) <= light, done.stderr
 
 
 def test_the_module_runs_as_a_program(home):
@@ -298,6 +302,8 @@ def test_models_say_what_is_here(monkeypatch):
     found = {one["name"]: one for one in json.loads(call("models", "--json").stdout)["models"]}
     assert found["demo"]["here"] is False
     assert found["gemma3_instruct_1b"]["instruct"] is True
+    assert found["gemma2_2b_en"]["memory_to_train_bytes"]["lora"] > 2 * 2_614_341_888
+    assert found["gemma4_instruct_2b"]["licence"] == "apache-2.0"
 
 
 def test_a_preview_shows_every_token_with_what_becomes_of_it(recipe):

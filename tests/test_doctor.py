@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gemma_keras_tune import doctor, doctor_run
+from gemma_keras_tune import doctor, doctor_model, doctor_run
 from gemma_keras_tune.durable import atomic_write_json
 from gemma_keras_tune.events import EventWriter, RunEnded
 from gemma_keras_tune.model.load import ModelDescription
@@ -64,7 +64,9 @@ def found(checks) -> dict[str, doctor.Check]:
 
 def test_a_healthy_run_has_nothing_but_evidence(run, facts, tmp_path):
     checks = doctor_run.check_run(run, a_recipe(tmp_path), facts)
-    assert {check.status for check in checks} == {"ok"}, checks
+    skipped = {check.name for check in checks if check.status == "skip"}
+    assert skipped == {"Special ids", "Stored type"}, checks  # the model has no files
+    assert {check.status for check in checks} == {"ok", "skip"}, checks
     assert all(check.evidence and not check.cause and not check.fix for check in checks)
     # The norm of eight entries of 0.5 is sqrt(8 / 4).
     assert "1.414" in found(checks)["Adapter"].evidence
@@ -87,13 +89,35 @@ def test_a_template_of_the_other_kind_of_model_warns(facts, tiny_tokenizer, inst
     other = dataclasses.replace(
         facts, instruct=instruct, template=template_for(template, tiny_tokenizer)
     )
-    check = found(doctor_run.check_model(other))["Template"]
+    check = found(doctor_model.check_model(other))["Template"]
     assert check.status == "warn" and check.cause and "model.template" in check.fix
 
 
 def test_a_tokenizer_larger_than_the_embedding_fails(facts):
     other = dataclasses.replace(facts, config=tiny_gemma3(vocab_size=300))
-    assert found(doctor_run.check_model(other))["Tokenizer"].status == "fail"
+    assert found(doctor_model.check_model(other))["Tokenizer"].status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("bos", "eos", "status"), [(2, [1, 106], "ok"), (1, 2, "fail"), (2, 2, "fail"), (2, 1, "ok")]
+)
+def test_swapped_special_ids_in_a_folder_fail(facts, tmp_path, bos, eos, status):
+    said = {"model_type": "gemma3_text", "bos_token_id": bos, "eos_token_id": eos}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    folder = dataclasses.replace(facts, files=(tmp_path / "model.safetensors",))
+    assert found(doctor_model.check_model(folder))["Special ids"].status == status
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "status"),
+    [("gemma3", np.float16, "warn"), ("gemma3", np.float32, "ok"), ("gemma2", np.float16, "ok")],
+)
+def test_a_gemma_3_stored_in_float16_warns(facts, tmp_path, family, dtype, status):
+    save_file({"x": np.zeros(2, dtype)}, tmp_path / "model.safetensors")
+    config = dataclasses.replace(facts.config, family=family)
+    there = dataclasses.replace(facts, config=config, files=(tmp_path / "model.safetensors",))
+    check = found(doctor_model.check_model(there))["Stored type"]
+    assert check.status == status and np.dtype(dtype).name in check.evidence
 
 
 def test_a_doubled_bos_fails(run, facts, tmp_path):

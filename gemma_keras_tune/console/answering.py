@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..run_folder import RunFolder
-from ..text.template import Turn
+from ..text.turns import Turn
 from . import running, screen, sources
 
 if TYPE_CHECKING:

@@ -13,13 +13,23 @@ from . import reports, screen
 
 def list_models(*, json_output: bool) -> None:
     """The catalogue, on standard output."""
-    from ..catalogue import catalogue, is_here
+    from ..catalogue import NOT_HERE, catalogue, is_here
+    from ..planning.known_models import memory_to_train
 
-    entries = [(entry, is_here(entry.name)) for entry in catalogue()]
+    sizes = {entry.size for entry in catalogue()}
+    memory = {size: memory_to_train(size) for size in sizes}
+    listed = [
+        reports.Listed(entry, here=is_here(entry.name), memory=memory[entry.size])
+        for entry in catalogue()
+    ]
     if json_output:
-        screen.print_json({"models": [{**asdict(one), "here": here} for one, here in entries]})
+        models = [
+            {**asdict(one.entry), "here": one.here, "memory_to_train_bytes": one.memory}
+            for one in listed
+        ]
+        screen.print_json({"models": models, "refused": NOT_HERE})
     else:
-        reports.show_models(screen.out(), entries)
+        reports.show_models(screen.out(), listed)
 
 
 def list_recipes(*, json_output: bool) -> None:

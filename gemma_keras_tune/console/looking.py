@@ -99,7 +99,8 @@ def examine(name: str | None, *, root: Path, json_output: bool) -> bool:
         TuneError: If the run or model can't be found or read.
     """
     from ..doctor import check_machine
-    from ..doctor_run import check_model, check_run
+    from ..doctor_model import check_model
+    from ..doctor_run import check_run
     from ..model.load import describe_model
     from ..recipe_files import load_recipe
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,31 @@ _LONGEST_ANSWER = 160  # characters of a prompt or an answer; report.md has more
 _PLACES = 5
 
 
-def show_models(console: Console, entries: Sequence[tuple[ModelEntry, bool]]) -> None:
-    """The models of the catalogue, and which of them need no download."""
-    table = _table("Name", "Parameters", "Longest text", "Takes turns", "Here", "Licence")
-    for entry, here in entries:
+@dataclass(frozen=True)
+class Listed:
+    """A model of the catalogue, as it is listed.
+
+    Attributes:
+        entry: What the catalogue says.
+        here: Whether it needs no download.
+        memory: Bytes that training takes at its highest point, by method.
+    """
+
+    entry: ModelEntry
+    here: bool
+    memory: Mapping[str, int]
+
+
+def show_models(console: Console, models: Sequence[Listed]) -> None:
+    """The models of the catalogue, what training them takes, and which need no download."""
+    table = _table("Name", "Size", "Context", "To train", "Turns", "Here", "Licence")
+    for model in models:
+        entry, here = model.entry, model.here
         table.add_row(
             screen.text(entry.name),
             _parameters(entry.parameters),
-            f"{entry.context:,} tokens",
+            f"{entry.context:,}",
+            f"{model.memory['lora'] / 1e9:.1f} GB",
             "yes" if entry.instruct else "no",
             Text("yes", "green") if here else Text("no", "dim"),
             screen.text(entry.licence),
@@ -42,11 +60,18 @@ def show_models(console: Console, entries: Sequence[tuple[ModelEntry, bool]]) ->
     screen.say(
         console,
         table,
-        "'Takes turns': tuned to answer instructions. The others were only pretrained; they learn "
+        "'Context': the longest text that it was made for, in tokens.",
+        "'To train': memory of this machine that LoRA with default settings takes at its highest "
+        "point; `gemma-keras-tune plan` says what yours takes, and how to take less.",
+        "'Turns': tuned to answer instructions. The others were only pretrained; they learn "
         "a task as well, but chat only after training.",
         "Models that are not here are fetched from Kaggle when a recipe names them. Also possible: "
         "hf://owner/name, kaggle://owner/model/keras/variation, a local folder, a .gguf file.",
     )
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.1f} B" if count >= 950_000_000 else f"{count / 1e6:.0f} M"
 
 
 def show_recipes(console: Console, recipes: Mapping[str, Recipe]) -> None:
@@ -244,10 +269,6 @@ def _tokens(found: Mapping[str, float]) -> str:
         f"a row has {found['median']:,.0f} (median), {found['p95']:,.0f} (95 %), "
         f"{found['longest']:,.0f} (longest); {found['over_limit']:,.0f} rows over the limit"
     )
-
-
-def _parameters(count: int) -> str:
-    return f"{count / 1e9:.1f} billion" if count >= 995e6 else f"{count / 1e6:.0f} million"
 
 
 def _yes(value: bool | None) -> Text:

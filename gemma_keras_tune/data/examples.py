@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 
 from ..errors import RecipeError
 from ..recipe import DataRecipe
-from ..text.template import Turn
+from ..text.turns import Turn
 from .findings import Finding, Notes, fatal, finding, place, raise_errors
 from .jsonl_rows import RowFault
 from .read import Table, scan_table

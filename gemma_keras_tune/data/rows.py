@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..recipe import DataRecipe
-from ..text.template import Role, Turn
+from ..text.turns import Role, Turn
 from .jsonl_rows import RowFault, parse_json
 
 # What the usual formats call the two sides (OpenAI, Gemma, ShareGPT).

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from ..text.template import Turn
+from ..text.turns import Turn
 
 
 class HasTurns(Protocol):

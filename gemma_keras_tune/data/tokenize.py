@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..text.template import Part, Template, Turn
+from ..text.template import Part, Template
+from ..text.turns import Turn
 from .findings import Finding, finding, place, raise_errors
 from .shorten import find_cuts, frame_tokens
 from .token_cache import read_arrays, write_arrays

@@ -17,7 +17,7 @@ from ..model.decode import Cache, empty_cache, extend, grow_cache, prefill
 from ..model.forward import logits
 from ..model.lora import Adapters
 from ..model.value import Model
-from ..text.template import Turn
+from ..text.turns import Turn
 from .progress import OnEvent, Reporter
 from .sampling import Sampling, choose, make_sampling
 

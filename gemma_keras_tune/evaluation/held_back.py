@@ -10,7 +10,7 @@ from ..data.findings import Finding
 from ..data.tokenize import TokenSet, tokenize_examples
 from ..errors import DataError
 from ..model.value import Model
-from ..text.template import Turn
+from ..text.turns import Turn
 from .packing import Piece, answer_piece, labels_piece
 from .score import label_answers
 

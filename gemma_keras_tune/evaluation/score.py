@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
+from ..model.attention import softcap_scores
 from ..model.config import GemmaConfig
-from ..model.forward import hidden_states, softcap_scores
+from ..model.forward import hidden_states
 from ..model.lora import Adapters
 from ..model.value import Model
+from ..model.weights import output_matrix
 from ..training.loss import token_log_probabilities
 from .packing import PackedRows, Piece, answer_piece, labels_piece, pack_stream
 from .progress import OnEvent, Reporter
@@ -242,7 +244,7 @@ def _log_probabilities(
         branch_ids=None if more is None else more[0],
         adapters=adapters,
     )
-    head, cap = weights["embedding"], config.final_softcap
+    head, cap = output_matrix(weights), config.final_softcap
     chunk = _MANY_LOGITS if more is None else _FEW_LOGITS
     first = token_log_probabilities(hidden, head, targets, mask, chunk=chunk, softcap=cap)
     first = first.reshape(-1)

@@ -10,7 +10,7 @@ from functools import cache
 from ..data.examples import Split
 from ..event_types import Event
 from ..model.value import Model
-from ..text.template import Turn
+from ..text.turns import Turn
 from ..training.live import Answer
 from ..training.measure import LabelMeasure, MeasureLabels
 from .generate import check_prompts, generate

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..model.families import FAMILIES
 from ..model.value import Model
 from .gate import Parity
 from .peft import hub_name
@@ -52,7 +53,8 @@ def model_card(
 def _header(model: Model, format: str) -> str:
     """The YAML header; JSON's strings and lists are YAML's too."""
     base = hub_name(model.source) or _CARD_BASES.get(model.source.name)
-    tags = ["gemma", "gemma-3", "gemma-keras-tune"] + ["lora"] * (model.adapters is not None)
+    family = FAMILIES[model.config.family].title.lower().replace(" ", "-")
+    tags = ["gemma", family, "gemma-keras-tune"] + ["lora"] * (model.adapters is not None)
     fields: dict[str, Any] = {
         "license": model.source.licence,
         "library_name": {"hf": "transformers", "peft": "peft"}[format],
@@ -73,7 +75,8 @@ def _title(model: Model, format: str, lineage: Mapping[str, Any]) -> str:
     if format == "peft":
         what = "A LoRA adapter"
     else:
-        what = "A Gemma 3 model" + (" with its LoRA adapter merged in" if tuned else "")
+        title = FAMILIES[model.config.family].title
+        what = f"A {title} model" + (" with its LoRA adapter merged in" if tuned else "")
     origin = f"made from `{model.source.name}`"
     if model.source.kind == "demo":
         origin += " (Gemma 3 270M, pretrained, dequantised from a Q4_K_M file)"
@@ -183,6 +186,12 @@ def _parity(parity: Parity) -> str:
 
 
 def _terms(model: Model) -> str:
+    if model.source.licence == "apache-2.0":
+        return (
+            "## Terms\n\nThe base model comes under the Apache License 2.0 "
+            "(https://www.apache.org/licenses/LICENSE-2.0); keep its notice with what is made from "
+            "this model."
+        )
     other = ""
     if model.source.licence != "gemma":
         other = f" The base model also comes under the terms `{model.source.licence}`."

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from ..errors import ExportError, need
 from ..model.value import Model
+from ..model.weights import parameter_count
 from .probes import Probes
 
 LOG_NAME = "log.txt"
@@ -103,10 +103,7 @@ def compute_dtype(model: Model, dtype: str) -> str:
         model: Its weights are what is loaded.
         dtype: Type of the artifact's weights.
     """
-    parameters = sum(
-        int(np.prod(array.shape))
-        for array in (model.weights["embedding"], *model.weights["layers"].values())
-    )
+    parameters = parameter_count(model.config)
     copies = 1.25 + (str(model.dtype) != "float32")  # the consumer's, and ours to compare with
     fits = psutil.virtual_memory().available > 4 * parameters * copies + (2 << 30)
     return "float32" if fits or dtype == "float32" else dtype

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..durable import atomic_write_json
 from ..model.assemble import cast
-from ..model.huggingface import HF_LAYER_NAMES
+from ..model.config import GemmaConfig
+from ..model.huggingface import hf_names
 from ..model.value import Model
-from ..model.weights import PROJECTIONS, layer_shapes
+from ..model.weights import is_matrix, layer_places, layer_shapes, weight_shapes
 from ..recipe import ExportRecipe
 from .hf_config import hf_config, hf_generation_config
 from .hf_tokenizer import write_tokenizer
@@ -60,46 +61,38 @@ def write_hf(
 
 
 def hf_tensors(model: Model) -> list[Tensor]:
-    """Every tensor of a `Gemma3ForCausalLM`, adapters added, in the order of the model."""
-    config = model.config
-    shapes = layer_shapes(config)
-    tensors = [
+    """Every tensor of the family's `transformers` model, adapters added, in the model's order."""
+    return [
         Tensor(
-            name="model.embed_tokens.weight",
-            shape=(config.vocab_size, config.width),
-            blocks=lambda: _row_blocks(model.weights["embedding"]),
+            name=theirs,
+            shape=_shape(model.config, name, layer),
+            blocks=_blocks(model, name, layer),
         )
+        for (name, layer), theirs in hf_names(model.config).items()
     ]
-    for layer in range(config.layers):
-        for ours, theirs in HF_LAYER_NAMES.items():
-            tensors.append(
-                Tensor(
-                    name=f"model.layers.{layer}.{theirs}.weight",
-                    shape=shapes[ours][::-1],
-                    blocks=_layer_blocks(model, ours, layer),
-                )
-            )
-    final_norm = model.weights["final_norm"]
-    tensors.append(
-        Tensor(name="model.norm.weight", shape=(config.width,), blocks=lambda: [_array(final_norm)])
-    )
-    return tensors
 
 
-def _layer_blocks(model: Model, name: str, layer: int) -> Callable[[], Iterator[np.ndarray]]:
-    """A function that gives one layer's tensor as `transformers` lays it out, `[out, in]`."""
+def _shape(config: GemmaConfig, name: str, layer: int | None) -> tuple[int, ...]:
+    shapes = weight_shapes(config) if layer is None else layer_shapes(config, layer)
+    shape: tuple[int, ...] = shapes[name]
+    return shape[::-1] if is_matrix(name) else shape
+
+
+def _blocks(model: Model, name: str, layer: int | None) -> Callable[[], Iterator[np.ndarray]]:
+    """A function that gives one tensor as `transformers` lays it out, matrices `[out, in]`."""
 
     def blocks() -> Iterator[np.ndarray]:
-        # sliced on the device first, so that only this layer comes over
-        array = _array(model.weights["layers"][name][layer])
-        if name not in PROJECTIONS:
-            yield array
-            return
-        adapters = model.adapters
-        if adapters is not None and name in adapters.tree:
-            a, b = (_array(adapters.tree[name][part][layer]) for part in ("a", "b"))
-            array = cast(array, np.dtype(np.float32)) + np.float32(adapters.scale) * (a @ b)
-        yield from _row_blocks(array.T)
+        if layer is None:
+            array = _array(model.weights[name])
+        else:
+            # sliced on the device first, so that only this layer comes over
+            key, row = layer_places(model.config)[name, layer]
+            array = _array(model.weights["layers"][key][row])
+            adapters = model.adapters
+            if adapters is not None and key in adapters.tree:
+                a, b = (_array(adapters.tree[key][part][row]) for part in ("a", "b"))
+                array = cast(array, np.dtype(np.float32)) + np.float32(adapters.scale) * (a @ b)
+        yield from _row_blocks(array.T if is_matrix(name) else array)
 
     return blocks
 

@@ -17,10 +17,31 @@ _HUB_NAMES = {
     "gemma3_instruct_1b": "google/gemma-3-1b-it",
     "function_gemma_instruct_270m": "google/functiongemma-270m-it",
     "medgemma_instruct_27b_text": "google/medgemma-27b-text-it",
+    "gemma_2b_en": "google/gemma-2b",
+    "gemma_instruct_2b_en": "google/gemma-2b-it",
+    "gemma_1.1_instruct_2b_en": "google/gemma-1.1-2b-it",
+    "gemma_7b_en": "google/gemma-7b",
+    "gemma_instruct_7b_en": "google/gemma-7b-it",
+    "gemma_1.1_instruct_7b_en": "google/gemma-1.1-7b-it",
+    "code_gemma_2b_en": "google/codegemma-2b",
+    "code_gemma_1.1_2b_en": "google/codegemma-1.1-2b",
+    "code_gemma_7b_en": "google/codegemma-7b",
+    "code_gemma_instruct_7b_en": "google/codegemma-7b-it",
+    "code_gemma_1.1_instruct_7b_en": "google/codegemma-1.1-7b-it",
+    "vault_gemma_1b_en": "google/vaultgemma-1b",
+    "gemma2_2b_en": "google/gemma-2-2b",
+    "gemma2_instruct_2b_en": "google/gemma-2-2b-it",
+    "gemma2_9b_en": "google/gemma-2-9b",
+    "gemma2_instruct_9b_en": "google/gemma-2-9b-it",
+    "gemma2_27b_en": "google/gemma-2-27b",
+    "gemma2_instruct_27b_en": "google/gemma-2-27b-it",
+    "shieldgemma_2b_en": "google/shieldgemma-2b",
+    "shieldgemma_9b_en": "google/shieldgemma-9b",
+    "shieldgemma_27b_en": "google/shieldgemma-27b",
 }
 """Presets whose Hugging Face repository is the same text model."""
 
-_PICTURE_MODELS = re.compile(r"gemma-?3-(4b|12b|27b)(-|$)")
+_PICTURE_MODELS = re.compile(r"gemma-?3-(4b|12b|27b)(-|$)|gemma-?4-|medgemma-4b|translategemma")
 """Repositories with a picture half, whose layers `peft` looks for under other names."""
 
 
@@ -43,7 +64,7 @@ def write_peft(folder: Path, model: Model) -> None:
             code="EXPORT_NO_ADAPTER",
         )
     base_name = hub_name(model.source) or model.source.name
-    save_adapter(folder, model.adapters, base_name=base_name)
+    save_adapter(folder, model.adapters, model.config, base_name=base_name)
     write_tokenizer(folder, model.template, max_positions=model.config.max_positions)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..model.config import GemmaConfig
 from ..model.value import Model
-from ..text.template import Template, Turn
+from ..text.template import Template
+from ..text.turns import Turn
 
 KEPT_POSITIONS = 16
 """Of each prompt, the logits at this many last positions are compared."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .config import GemmaConfig
-from .weights import Weights, weight_shapes
+from .weights import Weights, layer_places, weight_shapes
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the bytes done, and the bytes in all."""
@@ -48,8 +48,8 @@ class WeightsBuilder:
         self._arrays = {
             name: _aligned_empty(shape, self._dtype) for name, shape in (shapes | layers).items()
         }
-        self._per_layer = set(layers)
-        self._missing = set(shapes) | {f"{n}[{i}]" for n in layers for i in range(config.layers)}
+        self._per_layer, self._places = set(layers), layer_places(config)
+        self._missing = set(shapes) | {f"{name}[{layer}]" for name, layer in self._places}
         self._total = sum(array.nbytes for array in self._arrays.values())
         self._done, self._on_progress = 0, on_progress
 
@@ -79,13 +79,15 @@ class WeightsBuilder:
         """
         key = name if layer is None else f"{name}[{layer}]"
         called = called or key
-        if name not in self._arrays or (layer or 0) >= self._config.layers:
+        key_and_row = (name, None) if layer is None else self._places.get((name, layer))
+        if key_and_row is None or key_and_row[0] not in self._arrays:
             raise ModelError(
                 f"{self._where}: tensor {called!r} has no place in a model of these sizes "
                 f"({self._config.layers} layers). The files don't belong together.",
                 code="MODEL_TENSOR_UNKNOWN",
             )
-        target = self._arrays[name] if layer is None else self._arrays[name][layer]
+        array, row = self._arrays[key_and_row[0]], key_and_row[1]
+        target = array if row is None else array[row]
         view = layout(target)
         if view.shape != tuple(shape):
             raise ModelError(
@@ -96,13 +98,13 @@ class WeightsBuilder:
             )
         if key not in self._missing:
             raise ModelError(f"{self._where}: tensor {called!r} comes twice.", code="MODEL_TENSOR")
-        row = 0
+        filled = 0
         for block in blocks:
             _refuse_non_finite(block, where=self._where, called=called)
-            view[row : row + len(block)] = cast(block, self._dtype)
-            row += len(block)
-        if row != view.shape[0]:
-            raise ValueError(f"{called}: {row} rows given, {view.shape[0]} expected")
+            view[filled : filled + len(block)] = cast(block, self._dtype)
+            filled += len(block)
+        if filled != view.shape[0]:
+            raise ValueError(f"{called}: {filled} rows given, {view.shape[0]} expected")
         self._missing.discard(key)
         self._done += target.nbytes
         if self._on_progress:

@@ -15,39 +15,49 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .config import GemmaConfig
-from .forward import (
-    attention,
-    decoder_layer,
-    embed,
-    projector,
-    rms_norm,
-    rope_tables,
-    stacked_layers,
-)
+from .attention import attention, rope_tables
+from .config import GemmaConfig, LayerKind
+from .forward import embed, single_layers, stacked_layers
+from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("keys", "values"), meta_fields=())
 @dataclass(frozen=True)
 class Cache:
-    """Keys and values of all layers, each `[layers, batch, slots, kv_heads, head_dim]`."""
+    """Keys and values of all layers.
 
-    keys: jax.Array
-    values: jax.Array
+    Attributes:
+        keys: Arrays `[layers, batch, slots, kv_heads, head_dim]`: one, or one for each layer
+            that has keys of its own where layers differ.
+        values: Shaped like `keys`.
+    """
+
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
+
+    @property
+    def slots(self) -> int:
+        """For how many tokens of a row it has room."""
+        return self.keys[0].shape[2]
 
 
 def empty_cache(config: GemmaConfig, *, batch: int, slots: int, dtype: Any) -> Cache:
     """A cache of zeros for `batch` rows of at most `slots` tokens."""
-    shape = (config.layers, batch, slots, config.kv_heads, config.head_dim)
-    return Cache(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
+    kinds = [kind for kind in config.kinds if kind.has_key]
+    stacks = [(config.layers, kinds[0])] if config.is_uniform else [(1, kind) for kind in kinds]
+    shapes = [(layers, batch, slots, kind.kv_heads, kind.head_dim) for layers, kind in stacks]
+
+    def zeros() -> tuple[jax.Array, ...]:
+        return tuple(jnp.zeros(shape, dtype) for shape in shapes)
+
+    return Cache(keys=zeros(), values=zeros())
 
 
 def grow_cache(cache: Cache, *, slots: int) -> Cache:
     """The same cache with room for `slots` tokens a row, at least as many as it has."""
-    more = slots - cache.keys.shape[2]
-    width = [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)]
-    return Cache(keys=jnp.pad(cache.keys, width), values=jnp.pad(cache.values, width))
+    width = [(0, 0), (0, 0), (0, slots - cache.slots), (0, 0), (0, 0)]
+    return jax.tree.map(lambda array: jnp.pad(array, width), cache)
 
 
 def prefill(
@@ -123,31 +133,66 @@ def extend(
     batch, length = token_ids.shape
     positions = starts[:, None] + jnp.arange(length, dtype=jnp.int32)
     rope = rope_tables(config, positions)
-    slots = jnp.arange(cache.keys.shape[2])
+    slots = jnp.arange(cache.slots)
     distance = positions[:, :, None] - slots
     rows = jnp.arange(batch)[:, None]
 
-    def layer_step(carry: tuple[jax.Array, Cache], layer: dict[str, Any]) -> tuple[Any, None]:
-        x, cache = carry
-        index = layer["index"]
-        after: list[Cache] = []
+    def step(
+        kind: LayerKind,
+        layer: dict[str, Any],
+        x: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+        index: int | jax.Array,
+        is_local: bool | jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`(x, keys, values)` after a layer whose keys and values are at `index`."""
+        after = [keys, values]
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-            keys = cache.keys.at[index, rows, positions].set(key)
-            values = cache.values.at[index, rows, positions].set(value)
-            after.append(Cache(keys=keys, values=values))
-            window = jnp.where(layer["is_local"], config.sliding_window, slots.size)
+            if kind.has_key:
+                after[0] = keys.at[index, rows, positions].set(key)
+                after[1] = values.at[index, rows, positions].set(value)
+            window = jnp.where(is_local, config.sliding_window, slots.size)
             mask = (distance >= 0) & (distance < window)
             softcap = config.attention_softcap
-            return attention(query, keys[index], values[index], mask=mask, softcap=softcap)
+            return attention(query, after[0][index], after[1][index], mask=mask, softcap=softcap)
 
-        project = projector(layer, adapters)
-        sin_cos = rope.select(layer["is_local"])
-        x = decoder_layer(config, layer, x, project=project, sin_cos=sin_cos, attend=attend)
-        return (x, after[0]), None
+        x, _ = decoder_layer(
+            config,
+            kind,
+            layer,
+            x,
+            project=projector(layer, adapters),
+            sin_cos=rope.select(is_local),
+            attend=attend,
+            # a layer that shares attends to what the cache holds, whatever it is given here
+            shared=None if kind.has_key else (keys, values),
+        )
+        return x, after[0], after[1]
 
-    layers = stacked_layers(config, weights, adapters) | {"index": jnp.arange(config.layers)}
-    # The cache is carried, not stacked, so that XLA writes the new tokens into it in place.
-    start = (embed(config, weights, token_ids), cache)
-    (x, cache), _ = jax.lax.scan(layer_step, start, layers)
-    return rms_norm(x, weights["final_norm"], config), cache
+    x = embed(config, weights, token_ids)
+    if config.is_uniform:
+
+        def scanned(
+            carry: tuple[jax.Array, jax.Array, jax.Array], layer: dict[str, Any]
+        ) -> tuple[Any, None]:
+            x, keys, values = carry
+            index, is_local = layer["index"], layer["is_local"]
+            return step(config.kinds[0], layer, x, keys, values, index, is_local), None
+
+        layers = stacked_layers(config, weights, adapters) | {"index": jnp.arange(config.layers)}
+        # The cache is carried, not stacked, so that XLA writes the new tokens into it in place.
+        start = (x, cache.keys[0], cache.values[0])
+        (x, keys, values), _ = jax.lax.scan(scanned, start, layers)
+        return rms_norm(x, weights["final_norm"], config), Cache((keys,), (values,))
+
+    all_keys, all_values = list(cache.keys), list(cache.values)
+    own = [index for index, kind in enumerate(config.kinds) if kind.has_key]
+    for index, layer in enumerate(single_layers(config, weights, token_ids, x, adapters)):
+        kind, place = config.kinds[index], own.index(config.kv_sources[index])
+        x, all_keys[place], all_values[place] = step(
+            kind, layer, x, all_keys[place], all_values[place], 0, kind.is_local
+        )
+    x = rms_norm(x, weights["final_norm"], config)
+    return x, Cache(tuple(all_keys), tuple(all_values))

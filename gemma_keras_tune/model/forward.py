@@ -1,8 +1,9 @@
 """The forward pass: pure functions over a pytree of weights, up to the hidden states.
 
-A family is data (`GemmaConfig`): norms, caps, windows, rope. One `lax.scan` runs over the
-layers, whose weights are stacked, so that the compiled program holds the layer once; what
-differs between layers (local or global attention) is an array beside the weights.
+A family is data (`GemmaConfig`): norms, caps, windows, rope. Where all layers have weights of the
+same shapes, one `lax.scan` runs over them, so that the compiled program holds the layer once; what
+differs between layers (local or global attention) is then an array beside the weights. Layers that
+differ (Gemma 4) follow each other in the program.
 
 The mathematics is that of KerasHub's backbone and of `transformers`; the tests compare both.
 """
@@ -10,37 +11,19 @@ The mathematics is that of KerasHub's backbone and of `transformers`; the tests 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from ..recipe import LORA_TARGETS
+from .attention import attention, attention_masks, rope_tables, softcap_scores
 from .config import GemmaConfig
+from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
+from .weights import layer_places, output_matrix
 
 Remat = Literal["none", "dots", "full"]
-Project = Callable[[str, jax.Array], jax.Array]
-Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-SinCos = tuple[jax.Array, jax.Array]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RopeTables:
-    """Sines and cosines of the rotary embedding, each `[batch, length, head_dim / 2]` float32."""
-
-    local_sin: jax.Array
-    local_cos: jax.Array
-    global_sin: jax.Array
-    global_cos: jax.Array
-
-    def select(self, is_local: jax.Array) -> SinCos:
-        """The tables of one layer; `is_local` is a bool scalar."""
-        return (
-            jnp.where(is_local, self.local_sin, self.global_sin),
-            jnp.where(is_local, self.local_cos, self.global_cos),
-        )
 
 
 def hidden_states(
@@ -78,20 +61,44 @@ def hidden_states(
     rope = rope_tables(config, positions)
     masks = attention_masks(config, positions, segment_ids, branch_ids)
 
-    def layer_step(x: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, None]:
-        mask = jnp.where(layer["is_local"], masks[0], masks[1])
+    def attend_by(mask: jax.Array) -> Attend:
+        return partial(attention, mask=mask, softcap=config.attention_softcap)
 
-        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-            return attention(query, key, value, mask=mask, softcap=config.attention_softcap)
+    def scanned(x: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, None]:
+        attend = attend_by(jnp.where(layer["is_local"], masks[0], masks[1]))
+        x, _ = decoder_layer(
+            config,
+            config.kinds[0],
+            layer,
+            x,
+            project=projector(layer, adapters),
+            sin_cos=rope.select(layer["is_local"]),
+            attend=attend,
+        )
+        return x, None
 
-        project = projector(layer, adapters)
-        sin_cos = rope.select(layer["is_local"])
+    def alone(index: int, x: jax.Array, layer: dict[str, Any], shared: KeyValue | None) -> Any:
+        kind = config.kinds[index]
         return decoder_layer(
-            config, layer, x, project=project, sin_cos=sin_cos, attend=attend
-        ), None
+            config,
+            kind,
+            layer,
+            x,
+            project=projector(layer, adapters),
+            sin_cos=rope.select(kind.is_local),
+            attend=attend_by(masks[0] if kind.is_local else masks[1]),
+            shared=shared,
+        )
 
-    layers = stacked_layers(config, weights, adapters, dropout_key)
-    x, _ = jax.lax.scan(_rematerialised(layer_step, remat), x, layers)
+    if config.is_uniform:
+        stacked = stacked_layers(config, weights, adapters, dropout_key)
+        x, _ = jax.lax.scan(_rematerialised(scanned, remat), x, stacked)
+    else:
+        kept: dict[int, KeyValue] = {}
+        single = single_layers(config, weights, token_ids, x, adapters, dropout_key)
+        for index, layer in enumerate(single):
+            step = _rematerialised(partial(alone, index), remat, prevent_cse=True)
+            x, kept[index] = step(x, layer, kept.get(config.kv_sources[index]))
     return rms_norm(x, weights["final_norm"], config)
 
 
@@ -104,7 +111,7 @@ def embed(config: GemmaConfig, weights: Mapping[str, Any], token_ids: jax.Array)
 def logits(config: GemmaConfig, weights: Mapping[str, Any], hidden: jax.Array) -> jax.Array:
     """Next-token logits, `[..., vocab]` float32, from hidden states `[..., width]`."""
     scores = jnp.einsum(
-        "...w,vw->...v", hidden, weights["embedding"], preferred_element_type=jnp.float32
+        "...w,vw->...v", hidden, output_matrix(weights), preferred_element_type=jnp.float32
     )
     return softcap_scores(scores, config.final_softcap)
 
@@ -124,204 +131,71 @@ def stacked_layers(
     return layers
 
 
-def projector(layer: Mapping[str, Any], adapters: Adapters | None) -> Project:
-    """A function of (projection name, `[..., in]`) that returns `[..., out]`, adapter added.
-
-    Source:
-        Hu et al. 2021, LoRA, section 4.1, arXiv:2106.09685.
-    """
-    dropout_key = layer.get("dropout_key")
-
-    def project(name: str, x: jax.Array) -> jax.Array:
-        y = x @ layer[name]
-        pair = layer["adapters"].get(name)
-        if pair is None or adapters is None:
-            return y
-        if dropout_key is not None:
-            key = jax.random.fold_in(dropout_key, LORA_TARGETS.index(name))
-            x = dropout(x, adapters.config.dropout, key=key)
-        a, b = (pair[part].astype(x.dtype) for part in ("a", "b"))
-        return y + low_rank_product(x, a, b) * jnp.asarray(adapters.scale, x.dtype)
-
-    return project
-
-
-@jax.custom_vjp
-def low_rank_product(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`x @ a @ b`, `[..., out]`, with a backward pass written out.
-
-    Left to itself, JAX makes the gradient of `a` by a product whose long side comes first, which
-    XLA's CPU kernels do slowly: for seven adapted projections it cost a third of a step.
-
-    Args:
-        x: `[..., in]`.
-        a: `[in, rank]`.
-        b: `[rank, out]`.
-    """
-    return (x @ a) @ b
-
-
-def _low_rank_forward(
-    x: jax.Array, a: jax.Array, b: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    low = x @ a
-    return low @ b, (x, a, b, low)
-
-
-def _low_rank_backward(
-    kept: tuple[jax.Array, ...], pull: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, a, b, low = kept
-    low_pull = pull @ b.T
-    x_flat, low_flat, pull_flat, low_pull_flat = (
-        array.reshape(-1, array.shape[-1]) for array in (x, low, pull, low_pull)
-    )
-    return low_pull @ a.T, (low_pull_flat.T @ x_flat).T, low_flat.T @ pull_flat
-
-
-low_rank_product.defvjp(_low_rank_forward, _low_rank_backward)
-
-
-def decoder_layer(
+def single_layers(
     config: GemmaConfig,
-    layer: Mapping[str, Any],
-    x: jax.Array,
-    *,
-    project: Project,
-    sin_cos: SinCos,
-    attend: Attend,
-) -> jax.Array:
-    """One block's output, `[batch, length, width]`, from its input of the same shape.
+    weights: Mapping[str, Any],
+    token_ids: jax.Array,
+    embedded: jax.Array,
+    adapters: Adapters | None,
+    dropout_key: jax.Array | None = None,
+) -> list[dict[str, Any]]:
+    """What `stacked_layers` gives, layer by layer, where the layers aren't alike.
 
     Args:
         config: The family's data.
-        layer: One layer's slices of the stacked weights.
-        x: `[batch, length, width]`.
-        project: Multiplies by a named projection (and adds its adapter).
-        sin_cos: Rotary tables of this layer, each `[batch, length, head_dim / 2]`.
-        attend: Turns query `[batch, length, heads, head_dim]`, and key and value
-            `[batch, length, kv_heads, head_dim]`, into `[batch, length, heads, head_dim]`.
+        weights: The pytree of weights.
+        token_ids: `[batch, length]` int32.
+        embedded: What `embed` makes of them.
+        adapters: LoRA matrices beside the weights.
+        dropout_key: Key of the adapters' dropout; None switches it off.
     """
-    batch, length, _ = x.shape
-    h = rms_norm(x, layer["input_norm"], config)
-    query = project("q_proj", h).reshape(batch, length, config.heads, config.head_dim)
-    key = project("k_proj", h).reshape(batch, length, config.kv_heads, config.head_dim)
-    value = project("v_proj", h).reshape(batch, length, config.kv_heads, config.head_dim)
-    if config.qk_norm:
-        query = rms_norm(query, layer["q_norm"], config)
-        key = rms_norm(key, layer["k_norm"], config)
-    query = rotate(query, sin_cos) * jnp.asarray(config.query_scale, x.dtype)
-    attended = attend(query, rotate(key, sin_cos), value)
-    out = project("o_proj", attended.reshape(batch, length, -1))
-    if config.post_norms:
-        out = rms_norm(out, layer["post_attention_norm"], config)
-    x = x + out
-    h = rms_norm(x, layer["pre_feedforward_norm"], config)
-    gate = jax.nn.gelu(project("gate_proj", h), approximate=True)
-    out = project("down_proj", gate * project("up_proj", h))
-    if config.post_norms:
-        out = rms_norm(out, layer["post_feedforward_norm"], config)
-    return x + out
+    tree = adapters.tree if adapters is not None else {}
+    places = layer_places(config)
+    layers: list[dict[str, Any]] = [{"adapters": {}} for _ in range(config.layers)]
+    for (name, index), (key, row) in places.items():
+        layers[index][name] = weights["layers"][key][row]
+        if key in tree:
+            pair = {part: matrix[row] for part, matrix in tree[key].items()}
+            layers[index]["adapters"][name] = pair
+    if adapters is not None and dropout_key is not None and adapters.config.dropout > 0:
+        keys = jax.random.split(dropout_key, config.layers)
+        for layer, one_key in zip(layers, keys, strict=True):
+            layer["dropout_key"] = one_key
+    if config.per_layer_width:
+        inputs = per_layer_inputs(config, weights, token_ids, embedded)
+        for index, layer in enumerate(layers):
+            layer["input"] = inputs[:, :, index]
+    return layers
 
 
-def attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    *,
-    mask: jax.Array,
-    softcap: float | None = None,
+def per_layer_inputs(
+    config: GemmaConfig, weights: Mapping[str, Any], token_ids: jax.Array, embedded: jax.Array
 ) -> jax.Array:
-    """Attended values, `[batch, length, heads, head_dim]`; the softmax is taken in float32.
+    """What each layer is told of the tokens, `[batch, length, layers, per_layer_width]`.
 
-    Args:
-        query: `[batch, length, heads, head_dim]`, already scaled.
-        key: `[batch, keys, kv_heads, head_dim]`; each serves heads / kv_heads query heads.
-        value: Shaped like `key`.
-        mask: `[batch, length, keys]` bool, True where a query sees a key.
-        softcap: Scores become `softcap * tanh(scores / softcap)`.
-    """
-    batch, length, heads, head_dim = query.shape
-    kv_heads = key.shape[2]
-    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, key, preferred_element_type=jnp.float32)
-    scores = softcap_scores(scores, softcap)
-    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    out = jnp.einsum("bkgts,bskd->btkgd", shares, value)
-    return out.reshape(batch, length, heads, head_dim)
-
-
-def attention_masks(
-    config: GemmaConfig,
-    positions: jax.Array,
-    segment_ids: jax.Array,
-    branch_ids: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """`(local, global)`, each `[batch, length, length]` bool, True where a query sees a key."""
-    distance = positions[:, :, None] - positions[:, None, :]
-    seen = (segment_ids[:, :, None] == segment_ids[:, None, :]) & (distance >= 0)
-    if branch_ids is not None:
-        same = branch_ids[:, :, None] == branch_ids[:, None, :]
-        seen &= same | (branch_ids[:, None, :] == 0)
-    return seen & (distance < config.sliding_window), seen
-
-
-def rope_tables(config: GemmaConfig, positions: jax.Array) -> RopeTables:
-    """Rotary tables for positions `[batch, length]` int32.
+    The mean of an embedding of its own and a projection of the embedded token, times sqrt(2).
 
     Source:
-        Su et al. 2021, RoFormer, section 3.4.2, arXiv:2104.09864.
+        Gemma 3n and 4's per-layer embeddings, as in `transformers` 5's `Gemma4TextModel`.
     """
-    half = config.head_dim // 2
-    exponents = jnp.arange(half, dtype=jnp.float32) / half
-
-    def angles(theta: float, scaling: float) -> jax.Array:
-        return positions[..., None].astype(jnp.float32) / scaling / theta**exponents
-
-    local_angles = angles(config.rope_theta_local, 1.0)
-    global_angles = angles(config.rope_theta, config.rope_scaling)
-    return RopeTables(
-        local_sin=jnp.sin(local_angles),
-        local_cos=jnp.cos(local_angles),
-        global_sin=jnp.sin(global_angles),
-        global_cos=jnp.cos(global_angles),
-    )
+    shape = (*token_ids.shape, config.layers, config.per_layer_width)
+    table = weights["per_layer_embedding"]
+    own = table[token_ids] * jnp.asarray(config.per_layer_width**0.5, table.dtype)
+    projected = embedded @ weights["per_layer_model_projection"]
+    projected = projected * jnp.asarray(config.width**-0.5, projected.dtype)
+    projected = rms_norm(projected.reshape(shape), weights["per_layer_projection_norm"], config)
+    return (projected + own.reshape(shape)) * jnp.asarray(2**-0.5, projected.dtype)
 
 
-def rotate(x: jax.Array, sin_cos: SinCos) -> jax.Array:
-    """`x` `[batch, length, heads, head_dim]` with each half-pair turned by its angle."""
-    sin, cos = (table[:, :, None, :] for table in sin_cos)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+def _rematerialised(
+    step: Callable[..., Any], remat: Remat, *, prevent_cse: bool = False
+) -> Callable[..., Any]:
+    """A layer's step, forgetting what `remat` says it may compute again.
 
-
-def rms_norm(x: jax.Array, scale: jax.Array, config: GemmaConfig) -> jax.Array:
-    """`x` over its root mean square, times `norm_offset + scale`; computed in float32.
-
-    Source:
-        Zhang and Sennrich 2019, arXiv:1910.07467; the offset is Gemma's.
+    Outside of a scan the compiler would merge the second computation with the first, unless
+    `prevent_cse` forbids it.
     """
-    wide = x.astype(jnp.float32)
-    wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + config.rms_eps)
-    return (wide * (config.norm_offset + scale.astype(jnp.float32))).astype(x.dtype)
-
-
-def dropout(x: jax.Array, share: float, *, key: jax.Array) -> jax.Array:
-    """`x` with that share of its entries zeroed and the others scaled up to keep the mean."""
-    kept = jax.random.bernoulli(key, 1 - share, x.shape)
-    return jnp.where(kept, x / jnp.asarray(1 - share, x.dtype), jnp.zeros((), x.dtype))
-
-
-def softcap_scores(scores: jax.Array, cap: float | None) -> jax.Array:
-    """`cap * tanh(scores / cap)`, or the scores themselves without a cap."""
-    return scores if cap is None else cap * jnp.tanh(scores / cap)
-
-
-def _rematerialised(step: Callable[..., Any], remat: Remat) -> Callable[..., Any]:
-    """The scan's step, forgetting what `remat` says it may compute again."""
     if remat == "none":
         return step
     policy = None if remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-    return jax.checkpoint(step, policy=policy, prevent_cse=False)
+    return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)

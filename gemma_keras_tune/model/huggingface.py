@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
 from .assemble import Layout, Progress, WeightsBuilder
 from .config import GemmaConfig
-from .huggingface_config import gemma3_config
+from .huggingface_config import model_config
 from .pieces import proto_from_tokenizer_json
-from .safetensors_file import TensorPlace, read_blocks, read_header
-from .weights import PROJECTIONS, Weights
+from .safetensors_file import read_blocks, read_header
+from .weights import Weights, is_matrix, layer_shapes, weight_shapes
 
-HF_LAYER_NAMES = {
+_LAYER_NAMES = {
     "input_norm": "input_layernorm",
     "post_attention_norm": "post_attention_layernorm",
     "pre_feedforward_norm": "pre_feedforward_layernorm",
@@ -24,16 +25,26 @@ HF_LAYER_NAMES = {
     "k_norm": "self_attn.k_norm",
     **{name: f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj")},
     **{name: f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")},
+    **{
+        name: name
+        for name in ("per_layer_input_gate", "per_layer_projection", "post_per_layer_input_norm")
+    },
 }
-"""Our name for a weight of a layer, and what `transformers` calls it."""
-
-_OUR_NAMES = {theirs: ours for ours, theirs in HF_LAYER_NAMES.items()}
+_OUTER_NAMES = {
+    "embedding": "embed_tokens",
+    "final_norm": "norm",
+    "per_layer_embedding": "embed_tokens_per_layer",
+    "per_layer_model_projection": "per_layer_model_projection",
+    "per_layer_projection_norm": "per_layer_projection_norm",
+}
 _TEXT_PREFIX = re.compile(r"^(model\.language_model\.|language_model\.model\.|model\.)")
-_LAYER = re.compile(r"layers\.(\d+)\.(.+)\.weight")
-# tensors that a text model does without: the picture half, and copies of what is computed
+_OUTPUT = re.compile(r"(^|\.)lm_head\.weight$")
+# tensors that a text model does without: pictures and sound, and copies of what is computed
 _NOT_OURS = re.compile(
-    r"^(model\.)?(vision_tower|multi_modal_projector)\.|(^|\.)lm_head\.weight$|rotary_emb\.inv_freq$"
+    r"^(model\.)?(vision_tower|multi_modal_projector|audio_tower|embed_vision|embed_audio)\."
+    r"|rotary_emb\.inv_freq$"
 )
+_UNUSED_KEYS = re.compile(r"layers\.(\d+)\.self_attn\.(?:[kv]_proj|[kv]_norm)\.weight$")
 
 
 def read_config(folder: Path) -> GemmaConfig:
@@ -42,7 +53,7 @@ def read_config(folder: Path) -> GemmaConfig:
     Raises:
         ModelError: If it is missing, unreadable, or asks for what isn't supported.
     """
-    return gemma3_config(read_json(folder / "config.json"), where=folder.name)
+    return model_config(read_json(folder / "config.json"), where=folder.name)
 
 
 def read_weights(
@@ -60,25 +71,57 @@ def read_weights(
         ModelError: If a file or tensor is missing, damaged, of another shape, or unknown.
     """
     builder = WeightsBuilder(config, dtype, where=folder.name, on_progress=on_progress)
+    ours = {theirs: place for place, theirs in hf_names(config).items()}
     for path in weight_files(folder):
         with path.open("rb", buffering=0) as file:
             for place in read_header(path):
-                if is_of_the_text_model(place.name):
-                    name, layer = _our_name(place, folder)
+                if is_of_the_text_model(place.name, config):
+                    name, layer = _our_place(place.name, ours, folder)
                     builder.fill(
                         name,
                         layer,
                         read_blocks(place, file),
                         shape=place.shape,
-                        layout=_transposed if name in PROJECTIONS else _as_it_is,
+                        layout=_transposed if is_matrix(name) else _as_it_is,
                         called=place.name,
                     )
     return builder.finish()
 
 
-def is_of_the_text_model(name: str) -> bool:
-    """Whether the tensor of that name is loaded: not the picture half, nor copies."""
-    return not _NOT_OURS.search(name)
+def hf_names(config: GemmaConfig) -> dict[tuple[str, int | None], str]:
+    """What `transformers` calls each tensor, by our name for it and the layer, in file order.
+
+    The layer is None for what isn't of one. Gemma 1 and VaultGemma have two norms a layer, and
+    Gemma 1 calls the second one "post_attention_layernorm", which is another norm elsewhere.
+    """
+    inner = dict(_LAYER_NAMES)
+    if config.family == "gemma":
+        inner["pre_feedforward_norm"] = "post_attention_layernorm"
+    found: dict[tuple[str, int | None], str] = {}
+    for name in weight_shapes(config):
+        if name in _OUTER_NAMES and name != "final_norm":
+            found[name, None] = f"model.{_OUTER_NAMES[name]}.weight"
+    for layer in range(config.layers):
+        for name in layer_shapes(config, layer):
+            # a number of its own is no parameter of a module, so it has no "weight" at the end
+            end = name if name == "layer_scalar" else f"{inner[name]}.weight"
+            found[name, layer] = f"model.layers.{layer}.{end}"
+    found["final_norm", None] = "model.norm.weight"
+    if not config.tied:
+        found["output", None] = "lm_head.weight"
+    return found
+
+
+def is_of_the_text_model(name: str, config: GemmaConfig) -> bool:
+    """Whether the tensor of that name is loaded.
+
+    Not loaded are pictures and sound, a copy of the embedding, and the keys and values of layers
+    that share those of another.
+    """
+    if _NOT_OURS.search(name) or (config.tied and _OUTPUT.search(name)):
+        return False
+    match = _UNUSED_KEYS.search(name)
+    return match is None or int(match[1]) < config.layers - config.shared_kv_layers
 
 
 def read_tokenizer_proto(folder: Path) -> bytes:
@@ -159,18 +202,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _our_name(place: TensorPlace, folder: Path) -> tuple[str, int | None]:
-    bare = _TEXT_PREFIX.sub("", place.name)
-    if bare == "embed_tokens.weight":
-        return "embedding", None
-    if bare == "norm.weight":
-        return "final_norm", None
-    match = _LAYER.fullmatch(bare)
-    if match and match[2] in _OUR_NAMES:
-        return _OUR_NAMES[match[2]], int(match[1])
+def _our_place(
+    name: str, ours: Mapping[str, tuple[str, int | None]], folder: Path
+) -> tuple[str, int | None]:
+    bare = "lm_head.weight" if _OUTPUT.search(name) else f"model.{_TEXT_PREFIX.sub('', name)}"
+    if bare in ours:
+        return ours[bare]
     raise ModelError(
-        f"{folder.name}: tensor {place.name!r} has no place in a Gemma 3 text model. A model with "
-        "parts added to it (an unmerged adapter, a new head) can't be loaded.",
+        f"{folder.name}: tensor {name!r} has no place in a Gemma text model of these sizes. A "
+        "model with parts added to it (an unmerged adapter, a new head, more layers than its "
+        "config says) can't be loaded.",
         code="MODEL_TENSOR_UNKNOWN",
     )
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from ..errors import ModelError, need
 from ..text.tokenizer import Tokenizer
 from .config import GemmaConfig
-from .gguf import ROPE_FREQUENCIES, gguf_config, gguf_tokenizer_proto
+from .gguf import gguf_tokenizer_proto
+from .gguf_config import ROPE_FREQUENCIES, gguf_config
 from .gguf_file import GgufFile, read_gguf
 from .huggingface import is_of_the_text_model, read_config, read_tokenizer_proto, weight_files
 from .safetensors_file import TensorPlace, read_header
@@ -125,7 +126,7 @@ def _hugging_face(folder: Path) -> dict[str, Any]:
     config = _guarded(folder / "config.json", lambda: read_config(folder))
     files = _guarded(folder, lambda: weight_files(folder))
     places = [place for file in files for place in _tensors(file)]
-    shapes = [place.shape for place in places if is_of_the_text_model(place.name)]
+    shapes = [place.shape for place in places if is_of_the_text_model(place.name, config)]
     _check_numbers(folder, config, shapes)
     vocab_size = _vocab_size(folder, config, lambda: read_tokenizer_proto(folder))
     return _found("hf_folder", files, places, config=config, vocab_size=vocab_size)

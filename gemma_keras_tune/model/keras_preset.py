@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from ..errors import ModelError
 from .assemble import BLOCK_BYTES, Layout, Progress, WeightsBuilder
-from .config import GemmaConfig, gemma3_pattern
+from .config import GemmaConfig
 from .huggingface import read_json
+from .keras_config import backbone_config
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -35,70 +36,46 @@ KERAS_LAYER_NAMES = {
     "gate_proj": "gating_ffw",
     "up_proj": "gating_ffw_2",
     "down_proj": "ffw_linear",
+    "per_layer_input_gate": "per_layer_input_gate",
+    "per_layer_projection": "per_layer_up_proj",
+    "post_per_layer_input_norm": "post_per_layer_input_norm",
 }
 """Our name for a weight of a layer, and the attributes of KerasHub's decoder block that hold it."""
 
 _OUR_NAMES = {theirs: ours for ours, theirs in KERAS_LAYER_NAMES.items()}
 _ROOT = r"(?:layers|_layer_checkpoint_dependencies)/"
-_EMBEDDING = re.compile(_ROOT + r"(?:reversible_embedding|token_embedding)/vars/0")
-_FINAL_NORM = re.compile(_ROOT + r"(?:rms_normalization|final_normalization)/vars/0")
-# a container counts its blocks from no suffix, then _1; the layers' own names count from _0
-_BLOCK = re.compile(_ROOT + r"(?:gemma3_decoder_block(?:_(\d+))?|decoder_block_(\d+))/(.+)/vars/0")
-_PICTURES = re.compile(_ROOT + r"(?:gemma3_)?(?:vision_encoder|interleave_embeddings)")
-_LONG_CONTEXT, _SHORT_CONTEXT = 131_072, 32_768
-
-_ONLY: dict[str, tuple[Any, ...]] = {
-    "use_bidirectional_attention": (False,),
-    "is_embedding_model": (False,),
-    "local_rope_scaling_factor": (1.0,),
-    "dropout": (0,),
+_OUTER = {
+    "embedding": "reversible_embedding|token_embedding",
+    "final_norm": "rms_normalization|final_normalization",
+    "per_layer_embedding": "embedding|per_layer_token_embedding",
+    "per_layer_model_projection": "dense|per_layer_model_projection",
+    "per_layer_projection_norm": "per_layer_projection_norm",
 }
+# where two norms stand outside of the blocks, a container calls the first one without a suffix
+_OUTER_WITH_INPUTS = _OUTER | {
+    "final_norm": "rms_normalization_1|final_normalization",
+    "per_layer_projection_norm": "rms_normalization|per_layer_projection_norm",
+}
+# a container counts its blocks from no suffix, then _1; the layers' own names count from _0
+_BLOCK = re.compile(
+    _ROOT + r"(?:(?:gemma|gemma3|gemma4_text)_decoder_block(?:_(\d+))?|decoder_block_(\d+))/"
+    r"(?:(.+)/)?vars/0"
+)
+_NOT_TEXT = re.compile(
+    _ROOT + r"(?:gemma[34]_)?(?:vision_encoder|audio_encoder|(?:audio_)?interleave_embeddings)"
+)
 
 
 def keras_config(folder: Path) -> GemmaConfig:
-    """The config of a `Gemma3Backbone` in `config.json`.
-
-    The query scale is the backbone's own setting: KerasHub's decoder blocks ignore it, which is
-    right for every size but the 27B.
+    """The config of the backbone in `config.json`.
 
     Raises:
         ModelError: If it is another class, or asks for what isn't supported.
     """
     outer, where = read_json(folder / "config.json"), folder.name
-    if outer.get("class_name") != "Gemma3Backbone" or not isinstance(outer.get("config"), dict):
-        raise ModelError(
-            f"{where}: config.json describes a {outer.get('class_name')!r}; only a Gemma3Backbone "
-            "can be loaded.",
-            code="MODEL_TYPE",
-        )
-    return backbone_config(outer["config"], where=where)
-
-
-def backbone_config(config: Mapping[str, Any], *, where: str) -> GemmaConfig:
-    """The GemmaConfig of what `Gemma3Backbone.get_config()` gives.
-
-    Args:
-        config: The backbone's settings.
-        where: The folder's or backbone's name, for messages.
-
-    Raises:
-        ModelError: If they ask for what isn't supported, or make no sense.
-    """
-    for key, allowed in _ONLY.items():
-        if config.get(key, allowed[0]) not in allowed:
-            raise _unsupported(where, key, config[key])
-    dtype = config.get("dtype")
-    if isinstance(dtype, dict) and dtype.get("class_name") != "DTypePolicy":
-        raise _unsupported(where, "dtype", dtype.get("class_name"))
-    post_norms = bool(config.get("use_post_ffw_norm", False))
-    if post_norms != bool(config.get("use_post_attention_norm", False)):
-        raise _unsupported(where, "use_post_attention_norm", not post_norms)
-    try:
-        return _config(config, post_norms=post_norms)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(
-            f"{where}: config.json makes no sense: {error!r}", code="MODEL_CONFIG"
-        ) from error
+    inner = outer.get("config")
+    class_name = str(outer.get("class_name")) if isinstance(inner, dict) else "nothing"
+    return backbone_config(class_name, inner if isinstance(inner, dict) else {}, where=where)
 
 
 def keras_weights(
@@ -172,34 +149,6 @@ def keras_weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _config(config: Mapping[str, Any], *, post_norms: bool) -> GemmaConfig:
-    layers, head_dim = int(config["num_layers"]), int(config["head_dim"])
-    width, heads = int(config["hidden_dim"]), int(config["num_query_heads"])
-    sliding = bool(config.get("use_sliding_window_attention", False))
-    scaling = float(config.get("global_rope_scaling_factor", 1.0))
-    by_head = config.get("query_head_dim_normalize", True)
-    return GemmaConfig(
-        vocab_size=int(config["vocabulary_size"]),
-        width=width,
-        layers=layers,
-        heads=heads,
-        kv_heads=int(config["num_key_value_heads"]),
-        head_dim=head_dim,
-        hidden_dim=int(config["intermediate_dim"]),
-        rms_eps=float(config.get("layer_norm_epsilon", 1e-6)),
-        query_scale=(head_dim if by_head else width // heads) ** -0.5,
-        sliding_window=int(config.get("sliding_window_size", 1024)),
-        layer_is_local=gemma3_pattern(layers) if sliding else (False,) * layers,
-        rope_scaling=scaling,
-        final_softcap=config.get("final_logit_soft_cap"),
-        attention_softcap=config.get("attention_logit_soft_cap"),
-        # KerasHub's config has no such number; only the models with a long context scale
-        max_positions=_LONG_CONTEXT if scaling > 1 else _SHORT_CONTEXT,
-        qk_norm=bool(config.get("use_query_key_norm", True)),
-        post_norms=post_norms,
-    )
-
-
 def _datasets(group: h5py.Group, prefix: str, *, where: str) -> Iterator[tuple[str, h5py.Dataset]]:
     """Every dataset that lies in this very file; a link out of it is refused."""
     import h5py
@@ -220,43 +169,45 @@ def _datasets(group: h5py.Group, prefix: str, *, where: str) -> Iterator[tuple[s
 def _fill(
     builder: WeightsBuilder, name: str, dataset: h5py.Dataset, *, config: GemmaConfig, where: str
 ) -> None:
-    if _PICTURES.match(name):
+    if _NOT_TEXT.match(name):
         return
-    ours, layer = _our_name(name, where)
+    ours, layer = _our_name(name, config, where)
     builder.fill(
         ours,
         layer,
         _blocks(dataset, name, where=where),
-        shape=dataset.shape,
-        layout=keras_layout(ours, config),
+        shape=dataset.shape or (1,),  # a layer's own number has no axis here
+        layout=keras_layout(ours, layer, config),
         called=name,
     )
 
 
-def keras_layout(name: str, config: GemmaConfig) -> Layout:
+def keras_layout(name: str, layer: int | None, config: GemmaConfig) -> Layout:
     """Our `[in, out]` matrix seen with the axes of KerasHub's kernel, without a copy.
 
     KerasHub has query, key and value as `[heads, width, head_dim]` and the attention output as
     `[heads, head_dim, width]`; everything else is as ours.
     """
-    heads = config.heads if name in ("q_proj", "o_proj") else config.kv_heads
-    if name in ("q_proj", "k_proj", "v_proj"):
-        return lambda ours: ours.reshape(config.width, heads, config.head_dim).transpose(1, 0, 2)
+    if layer is None or name not in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        return lambda ours: ours
+    kind = config.kinds[layer]
+    heads = config.heads if name in ("q_proj", "o_proj") else kind.kv_heads
     if name == "o_proj":
-        return lambda ours: ours.reshape(heads, config.head_dim, config.width)
-    return lambda ours: ours
+        return lambda ours: ours.reshape(heads, kind.head_dim, config.width)
+    return lambda ours: ours.reshape(config.width, heads, kind.head_dim).transpose(1, 0, 2)
 
 
-def _our_name(name: str, where: str) -> tuple[str, int | None]:
-    if _EMBEDDING.fullmatch(name):
-        return "embedding", None
-    if _FINAL_NORM.fullmatch(name):
-        return "final_norm", None
+def _our_name(name: str, config: GemmaConfig, where: str) -> tuple[str, int | None]:
+    outer = _OUTER_WITH_INPUTS if config.per_layer_width else _OUTER
+    for ours, theirs in outer.items():
+        if re.fullmatch(f"{_ROOT}(?:{theirs})/vars/0", name):
+            return ours, None
     match = _BLOCK.fullmatch(name)
-    if match and match[3] in _OUR_NAMES:
-        return _OUR_NAMES[match[3]], int(match[1] or match[2] or 0)
+    if match and (match[3] is None or match[3] in _OUR_NAMES):
+        ours = "layer_scalar" if match[3] is None else _OUR_NAMES[match[3]]
+        return ours, int(match[1] or match[2] or 0)
     raise ModelError(
-        f"{where}: the variable {name!r} has no place in a Gemma 3 text model. A quantised model, "
+        f"{where}: the variable {name!r} has no place in a Gemma text model. A quantised model, "
         "or one with LoRA enabled when it was saved, can't be loaded.",
         code="MODEL_TENSOR_UNKNOWN",
     )
@@ -271,6 +222,9 @@ def _blocks(dataset: h5py.Dataset, name: str, *, where: str) -> Iterator[np.ndar
             "and bfloat16 can be loaded.",
             code="MODEL_DTYPE",
         )
+    if not dataset.shape:
+        yield np.asarray(dataset[()]).reshape(1)
+        return
     rows = dataset.shape[0]
     step = max(1, BLOCK_BYTES // max(1, dataset.dtype.itemsize * dataset.size // rows))
     for row in range(0, rows, step):
@@ -283,11 +237,4 @@ def _outside(where: str, name: str, what: str) -> ModelError:
         f"{where}: {name!r} is {what}, so opening it would read files that are not part of the "
         "model. It is refused.",
         code="MODEL_OUTSIDE_FILE",
-    )
-
-
-def _unsupported(where: str, key: str, value: Any) -> ModelError:
-    return ModelError(
-        f"{where}: config.json has {key} = {value!r}, which is not supported here.",
-        code="MODEL_CONFIG_UNSUPPORTED",
     )

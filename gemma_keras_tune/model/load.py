@@ -12,17 +12,18 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ..catalogue import DEMO, find, nearest
+from ..catalogue import DEMO, find, nearest, why_not
 from ..durable import sha256_file
 from ..errors import ModelError
 from ..recipe import ModelRecipe
 from ..text.template import Template, template_for
 from ..text.tokenizer import Tokenizer
-from . import gguf, huggingface, keras_preset
+from . import gguf, gguf_config, huggingface, keras_preset
 from .assemble import Progress
 from .config import GemmaConfig
 from .demo import demo_file
 from .download import from_hugging_face, from_kaggle
+from .families import FAMILIES
 from .gguf_file import read_gguf
 from .value import Model, ModelSource
 from .weights import Weights
@@ -38,7 +39,7 @@ class _Opened:
     weights: Callable[..., Weights]
     kind: str
     instruct: bool
-    licence: str = "gemma"
+    licence: str = ""
     sha256: str = ""
 
 
@@ -50,11 +51,13 @@ class ModelDescription:
         config: Sizes and constants.
         template: How turns become ids; it has the tokenizer.
         instruct: Whether the model was tuned to take turns.
+        files: Where its weights are.
     """
 
     config: GemmaConfig
     template: Template
     instruct: bool
+    files: tuple[Path, ...] = ()
 
 
 def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> Model:
@@ -88,7 +91,7 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
         source=ModelSource(
             name=_public_name(recipe.preset),
             kind=opened.kind,
-            licence=opened.licence,
+            licence=opened.licence or FAMILIES[opened.config.family].licence,
             sha256=digest.result(),
             instruct=opened.instruct,
         ),
@@ -104,7 +107,10 @@ def describe_model(recipe: ModelRecipe) -> ModelDescription:
     """
     opened = _open(recipe.preset)
     return ModelDescription(
-        config=opened.config, template=_template(opened, recipe), instruct=opened.instruct
+        config=opened.config,
+        template=_template(opened, recipe),
+        instruct=opened.instruct,
+        files=tuple(opened.files),
     )
 
 
@@ -121,10 +127,16 @@ def _template(opened: _Opened, recipe: ModelRecipe) -> Template:
             f"has an embedding for only {opened.config.vocab_size}: they don't belong together.",
             code="MODEL_TOKENIZER",
         )
-    name = recipe.template
-    if name == "auto":
-        name = "gemma" if opened.instruct else "plain"
-    return template_for(name, tokenizer)
+    if recipe.template != "auto":
+        return template_for(recipe.template, tokenizer)
+    own = _own_template(opened.config, tokenizer) if opened.instruct else "plain"
+    return template_for(own, tokenizer)
+
+
+def _own_template(config: GemmaConfig, tokenizer: Tokenizer) -> str:
+    """The turns that an instruct model was tuned on: its family's, or FunctionGemma's."""
+    calls = tokenizer.has("<start_of_function_call>") and config.family == "gemma3"
+    return "function_gemma" if calls else FAMILIES[config.family].template
 
 
 def _open(preset: str) -> _Opened:
@@ -134,6 +146,12 @@ def _open(preset: str) -> _Opened:
     if (entry := find(preset)) is not None:
         folder = from_kaggle(entry.handle.removeprefix("kaggle://"))
         return _open_folder(folder, kind="preset", instruct=entry.instruct, licence=entry.licence)
+    if (reason := why_not(preset)) is not None:
+        raise ModelError(
+            f"The model {preset!r} can't be loaded: {reason}. `gemma-keras-tune models` lists what "
+            "can be.",
+            code="MODEL_NOT_SUPPORTED",
+        )
     scheme, separator, rest = preset.partition("://")
     if separator:
         if scheme == "kaggle":
@@ -159,7 +177,7 @@ def _open(preset: str) -> _Opened:
 
 
 def _open_folder(
-    folder: Path, *, kind: str, name: str = "", instruct: bool | None = None, licence: str = "gemma"
+    folder: Path, *, kind: str, name: str = "", instruct: bool | None = None, licence: str = ""
 ) -> _Opened:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(
@@ -171,7 +189,7 @@ def _open_folder(
     if "model_type" in config:
         template = huggingface.chat_template(folder)
         # a template without Gemma's markers is one that a plain model was exported with
-        taught = "<start_of_turn>" in template or (not template and _says_instruct(name))
+        taught = _has_turns(template) or (not template and _says_instruct(name))
         return _Opened(
             config=huggingface.read_config(folder),
             proto=huggingface.read_tokenizer_proto(folder),
@@ -196,14 +214,18 @@ def _open_gguf(path: Path, *, kind: str, sha256: str = "") -> _Opened:
     parsed = read_gguf(path)
     template = str(parsed.metadata.get("tokenizer.chat_template", ""))
     return _Opened(
-        config=gguf.gguf_config(parsed),
+        config=gguf_config.gguf_config(parsed),
         proto=gguf.gguf_tokenizer_proto(parsed),
         files=[path],
         weights=lambda config, **how: gguf.gguf_weights(parsed, config, **how),
         kind=kind,
-        instruct="<start_of_turn>" in template,
+        instruct=_has_turns(template),
         sha256=sha256,
     )
+
+
+def _has_turns(template: str) -> bool:
+    return "<start_of_turn>" in template or "<|turn>" in template
 
 
 def _says_instruct(name: str) -> bool:

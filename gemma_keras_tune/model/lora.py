@@ -17,21 +17,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..errors import ModelError
 from ..recipe import LORA_TARGETS, LoraRecipe
+from .adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings, unreadable
 from .config import GemmaConfig
 from .value import Model
-from .weights import layer_shapes
+from .weights import Stack, layer_stacks
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model.model.layers"
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication")
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("config",))
@@ -40,7 +37,8 @@ class Adapters:
     """LoRA matrices of all layers, and what they were made with.
 
     Attributes:
-        tree: `{projection: {"a": [layers, in, rank], "b": [layers, rank, out]}}`, float32.
+        tree: `{projection: {"a": [layers, in, rank], "b": [layers, rank, out]}}`, float32; the
+            projections are the keys of `weights["layers"]`.
         config: Rank, alpha, dropout, targets and scaling.
     """
 
@@ -68,23 +66,28 @@ def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
     Raises:
         ModelError: If the rank is larger than a targeted matrix allows.
     """
-    shapes = layer_shapes(config)
     tree = {}
-    for name in lora.projections:
-        size_in, size_out = shapes[name]
+    for key, stack in lora_stacks(config, lora).items():
+        size_in, size_out = stack.shape
         if lora.rank > min(size_in, size_out):
             raise ModelError(
-                f"model.lora.rank: {lora.rank} is more than {name} allows, a matrix of {size_in} x "
-                f"{size_out}. Take at most {min(size_in, size_out)}.",
+                f"model.lora.rank: {lora.rank} is more than {stack.name} allows, a matrix of "
+                f"{size_in} x {size_out}. Take at most {min(size_in, size_out)}.",
                 code="LORA_RANK",
             )
-        key = jax.random.fold_in(jax.random.key(lora.seed), LORA_TARGETS.index(name))
-        bound = 1 / math.sqrt(size_in)
-        a = jax.random.uniform(
-            key, (config.layers, size_in, lora.rank), minval=-bound, maxval=bound
-        )
-        tree[name] = {"a": a, "b": jnp.zeros((config.layers, lora.rank, size_out))}
+        random = jax.random.fold_in(jax.random.key(lora.seed), LORA_TARGETS.index(stack.name))
+        if key != stack.name:
+            random = jax.random.fold_in(random, int(key.partition(".")[2]))
+        bound, layers = 1 / math.sqrt(size_in), len(stack.layers)
+        a = jax.random.uniform(random, (layers, size_in, lora.rank), minval=-bound, maxval=bound)
+        tree[key] = {"a": a, "b": jnp.zeros((layers, lora.rank, size_out))}
     return Adapters(tree=tree, config=lora)
+
+
+def lora_stacks(config: GemmaConfig, lora: LoraRecipe) -> dict[str, Stack]:
+    """The stacks of matrices that get adapters, by their key in `weights["layers"]`."""
+    wanted = lora.projections
+    return {key: stack for key, stack in layer_stacks(config).items() if stack.name in wanted}
 
 
 def merge(model: Model) -> Model:
@@ -131,19 +134,23 @@ def _add_product(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) ->
     return jax.lax.map(one_layer, (kernel, a, b))
 
 
-def save_adapter(folder: Path, adapters: Adapters, *, base_name: str) -> None:
+def save_adapter(folder: Path, adapters: Adapters, config: GemmaConfig, *, base_name: str) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors` as PEFT reads them.
 
     Args:
         folder: Must exist.
         adapters: What to write, float32.
+        config: Shape of the model that they belong to.
         base_name: Where PEFT may find the base model: a name or a path.
     """
+    stacks = layer_stacks(config)
     tensors = {
-        _peft_name(layer, name, part): np.ascontiguousarray(np.asarray(pair[part][layer]).T)
-        for name, pair in adapters.tree.items()
+        _peft_name(layer, stacks[key].name, part): np.ascontiguousarray(
+            np.asarray(pair[part][row]).T
+        )
+        for key, pair in adapters.tree.items()
         for part in ("a", "b")
-        for layer in range(pair[part].shape[0])
+        for row, layer in enumerate(stacks[key].layers)
     }
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     lora = adapters.config
@@ -174,12 +181,11 @@ def load_adapter(folder: Path, config: GemmaConfig) -> Adapters:
         ModelError: If files are missing or unreadable, or the adapter is of another kind or
             does not fit the model.
     """
+    lora = read_settings(folder)
     try:
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text())
         tensors = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder}: no readable adapter: {error}.", code="ADAPTER_FILE") from error
-    lora = _lora_recipe(folder, settings)
+        raise unreadable(folder, error) from error
     expected = dict(_expected_shapes(config, lora))
     wrong = [
         *(f"{name} is missing" for name in expected if name not in tensors),
@@ -196,46 +202,23 @@ def load_adapter(folder: Path, config: GemmaConfig) -> Adapters:
             f"{folder}: the adapter does not fit the model: {shown}.", code="ADAPTER_FIT"
         )
 
-    def stacked(name: str, part: str) -> jax.Array:
-        parts = [tensors[_peft_name(layer, name, part)].T for layer in range(config.layers)]
+    def stacked(stack: Stack, part: str) -> jax.Array:
+        parts = [tensors[_peft_name(layer, stack.name, part)].T for layer in stack.layers]
         return jnp.asarray(np.stack(parts), jnp.float32)
 
-    tree = {name: {part: stacked(name, part) for part in ("a", "b")} for name in lora.projections}
+    stacks = lora_stacks(config, lora).items()
+    tree = {key: {part: stacked(stack, part) for part in ("a", "b")} for key, stack in stacks}
     return Adapters(tree=tree, config=lora)
-
-
-def _lora_recipe(folder: Path, settings: dict[str, Any]) -> LoraRecipe:
-    used = [key for key in _UNSUPPORTED if settings.get(key)]
-    if settings.get("peft_type") != "LORA" or used or settings.get("bias", "none") != "none":
-        raise ModelError(
-            f"{folder}: only plain LoRA without bias can be read; this is "
-            f"{settings.get('peft_type')} with {', '.join(used) or 'bias'}.",
-            code="ADAPTER_KIND",
-        )
-    targets = settings.get("target_modules") or []
-    names = [targets] if isinstance(targets, str) else sorted(targets, key=str)
-    values = {
-        "rank": settings.get("r"),
-        "alpha": settings.get("lora_alpha"),
-        "dropout": settings.get("lora_dropout", 0.0),
-        "targets": ["all-linear"] if set(names) == set(LORA_TARGETS) else names,
-        "use_rslora": bool(settings.get("use_rslora")),
-    }
-    try:
-        return LoraRecipe.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise ModelError(f"{folder / ADAPTER_CONFIG}: {error}", code="ADAPTER_CONFIG") from error
 
 
 def _expected_shapes(
     config: GemmaConfig, lora: LoraRecipe
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    shapes = layer_shapes(config)
-    for layer in range(config.layers):
-        for name in lora.projections:
-            size_in, size_out = shapes[name]
-            yield _peft_name(layer, name, "a"), (lora.rank, size_in)
-            yield _peft_name(layer, name, "b"), (size_out, lora.rank)
+    for stack in lora_stacks(config, lora).values():
+        size_in, size_out = stack.shape
+        for layer in stack.layers:
+            yield _peft_name(layer, stack.name, "a"), (lora.rank, size_in)
+            yield _peft_name(layer, stack.name, "b"), (size_out, lora.rank)
 
 
 def _peft_name(layer: int, name: str, part: str) -> str:

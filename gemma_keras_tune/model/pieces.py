@@ -59,16 +59,43 @@ def proto_from_gguf(tokens: Sequence[str], scores: Sequence[float], kinds: Seque
     llama.cpp writes `<unk>` and the turn markers as control pieces and runs of spaces with
     literal spaces; SentencePiece needs them as UNKNOWN, USER_DEFINED and U+2581.
     """
-
-    def repaired(piece: str, kind: int) -> int:
-        if piece == _UNKNOWN_PIECE:
-            return UNKNOWN
-        return USER_DEFINED if kind == CONTROL and piece not in _CONTROL_PIECES else kind
-
     return build_proto(
-        (piece, float(score), repaired(piece, int(kind)))
+        (piece, float(score), _kind_from_gguf(piece, int(kind)))
         for piece, score, kind in zip(tokens, scores, kinds, strict=True)
     )
+
+
+def proto_from_merges(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[str]) -> bytes:
+    """The proto behind `tokenizer.ggml.tokens`, `.token_type` and `.merges`, as Gemma 4 has them.
+
+    The rank of the merge that makes a piece, negated, is its score.
+    """
+    ranks = _ranks(merges)
+    last = len(ranks) + 1
+
+    def one(piece: str, kind: int) -> tuple[str, float, int]:
+        kind = BYTE if _BYTE_PIECE.fullmatch(piece) else _kind_from_gguf(piece, kind)
+        score = -float(ranks.get(piece, last)) if kind == NORMAL else 0.0
+        return piece, score, kind
+
+    return build_proto(one(p, int(kind)) for p, kind in zip(tokens, kinds, strict=True))
+
+
+def _kind_from_gguf(piece: str, kind: int) -> int:
+    if piece == _UNKNOWN_PIECE:
+        return UNKNOWN
+    if piece in _CONTROL_PIECES:
+        return CONTROL
+    return USER_DEFINED if kind == CONTROL else kind
+
+
+def _ranks(merges: Iterable[Any]) -> dict[str, int]:
+    """The place of the first merge that makes a piece, in order of the merges."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        joined = merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)
+        ranks.setdefault(joined, rank)
+    return ranks
 
 
 def proto_from_tokenizer_json(tokenizer: Mapping[str, Any], *, where: str) -> bytes:
@@ -90,10 +117,7 @@ def proto_from_tokenizer_json(tokenizer: Mapping[str, Any], *, where: str) -> by
     try:
         added = {entry["content"]: int(entry["id"]) for entry in tokenizer.get("added_tokens", [])}
         ids = {**{piece: int(index) for piece, index in model["vocab"].items()}, **added}
-        ranks: dict[str, int] = {}
-        for rank, merge in enumerate(model["merges"]):
-            joined = merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)
-            ranks.setdefault(joined, rank)
+        ranks = _ranks(model["merges"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_sentencepiece(where, f"its parts can't be read ({error!r})") from error
     in_order = sorted(ids, key=ids.__getitem__)

@@ -71,7 +71,7 @@ class Model:
         return dataclasses.replace(self, **changes)
 
     def to_keras(self) -> Any:
-        """A `keras_hub.models.Gemma3CausalLM` with these weights, adapters merged in.
+        """The family's `CausalLM` of `keras_hub.models` with these weights, adapters merged in.
 
         Raises:
             ModelError: If KerasHub can't express the config.

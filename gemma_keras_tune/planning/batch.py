@@ -124,8 +124,8 @@ def _smaller_models(setting: Setting) -> Iterator[tuple[str, Setting]]:
     """Models of the catalogue with fewer layers, the largest first."""
     entries = sorted(catalogue()[1:], key=lambda entry: -entry.parameters)
     for entry in entries:
-        config = known_config(entry.name)
-        if config.layers < setting.config.layers and entry.instruct and "gemma3" in entry.name:
+        config = known_config(entry.size)
+        if config.layers < setting.config.layers and entry.name.startswith("gemma3_instruct"):
             yield f"model.preset={entry.name}", replace(setting, config=config)
 
 

@@ -8,23 +8,41 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import DEMO, catalogue, find, is_here, kaggle_cache
+from ..catalogue import catalogue, find, is_here, kaggle_cache
 from ..durable import atomic_write_json
 from ..errors import ModelError
-from ..model.config import GemmaConfig, gemma3_pattern
-from ..recipe import ModelRecipe
+from ..model.config import GemmaConfig, layer_pattern
+from ..model.families import FAMILIES
+from ..recipe import DataRecipe, ModelRecipe, Recipe
 from ..run_folder import data_root
 
-# Gemma 3 technical report, table 1, and the `config.json` of each model; a test compares the
-# number of parameters with the catalogue's, and the demo's row with its file.
+# The technical reports (arXiv:2403.08295, 2408.00118, 2503.19786) and the `config.json` of each
+# model; a test compares the number of parameters with the catalogue's, and the demo's row with its
+# file. Those of Gemma 4, whose catalogue gives rounded numbers with pictures and sound, add up.
 _SIZES: dict[str, dict[str, Any]] = {
-    "270m": {"width": 640, "layers": 18, "heads": 4, "kv_heads": 1, "hidden_dim": 2048},
-    "1b": {"width": 1152, "layers": 26, "heads": 4, "kv_heads": 1, "hidden_dim": 6912},
-    "4b_text": {"width": 2560, "layers": 34, "heads": 8, "kv_heads": 4, "hidden_dim": 10_240},
-    "12b_text": {"width": 3840, "layers": 48, "heads": 16, "kv_heads": 8, "hidden_dim": 15_360},
-    "27b_text": {"width": 5376, "layers": 62, "heads": 32, "kv_heads": 16, "hidden_dim": 21_504},
+    "gemma-2b": {"width": 2048, "layers": 18, "heads": 8, "kv_heads": 1, "hidden_dim": 16_384},
+    "gemma-7b": {"width": 3072, "layers": 28, "heads": 16, "kv_heads": 16, "hidden_dim": 24_576},
+    "vaultgemma-1b": {"width": 1152, "layers": 26, "heads": 4, "kv_heads": 4, "hidden_dim": 6912},
+    "gemma2-2b": {"width": 2304, "layers": 26, "heads": 8, "kv_heads": 4, "hidden_dim": 9216},
+    "gemma2-9b": {"width": 3584, "layers": 42, "heads": 16, "kv_heads": 8, "hidden_dim": 14_336},
+    "gemma2-27b": {"width": 4608, "layers": 46, "heads": 32, "kv_heads": 16, "hidden_dim": 36_864},
+    "gemma3-270m": {"width": 640, "layers": 18, "heads": 4, "kv_heads": 1, "hidden_dim": 2048},
+    "gemma3-1b": {"width": 1152, "layers": 26, "heads": 4, "kv_heads": 1, "hidden_dim": 6912},
+    "gemma3-4b": {"width": 2560, "layers": 34, "heads": 8, "kv_heads": 4, "hidden_dim": 10_240},
+    "gemma3-12b": {"width": 3840, "layers": 48, "heads": 16, "kv_heads": 8, "hidden_dim": 15_360},
+    "gemma3-27b": {"width": 5376, "layers": 62, "heads": 32, "kv_heads": 16, "hidden_dim": 21_504},
+    "gemma4-e2b": {"width": 1536, "layers": 35, "heads": 8, "kv_heads": 1, "hidden_dim": 6144},
+    "gemma4-e4b": {"width": 2560, "layers": 42, "heads": 8, "kv_heads": 2, "hidden_dim": 10_240},
+    "gemma4-31b": {"width": 5376, "layers": 60, "heads": 32, "kv_heads": 16, "hidden_dim": 21_504},
 }
-_SMALL = ("270m", "1b")
+_HALF_HEADS = ("gemma2-27b", "gemma3-27b")  # 128 instead of 256, and another query scale
+_SHORT = ("gemma3-270m", "gemma3-1b")
+_PER_LAYER = {"per_layer_width": 256, "per_layer_vocab": 262_144}
+_GEMMA4: dict[str, dict[str, Any]] = {
+    "gemma4-e2b": {"shared_kv_layers": 20, "wide_shared": True, **_PER_LAYER},
+    "gemma4-e4b": {"shared_kv_layers": 18, **_PER_LAYER},
+    "gemma4-31b": {"global_kv_heads": 4, "key_is_value": True},
+}
 
 
 def model_config(recipe: ModelRecipe) -> GemmaConfig:
@@ -39,13 +57,13 @@ def model_config(recipe: ModelRecipe) -> GemmaConfig:
         MissingExtraError: If reading it needs a package that isn't installed.
     """
     preset = recipe.preset
-    if preset == DEMO or find(preset) is not None:
-        return known_config("270m" if preset == DEMO else preset)
+    if (entry := find(preset)) is not None:
+        return known_config(entry.size)
     scheme, separator, rest = preset.partition("://")
     if scheme == "kaggle":
         for entry in catalogue():
             if entry.handle == preset:
-                return known_config(entry.name)
+                return known_config(entry.size)
         if kaggle_cache(rest) is None:
             raise _not_here(preset)
     if scheme == "hf":
@@ -67,28 +85,73 @@ def is_local(preset: str) -> bool:
     return not separator and Path(preset).expanduser().exists()
 
 
-def known_config(name: str) -> GemmaConfig:
-    """The sizes of a Gemma 3 whose name ends as one in the table does.
+def known_config(size: str) -> GemmaConfig:
+    """The sizes of a model, by the catalogue's word for them.
+
+    Args:
+        size: `ModelEntry.size`, such as `gemma3-1b`.
 
     Raises:
-        KeyError: If none does.
+        KeyError: If there is none of that size.
     """
-    size = next((size for size in _SIZES if name.endswith(size)), None)
-    if size is None:
-        raise KeyError(name)
-    values, is_small, is_27b = _SIZES[size], size in _SMALL, size == "27b_text"
-    head_dim = 128 if is_27b else 256
-    scale = values["width"] // values["heads"] if is_27b else head_dim
-    return GemmaConfig(
-        vocab_size=262_144,
-        head_dim=head_dim,
-        query_scale=scale**-0.5,
-        sliding_window=512 if is_small else 1024,
-        layer_is_local=gemma3_pattern(values["layers"]),
-        rope_scaling=1.0 if is_small else 8.0,
-        max_positions=32_768 if is_small else 131_072,
-        **values,
-    )
+    values = _SIZES[size]
+    family = FAMILIES[size.partition("-")[0]]
+    head_dim = 128 if size in _HALF_HEADS else 256
+    scale = values["width"] // values["heads"] if size in _HALF_HEADS else head_dim
+    every = 5 if size == "gemma4-e2b" else family.global_every
+    context = next(entry.context for entry in catalogue() if entry.size == size)
+    common = {
+        "family": family.name,
+        "vocab_size": 262_144 if family.two_ropes else 256_000,
+        "head_dim": head_dim,
+        "query_scale": scale**-0.5,
+        "layer_is_local": layer_pattern(values["layers"], every=every),
+        "rope_theta": family.rope_theta,
+        "max_positions": context,
+        "qk_norm": family.qk_norm,
+        "post_norms": family.post_norms,
+        "norm_offset": family.norm_offset,
+        "sliding_window": 0,
+    }
+    if family.name in ("gemma2", "vaultgemma"):
+        common |= {"sliding_window": 4096, "attention_softcap": 50.0, "final_softcap": 30.0}
+    if family.name == "vaultgemma":
+        common |= {"sliding_window": 512}
+    if family.name == "gemma3":
+        common |= {
+            "sliding_window": 512 if size in _SHORT else 1024,
+            "rope_scaling": 1.0 if size in _SHORT else 8.0,
+        }
+    if family.name == "gemma4":
+        common |= {
+            "query_scale": 1.0,
+            "sliding_window": 1024 if size == "gemma4-31b" else 512,
+            "global_head_dim": 512,
+            "value_norm": True,
+            "rope_share": 0.25,
+            "layer_scalar": True,
+            "final_softcap": 30.0,
+            **_GEMMA4[size],
+        }
+    return GemmaConfig(**{**common, **values})
+
+
+def memory_to_train(size: str) -> dict[str, int]:
+    """Bytes that a run takes at its highest point on this machine, by method of training.
+
+    Of a run with default settings, nothing exported; on a machine with an accelerator, of its
+    memory. Instant: by the formula of `plan`, without JAX.
+
+    Args:
+        size: `ModelEntry.size`.
+    """
+    from .make import plan  # here, since it asks this module for sizes
+
+    name = next(entry.name for entry in catalogue() if entry.size == size)
+    data = DataRecipe(path="rows.csv", task="classification")
+    recipe = Recipe(schema=1, name="any", data=data, model=ModelRecipe(preset=name))
+    needed = [memory.needed_bytes for memory in plan(recipe, count=False).memories]
+    return {"lora": needed[0]}
 
 
 def _from_hub_cache(repository: str) -> GemmaConfig:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..model.weights import parameter_count
 from ..recipe import ModelRecipe, Recipe
 from ..run_folder import data_root
+from ..starting_point import with_adapters_settings
 from ..text.template import Template
 from . import history
 from .batch import judge, suggest
@@ -42,6 +43,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         RecipeError: If the recipe asks for what its task doesn't do.
         MissingExtraError: If the model needs a package that isn't installed.
     """
+    recipe = with_adapters_settings(recipe)
     config = model_config(recipe.model)
     notes: list[str] = []
     if compile or probe:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 
-from ..model.weights import PROJECTIONS, layer_shapes
+from ..model.weights import is_matrix, layer_stacks
 from .estimate import Setting
 from .values import StepTime
 
@@ -25,9 +26,9 @@ def step_operations(setting: Setting) -> float:
     same, for answers only.
     """
     config, recipe = setting.config, setting.recipe
-    shapes = layer_shapes(config)
-    body = config.layers * sum(shapes[name][0] * shapes[name][1] for name in PROJECTIONS)
-    scores = 2 * config.layers * config.query_size * setting.length
+    matrices = [stack for stack in layer_stacks(config).values() if is_matrix(stack.name)]
+    body = sum(len(stack.layers) * math.prod(stack.shape) for stack in matrices)
+    scores = 2 * sum(kind.query_size for kind in config.kinds) * setting.length
     passes = 6 if recipe.train.remat == "full" else 4
     share = setting.answer_share
     if share is None:

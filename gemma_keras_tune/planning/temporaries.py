@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from ..model.config import GemmaConfig
-from ..model.weights import PROJECTIONS, layer_shapes, parameter_count
+from ..model.weights import PROJECTIONS, layer_shapes, layer_stacks, parameter_count
 from ..recipe import LoraRecipe, TrainRecipe
 
 FLOAT = 4
@@ -68,9 +68,8 @@ class Temporaries:
 
 def adapter_numbers(config: GemmaConfig, lora: LoraRecipe) -> int:
     """How many numbers the adapters hold."""
-    shapes = layer_shapes(config)
-    sizes = sum(sum(shapes[name]) for name in lora.projections)
-    return config.layers * lora.rank * sizes
+    stacks = [stack for stack in layer_stacks(config).values() if stack.name in lora.projections]
+    return lora.rank * sum(len(stack.layers) * sum(stack.shape) for stack in stacks)
 
 
 def of_training(
@@ -148,7 +147,7 @@ def of_generation(
     """
     slots = _power_of_two(prompt, 32) + _power_of_two(new, 16)
     item = FLOAT if numbers.float32_copy else numbers.weight_bytes
-    cache = 2 * config.layers * rows * slots * config.kv_size * item
+    cache = 2 * rows * slots * sum(kind.kv_size for kind in config.kinds if kind.has_key) * item
     queries = rows * min(prompt, 256)
     layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
     copy = FLOAT * parameter_count(config) if numbers.float32_copy else 0
@@ -158,33 +157,48 @@ def of_generation(
 def _kept_and_layer(
     config: GemmaConfig, lora: LoraRecipe, remat: str, length: int
 ) -> tuple[float, float]:
-    """Numbers a token: kept in each layer, and alive within the one that is computed."""
-    shapes = layer_shapes(config)
-    width, hidden = config.width, config.hidden_dim
-    queries, keys = config.query_size, config.kv_size
+    """Numbers a token: kept in each layer, and alive within the one that is computed.
+
+    Where layers differ: on average, and in the largest.
+    """
+    each = [_of_layer(config, lora, remat, length, layer) for layer in range(config.layers)]
+    return sum(kept for kept, _ in each) / len(each), max(within for _, within in each)
+
+
+def _of_layer(
+    config: GemmaConfig, lora: LoraRecipe, remat: str, length: int, layer: int
+) -> tuple[float, float]:
+    shapes, kind = layer_shapes(config, layer), config.kinds[layer]
+    width, hidden = config.width, kind.hidden_dim
+    queries, keys = kind.query_size, kind.kv_size
     scores = config.heads * length
-    base = sum(shapes[name][1] for name in PROJECTIONS)
-    adapted = sum(shapes[name][1] for name in lora.projections)
-    low = lora.rank * len(lora.projections)
+    base = sum(shapes[name][1] for name in PROJECTIONS if name in shapes)
+    targets = [name for name in lora.projections if name in shapes]
+    adapted = sum(shapes[name][1] for name in targets)
+    low = lora.rank * len(targets)
     if remat == "dots":  # the carry, and every product's result: the frozen one and the adapter's
         dots = width + base + adapted + low
         return dots, 8 * hidden + 4 * queries + 4 * keys + 2.7 * scores
     if remat == "full":  # the carry only; a layer is made again in whole
         return width, 13 * hidden + 4 * queries + 4 * keys + 5 * width + 3.1 * scores
     not_adapted = base - adapted
-    kept: float = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * config.head_dim
+    kept: float = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * kind.head_dim
     kept += low - not_adapted + 2.25 * scores
     return kept, 8 * hidden + 2.7 * scores
 
 
 def _whole(config: GemmaConfig, length: int) -> float:
     """Numbers a token: three hidden states, four rotary tables, two masks of a byte a key."""
-    return 3 * config.width + 2 * config.head_dim + length / 2
+    tables = max(kind.head_dim for kind in config.kinds)
+    return 3 * config.width + 2 * tables + length / 2
 
 
 def _widest_input(config: GemmaConfig) -> int:
-    shapes = layer_shapes(config)
-    return sum(shapes[name][0] for name in PROJECTIONS)
+    def inputs(layer: int) -> int:
+        shapes = layer_shapes(config, layer)
+        return sum(shapes[name][0] for name in PROJECTIONS if name in shapes)
+
+    return max(inputs(layer) for layer in range(config.layers))
 
 
 def _power_of_two(size: int, smallest: int) -> int:

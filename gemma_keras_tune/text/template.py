@@ -6,28 +6,15 @@ so no text can forge a turn, and the mask comes from the structure, never from s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from functools import partial
+from typing import Literal
 
 from ..errors import DataError, ModelError
+from .jinja import chat_template
 from .tokenizer import Tokenizer
-
-Role = Literal["system", "user", "model", "text"]
-ROLES: tuple[str, ...] = get_args(Role)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one side says.
-
-    Args:
-        role: `system`, `user`, `model`, or `text` for raw text that stands alone.
-        text: The content. Surrounding white space is dropped, except for `text`.
-    """
-
-    role: Role
-    text: str
+from .turns import Turn, check_turns
 
 
 @dataclass(frozen=True)
@@ -49,10 +36,11 @@ class Template:
 
     A conversation is `bos`, then for every exchange `user_open`, the user's text, `user_close`,
     `model_open`, the answer, `answer_end` and `model_close`; `between` stands before every
-    exchange but the first.
+    exchange but the first. A system text is a turn of its own between `system_open` and
+    `system_close`; where those are empty, it stands before the first user's text.
 
     Args:
-        name: `gemma` or `plain`.
+        name: A name that `template_for` knows.
         tokenizer: Encodes the content.
         stop_ids: Ids after which generation stops.
         jinja: Chat template with which `transformers` makes identical ids.
@@ -62,6 +50,8 @@ class Template:
         answer_end: Ids that end an answer, and that the model must learn to say.
         model_close: Ids after an answer's end, which nobody has to predict.
         between: Ids between two exchanges.
+        system_open: Ids before a system text that is a turn of its own; empty if it isn't.
+        system_close: Ids after it.
     """
 
     name: str
@@ -74,6 +64,8 @@ class Template:
     answer_end: tuple[int, ...]
     model_close: tuple[int, ...]
     between: tuple[int, ...]
+    system_open: tuple[int, ...] = ()
+    system_close: tuple[int, ...] = ()
 
     def render(self, turns: Sequence[Turn], *, add_generation_prompt: bool = False) -> Rendered:
         """Token ids of the turns, beginning with bos, and the answer mask.
@@ -101,12 +93,16 @@ class Template:
         Raises:
             DataError: As `render`.
         """
-        _check_turns(turns, add_generation_prompt=add_generation_prompt)
+        check_turns(turns, add_generation_prompt=add_generation_prompt)
         parts = [Part((self.tokenizer.bos_id,), "markup")]
         if turns[0].role == "text":
             return parts + self._raw_text(turns[0].text, open_end=add_generation_prompt)
         system = [turn.text.strip() for turn in turns if turn.role == "system"]
         talk = [turn for turn in turns if turn.role != "system"]
+        if system and self.system_open:
+            parts.append(Part(self.system_open, "markup"))
+            parts.append(Part(tuple(self.tokenizer.encode(system.pop())), "prompt"))
+            parts.append(Part(self.system_close, "markup"))
         for index, turn in enumerate(talk):
             text = turn.text.strip()
             if turn.role == "user":
@@ -167,8 +163,9 @@ def template_for(name: str, tokenizer: Tokenizer) -> Template:
     """The template of this name, with the markers of this tokenizer.
 
     Args:
-        name: `gemma` (instruction-tuned Gemma 1 to 3) or `plain` (pretrained models:
-            prompt, new line, answer, eos).
+        name: `gemma` (instruction-tuned Gemma 1 to 3), `function_gemma` (the same, with the
+            system text as the developer's turn), `gemma4`, or `plain` (pretrained models: prompt,
+            new line, answer, eos).
         tokenizer: A Gemma tokenizer. New lines must be pieces of their own, as they are in all
             of Google's files; that is why text may be encoded apart from what surrounds it.
 
@@ -177,7 +174,8 @@ def template_for(name: str, tokenizer: Tokenizer) -> Template:
             marker that the template needs.
 
     Source:
-        https://ai.google.dev/gemma/docs/core/prompt-structure
+        https://ai.google.dev/gemma/docs/core/prompt-structure and
+        https://ai.google.dev/gemma/docs/core/prompt-formatting-gemma4
     """
     if name not in _MAKERS:
         raise ModelError(
@@ -187,26 +185,45 @@ def template_for(name: str, tokenizer: Tokenizer) -> Template:
     return _MAKERS[name](tokenizer)
 
 
-def _gemma(tokenizer: Tokenizer) -> Template:
-    start, end = _marker(tokenizer, "<start_of_turn>"), _marker(tokenizer, "<end_of_turn>")
+@dataclass(frozen=True)
+class _Markers:
+    """How a family writes turns: what begins and ends one, and who says a system text."""
+
+    start: str
+    end: str
+    system: str = ""
+    stops: tuple[str, ...] = ()
+
+
+def _with_turns(name: str, markers: _Markers, tokenizer: Tokenizer) -> Template:
+    start, end = _marker(tokenizer, markers.start), _marker(tokenizer, markers.end)
     newline = tuple(tokenizer.encode("\n"))
+    stops = [_marker(tokenizer, piece) for piece in markers.stops if tokenizer.has(piece)]
+
+    def opening(role: str) -> tuple[int, ...]:
+        return (start, *tokenizer.encode(f"{role}\n"))
+
     return Template(
-        name="gemma",
+        name=name,
         tokenizer=tokenizer,
-        stop_ids=(end, _marker(tokenizer, "<eos>")),
-        jinja=_jinja(
-            user_open="<start_of_turn>user\n",
-            user_close="<end_of_turn>\n",
-            model_open="<start_of_turn>model\n",
-            model_close="<end_of_turn>\n",
+        stop_ids=(end, _marker(tokenizer, "<eos>"), *stops),
+        jinja=chat_template(
+            user_open=f"{markers.start}user\n",
+            user_close=f"{markers.end}\n",
+            model_open=f"{markers.start}model\n",
+            model_close=f"{markers.end}\n",
             between="",
+            system_open=f"{markers.start}{markers.system}\n" if markers.system else "",
+            system_close=f"{markers.end}\n" if markers.system else "",
         ),
-        user_open=(start, *tokenizer.encode("user\n")),
+        user_open=opening("user"),
         user_close=(end, *newline),
-        model_open=(start, *tokenizer.encode("model\n")),
+        model_open=opening("model"),
         answer_end=(end,),
         model_close=newline,
         between=(),
+        system_open=opening(markers.system) if markers.system else (),
+        system_close=(end, *newline) if markers.system else (),
     )
 
 
@@ -217,8 +234,14 @@ def _plain(tokenizer: Tokenizer) -> Template:
         name="plain",
         tokenizer=tokenizer,
         stop_ids=(eos,),
-        jinja=_jinja(
-            user_open="", user_close="\n", model_open="", model_close="<eos>", between="\n"
+        jinja=chat_template(
+            user_open="",
+            user_close="\n",
+            model_open="",
+            model_close="<eos>",
+            between="\n",
+            system_open="",
+            system_close="",
         ),
         user_open=(),
         user_close=newline,
@@ -229,7 +252,18 @@ def _plain(tokenizer: Tokenizer) -> Template:
     )
 
 
-_MAKERS = {"gemma": _gemma, "plain": _plain}
+_OLD, _OLD_END = "<start_of_turn>", "<end_of_turn>"
+_MAKERS: dict[str, Callable[[Tokenizer], Template]] = {
+    "gemma": partial(_with_turns, "gemma", _Markers(_OLD, _OLD_END)),
+    "function_gemma": partial(
+        _with_turns,
+        "function_gemma",
+        # after a call it waits for the function's answer, which it would make up otherwise
+        _Markers(_OLD, _OLD_END, "developer", ("<start_of_function_response>",)),
+    ),
+    "gemma4": partial(_with_turns, "gemma4", _Markers("<|turn>", "<turn|>", "system")),
+    "plain": _plain,
+}
 
 
 def _marker(tokenizer: Tokenizer, piece: str) -> int:
@@ -240,114 +274,3 @@ def _marker(tokenizer: Tokenizer, piece: str) -> int:
             code="TEMPLATE_MARKER_MISSING",
         )
     return tokenizer.id_of(piece)
-
-
-def _check_turns(turns: Sequence[Turn], *, add_generation_prompt: bool) -> None:
-    """Refuse what no template can render.
-
-    Raises:
-        DataError: `NO_TURNS`, `UNKNOWN_ROLE`, `ROLE_ORDER` or `EMPTY_TURN`.
-    """
-    if not turns:
-        raise DataError("There are no turns. Give at least one.", code="NO_TURNS")
-    for number, turn in enumerate(turns, start=1):
-        if turn.role not in ROLES:
-            raise DataError(
-                f"Turn {number} has the unknown role {turn.role!r}. "
-                f"Use one of: {', '.join(ROLES)}.",
-                code="UNKNOWN_ROLE",
-            )
-        if not turn.text.strip():
-            raise DataError(
-                f"Turn {number} ({turn.role}) is empty. Give it some text, or leave it out.",
-                code="EMPTY_TURN",
-            )
-    roles = [turn.role for turn in turns]
-    _check_order(roles, add_generation_prompt=add_generation_prompt)
-
-
-def _check_order(roles: Sequence[str], *, add_generation_prompt: bool) -> None:
-    if "text" in roles:
-        if len(roles) > 1:
-            raise _order_error(roles, "a turn 'text' stands alone")
-        return
-    talk = roles[1:] if roles[0] == "system" else roles
-    if not talk:
-        raise _order_error(roles, "after the system turn comes a user's turn")
-    for index, role in enumerate(talk):
-        expected = "model" if index % 2 else "user"
-        if role != expected:
-            number = index + 1 + (len(roles) - len(talk))
-            raise _order_error(roles, f"turn {number} must be {expected!r}, not {role!r}")
-    if add_generation_prompt and talk[-1] != "user":
-        raise _order_error(roles, "an answer can only follow a user's turn")
-
-
-def _order_error(roles: Sequence[str], reason: str) -> DataError:
-    shown = ", ".join(roles[:12]) + (", ..." if len(roles) > 12 else "")
-    return DataError(
-        f"The turns are in the wrong order ({shown}): {reason}. "
-        "Allowed: at most one 'system' first, then 'user' and 'model' in turn, 'user' first.",
-        code="ROLE_ORDER",
-    )
-
-
-def _jinja(
-    *, user_open: str, user_close: str, model_open: str, model_close: str, between: str
-) -> str:
-    """A Hugging Face chat template that writes what `render` encodes.
-
-    `assistant` and `model` mean the same; content may be a string or a list of text parts.
-    Jinja's `trim` is Python's `str.strip`.
-    """
-    written = {
-        "USER_OPEN": user_open,
-        "USER_CLOSE": user_close,
-        "MODEL_OPEN": model_open,
-        "MODEL_CLOSE": model_close,
-        "BETWEEN": between,
-    }
-    text = _JINJA
-    for name, value in written.items():
-        text = text.replace(f"@{name}@", value.replace("\n", "\\n"))
-    return text
-
-
-_JINJA = """\
-{%- macro content_of(message) -%}
-{%- if message['content'] is string -%}
-{{ message['content'] | trim }}
-{%- else -%}
-{%- set ns = namespace(text='') -%}
-{%- for item in message['content'] -%}
-{%- if item['type'] != 'text' -%}
-{{ raise_exception('This model reads text only, not ' ~ item['type']) }}
-{%- endif -%}
-{%- set ns.text = ns.text ~ item['text'] -%}
-{%- endfor -%}
-{{ ns.text | trim }}
-{%- endif -%}
-{%- endmacro -%}
-{{ bos_token }}
-{%- set system = '' -%}
-{%- set talk = messages -%}
-{%- if messages[0]['role'] == 'system' -%}
-{%- set system = content_of(messages[0]) ~ '\\n\\n' -%}
-{%- set talk = messages[1:] -%}
-{%- endif -%}
-{%- for message in talk -%}
-{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
-{{ raise_exception('Roles must alternate: user, assistant, user, assistant, ...') }}
-{%- endif -%}
-{%- if message['role'] == 'user' -%}
-{{ ('' if loop.first else '@BETWEEN@') ~ '@USER_OPEN@' ~ (system if loop.first else '') \
-~ content_of(message) ~ '@USER_CLOSE@' }}
-{%- elif message['role'] in ['assistant', 'model'] -%}
-{{ '@MODEL_OPEN@' ~ content_of(message) ~ '@MODEL_CLOSE@' }}
-{%- else -%}
-{{ raise_exception('Unknown role ' ~ message['role']) }}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{ '@MODEL_OPEN@' }}
-{%- endif -%}"""

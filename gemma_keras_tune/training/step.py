@@ -13,6 +13,7 @@ import optax
 from ..model.config import GemmaConfig
 from ..model.forward import Remat, hidden_states
 from ..model.lora import Adapters
+from ..model.weights import output_matrix
 from ..recipe import TrainRecipe
 from .loss import fused_cross_entropy
 from .optimizer import clipped, make_optimizer
@@ -196,7 +197,7 @@ def _batch_loss(
     )
     return fused_cross_entropy(
         hidden,
-        weights["embedding"],
+        output_matrix(weights),
         batch["targets"],
         batch["loss_mask"],
         chunk=chunk,

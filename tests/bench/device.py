@@ -124,7 +124,7 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     import jax
     import jax.numpy as jnp
 
-    from gemma_keras_tune.model.config import GemmaConfig, gemma3_pattern
+    from gemma_keras_tune.model.config import GemmaConfig, layer_pattern
     from gemma_keras_tune.model.lora import init_adapters
     from gemma_keras_tune.model.weights import weight_shapes
     from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
@@ -137,7 +137,7 @@ def our_row(work: Work, steps: int, peak: float) -> str:
         head_dim=HEAD_DIM,
         query_scale=HEAD_DIM**-0.5,
         sliding_window=WINDOWS[work.shape],
-        layer_is_local=gemma3_pattern(sizes["layers"]),
+        layer_is_local=layer_pattern(sizes["layers"]),
     )
     shapes = weight_shapes(config)
     keys = iter(jax.random.split(jax.random.key(0), 64))

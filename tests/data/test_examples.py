@@ -7,7 +7,7 @@ import pytest
 from gemma_keras_tune.data.examples import examine, load_examples
 from gemma_keras_tune.errors import DataError, RecipeError
 from gemma_keras_tune.recipe import DataRecipe
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from gemma_keras_tune.data.examples import Example, Split
 from gemma_keras_tune.data.packed import packed_rows
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import DataError
-from gemma_keras_tune.text.template import Turn, template_for
+from gemma_keras_tune.text.template import template_for
+from gemma_keras_tune.text.turns import Turn
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_keras_tune.data.split import input_key, split_rows
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gemma_keras_tune.data.examples import Example
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import DataError
-from gemma_keras_tune.text.template import Role, Turn, template_for
+from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Role, Turn
 from tests.support.tiny_tokenizer import tiny_proto
 
 TINY = Tokenizer(tiny_proto())

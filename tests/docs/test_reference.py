@@ -41,7 +41,7 @@ def test_every_code_that_the_source_names_is_on_the_page_of_errors():
 
 
 def test_a_message_with_values_keeps_its_words():
-    assert "a tokenizer of type …; a Gemma 3 file has 'llama'" in page_text("errors.md")
+    assert "a tokenizer of type …; a Gemma file has 'llama' or 'gemma4'" in page_text("errors.md")
 
 
 def test_a_page_that_was_edited_by_hand_is_noticed(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe
 from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
-from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
+from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
 
 
@@ -31,7 +31,7 @@ def tiny_model(tokenizer: Tokenizer, *, template: str = "gemma", weights: Any = 
 
 def twin_models(tokenizer: Tokenizer) -> tuple[Model, Any]:
     """The same random model as ours and as `transformers` has it."""
-    theirs = tiny_hf_gemma3(tiny_gemma3())
+    theirs = tiny_hf(tiny_gemma3())
     return tiny_model(tokenizer, weights=weights_from_hf(theirs, tiny_gemma3())), theirs
 
 

@@ -11,7 +11,7 @@ import pytest
 from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.evaluation import generate as generate_module
 from gemma_keras_tune.evaluation.generate import Generation, generate
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 from tests.evaluation.support import compiled, tiny_model, tuned, twin_models
 
 

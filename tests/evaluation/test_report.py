@@ -24,7 +24,7 @@ from gemma_keras_tune.evaluation.report import _in_order, evaluate
 from gemma_keras_tune.evaluation.report_values import Answer, Measures, Report, Sample
 from gemma_keras_tune.evaluation.score import answer_losses, score_labels
 from gemma_keras_tune.recipe import EvaluateRecipe
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 from tests.evaluation.support import tiny_model, tuned
 
 LABELS = ("ham", "spam")

@@ -14,7 +14,7 @@ from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.evaluation import packing, score
 from gemma_keras_tune.evaluation.packing import answer_piece, labels_piece, pack_stream
 from gemma_keras_tune.evaluation.score import answer_losses, mean_loss, score_labels
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 from tests.evaluation.support import compiled, tiny_model, tuned, twin_models
 
 LABELS = ("spam", "ham", "no answer", "ham or spam")

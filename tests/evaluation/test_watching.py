@@ -13,8 +13,8 @@ from gemma_keras_tune.evaluation.report import evaluate
 from gemma_keras_tune.evaluation.watching import make_answer, make_measure_labels
 from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import EvaluateRecipe
-from gemma_keras_tune.text.template import Turn
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Turn
 from tests.support.tiny_runs import spam_rows, tiny_model
 
 

@@ -17,6 +17,7 @@ from gemma_keras_tune.exporters.consumer import Job, run_consumers
 from gemma_keras_tune.exporters.gate import Expected, Parity, compare, expect
 from gemma_keras_tune.exporters.hf import write_hf
 from gemma_keras_tune.exporters.peft import write_peft
+from gemma_keras_tune.model.config import GemmaConfig
 from gemma_keras_tune.model.lora import Adapters, init_adapters
 from gemma_keras_tune.model.value import Model, ModelSource
 from gemma_keras_tune.model.weights import init_random
@@ -30,12 +31,24 @@ FLOAT32 = ExportRecipe(format="hf")
 BFLOAT16 = ExportRecipe(format="hf", dtype="bfloat16")
 SMALL_SHARDS = ExportRecipe.model_construct(format="hf", dtype="float32", max_shard_bytes=100_000)
 
+RANK_4 = LoraRecipe(rank=4)
+
 
 def tuned_tiny(template: str = "gemma", *, strength: float = 0.05, **changes: Any) -> Model:
-    """A tiny model with random weights and an adapter that changes what it says."""
-    config = tiny_gemma3(**changes)
+    """A tiny Gemma 3 with random weights and an adapter that changes what it says."""
+    return tuned_model(tiny_gemma3(**changes), template, strength=strength)
+
+
+def tuned_model(
+    config: GemmaConfig,
+    template: str,
+    *,
+    strength: float = 0.05,
+    lora: LoraRecipe = RANK_4,
+) -> Model:
+    """A model of that config with random weights and an adapter that changes what it says."""
     tokenizer = Tokenizer(tiny_proto())
-    fresh = init_adapters(config, LoraRecipe(rank=4))
+    fresh = init_adapters(config, lora)
     rng = np.random.default_rng(1)
     tree = {
         name: {

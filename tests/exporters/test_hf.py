@@ -14,7 +14,7 @@ from gemma_keras_tune.errors import ExportError
 from gemma_keras_tune.exporters.hf import hf_tensors, write_hf
 from gemma_keras_tune.exporters.hf_config import hf_config, hf_generation_config
 from gemma_keras_tune.exporters.safetensors_writer import Tensor, write_sharded
-from gemma_keras_tune.model.config import gemma3_pattern
+from gemma_keras_tune.model.config import layer_pattern
 from gemma_keras_tune.model.huggingface import read_config, read_tokenizer_proto, read_weights
 from gemma_keras_tune.model.lora import merge
 from gemma_keras_tune.text.template import template_for
@@ -129,7 +129,7 @@ def test_an_odd_pattern_of_layers_is_named_layer_by_layer(tuned):
     config = hf_config(odd, tuned.template, dtype="float32")
     assert "sliding_window_pattern" not in config
     assert config["layer_types"].count("full_attention") == 3
-    assert gemma3_pattern(6, every=6) == tiny_gemma3().layer_is_local
+    assert layer_pattern(6, every=6) == tiny_gemma3().layer_is_local
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from gemma_keras_tune.exporters.hf_tokenizer import tokenizer_json, write_tokenizer
 from gemma_keras_tune.run_folder import data_root
-from gemma_keras_tune.text.template import Role, Turn, template_for
+from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Role, Turn
 from tests.support.tiny_tokenizer import MARKERS, SENTENCES, WHITE_SPACE, tiny_proto
 
 TOKENIZER = Tokenizer(tiny_proto())
@@ -22,7 +23,7 @@ NOISE = st.one_of(
 TEXTS = st.lists(NOISE, max_size=8).map("".join)
 
 
-@pytest.fixture(scope="module", params=["gemma", "plain"])
+@pytest.fixture(scope="module", params=["gemma", "plain", "gemma4", "function_gemma"])
 def exported(request, tmp_path_factory):
     from transformers import AutoTokenizer
 

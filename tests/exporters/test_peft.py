@@ -11,7 +11,7 @@ from gemma_keras_tune.exporters.peft import hub_name, write_peft
 from gemma_keras_tune.model.forward import hidden_states, logits
 from gemma_keras_tune.model.lora import load_adapter
 from gemma_keras_tune.model.value import ModelSource
-from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
+from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
 
 
@@ -21,7 +21,7 @@ def test_an_adapter_that_peft_made_computes_the_same_here(tmp_path, use_rslora):
     from peft import LoraConfig, get_peft_model
 
     config = tiny_gemma3()
-    base = tiny_hf_gemma3(config)
+    base = tiny_hf(config)
     weights = weights_from_hf(base, config)
     lora = LoraConfig(
         r=3,
@@ -74,6 +74,9 @@ def test_without_an_adapter_there_is_nothing_to_write(tuned, tmp_path):
         ("hf://google/gemma-3-1b-it", "hf", "google/gemma-3-1b-it"),
         ("hf://google/gemma-3-4b-it", "hf", None),
         ("gemma3_4b_text", "preset", None),
+        ("gemma2_instruct_2b_en", "preset", "google/gemma-2-2b-it"),
+        ("hf://google/gemma-2-2b-it", "hf", "google/gemma-2-2b-it"),
+        ("hf://google/gemma-4-E2B-it", "hf", None),
         ("demo", "demo", None),
         ("my-folder", "hf_folder", None),
     ],

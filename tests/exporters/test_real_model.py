@@ -13,7 +13,7 @@ import pytest
 from gemma_keras_tune.exporters.artifact import export
 from gemma_keras_tune.model.lora import Adapters, init_adapters
 from gemma_keras_tune.recipe import LoraRecipe, ModelRecipe
-from gemma_keras_tune.text.template import Turn
+from gemma_keras_tune.text.turns import Turn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

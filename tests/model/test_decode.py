@@ -15,7 +15,7 @@ from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe
-from tests.support.tiny_models import tiny_gemma3
+from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma3
 
 LENGTHS = (13, 1, 21)
 TOTAL = 30  # past the window of 8 before and after the prompts' ends
@@ -49,9 +49,10 @@ def _padded_prompts(token_ids, *, length):
     return jnp.where(kept, token_ids[:, :length], 7)
 
 
-def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence():
-    config = tiny_gemma3()
-    weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
+@pytest.mark.parametrize("name", ["gemma-mha", "gemma2", "gemma3", "gemma4-small", "gemma4-large"])
+def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence(name):
+    config = TINY_FAMILIES[name]
+    weights, token_ids = init_random(config, seed=0), _sequences(config)
     expected = np.asarray(_whole(config, weights, token_ids))
     lengths = jnp.asarray(LENGTHS)
     cache = empty_cache(config, batch=3, slots=40, dtype=jnp.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,19 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.config import GemmaConfig
-from gemma_keras_tune.model.forward import (
-    attention,
-    attention_masks,
-    hidden_states,
-    low_rank_product,
-    rms_norm,
-)
+from gemma_keras_tune.model.forward import hidden_states, logits
+from gemma_keras_tune.model.keras import from_keras
+from gemma_keras_tune.model.layers import low_rank_product, rms_norm
 from gemma_keras_tune.model.lora import Adapters, init_adapters
-from gemma_keras_tune.model.weights import init_random
+from gemma_keras_tune.model.weights import init_random, weight_shapes
 from gemma_keras_tune.recipe import LoraRecipe
-from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
-from tests.support.tiny_models import tiny_gemma3
+from tests.support.hf_models import tiny_hf, weights_from_hf
+from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma1, tiny_gemma3
 
 LENGTHS = (37, 23, 11)  # past the sliding window of 8
 ALL = LoraRecipe(rank=4, targets=("all-linear",))
@@ -82,65 +80,112 @@ def packed(config: GemmaConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ids, positions, segments
 
 
-def test_hidden_states_equal_transformers_past_the_sliding_window(
-    config: GemmaConfig, ids: np.ndarray
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_states_and_logits_equal_transformers_past_the_sliding_window(
+    family: str, ids: np.ndarray
 ) -> None:
     import torch
 
-    model = tiny_hf_gemma3(config)
+    config = TINY_FAMILIES[family]
+    model = tiny_hf(config)
     with torch.no_grad():
-        expected = model.model(torch.tensor(ids)).last_hidden_state.numpy()
-    assert relative(forward(config, weights_from_hf(model, config), ids), expected) < 1e-5
+        expected = model(torch.tensor(ids), output_hidden_states=True)
+    weights = weights_from_hf(model, config)
+    assert jax.tree.map(jnp.shape, weights) == weight_shapes(config)
+    states = forward(config, weights, ids)
+    assert relative(states, expected.hidden_states[-1].numpy()) < 1e-5
+    found = logits(config, weights, jnp.asarray(states))
+    assert relative(np.asarray(found), expected.logits.numpy()) < 2e-5
 
 
-def kerashub_backbone(*, kv_heads: int, rope_scaling: float, dtype: str) -> Any:
-    """A random Gemma 3 backbone of seven layers with a window of 8, norms away from zero."""
-    from keras_hub.models import Gemma3Backbone
+def test_an_output_projection_of_its_own_makes_the_logits() -> None:
+    import torch
 
-    backbone = Gemma3Backbone(
-        vocabulary_size=512, image_size=16, num_layers=7, num_query_heads=4,
-        num_key_value_heads=kv_heads, hidden_dim=32, intermediate_dim=64, head_dim=16,
-        query_head_dim_normalize=True, use_query_key_norm=True, use_post_ffw_norm=True,
-        use_post_attention_norm=True, use_sliding_window_attention=True, sliding_window_size=8,
-        global_rope_scaling_factor=rope_scaling, vision_encoder=None, dtype=dtype,
-    )  # fmt: skip
+    config = tiny_gemma1(tied=False)
+    model, ids = tiny_hf(config), np.random.default_rng(0).integers(4, config.vocab_size, (1, 20))
+    with torch.no_grad():
+        expected = model(torch.tensor(ids)).logits.numpy()
+    weights = weights_from_hf(model, config)
+    found = logits(config, weights, jnp.asarray(forward(config, weights, ids)))
+    assert relative(np.asarray(found), expected) < 1e-5
+
+
+def kerashub_backbone(config: GemmaConfig, *, dtype: str) -> Any:
+    """A random backbone of KerasHub, of that family and shape, norms away from their defaults."""
+    import keras_hub
+
+    common = {
+        "vocabulary_size": 512, "num_layers": config.layers, "num_query_heads": 4,
+        "num_key_value_heads": config.kv_heads, "hidden_dim": 32, "head_dim": 16,
+        "sliding_window_size": 8, "final_logit_soft_cap": config.final_softcap, "dtype": dtype,
+    }  # fmt: skip
+    by_width = config.query_scale == 8**-0.5
+    early = common | {
+        "intermediate_dim": 128, "query_head_dim_normalize": not by_width,
+        "attention_logit_soft_cap": config.attention_softcap,
+        "use_post_ffw_norm": config.post_norms, "use_post_attention_norm": config.post_norms,
+        "use_sliding_window_attention": any(config.layer_is_local),
+    }  # fmt: skip
+    if config.family == "gemma3":
+        arguments = early | {
+            "image_size": 16, "intermediate_dim": 64, "use_query_key_norm": True,
+            "global_rope_scaling_factor": config.rope_scaling, "vision_encoder": None,
+        }  # fmt: skip
+        backbone = keras_hub.models.Gemma3Backbone(**arguments)
+    elif config.family == "gemma4":
+        backbone = keras_hub.models.Gemma4Backbone(
+            **common, intermediate_dim=64, image_size=None, vision_encoder=None,
+            audio_encoder=None, sliding_window_pattern=3, global_head_dim=32,
+            num_kv_shared_layers=config.shared_kv_layers, use_double_wide_mlp=config.wide_shared,
+            num_global_key_value_heads=config.global_kv_heads or None,
+            hidden_size_per_layer_input=config.per_layer_width,
+            global_rope_partial_rotary_factor=0.25,
+        )  # fmt: skip
+    else:
+        backbone = keras_hub.models.GemmaBackbone(**early)
     rng = np.random.default_rng(3)
     for variable in backbone.variables:
-        variable.assign(rng.standard_normal(variable.shape) * 0.2)
+        middle = 1.0 if config.family == "gemma4" and len(variable.shape) < 2 else 0.0
+        variable.assign(middle + rng.standard_normal(variable.shape) * 0.2)
+    # the blocks of Gemma 1 to 3 don't get the backbone's own setting: KerasHub 0.32
+    for block in backbone.transformer_layers:
+        block.attention.query_head_dim_normalize = not by_width
     return backbone
 
 
 def kerashub_states(backbone: Any, ids: np.ndarray) -> np.ndarray:
     """What KerasHub's backbone computes, compiled, as float32."""
     inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
+    if "position_ids" in backbone.input:
+        inputs["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
     return np.asarray(jax.jit(lambda x: backbone(x))(inputs), np.float32)
 
 
-@pytest.mark.parametrize(("kv_heads", "rope_scaling"), [(1, 1.0), (2, 8.0)])
-def test_hidden_states_equal_kerashub_past_the_sliding_window(
-    ids: np.ndarray, kv_heads: int, rope_scaling: float
-) -> None:
-    from gemma_keras_tune.model.keras import from_keras
-
-    backbone = kerashub_backbone(kv_heads=kv_heads, rope_scaling=rope_scaling, dtype="float32")
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_hidden_states_equal_kerashub_past_the_sliding_window(ids: np.ndarray, family: str) -> None:
+    expected = TINY_FAMILIES[family]
+    backbone = kerashub_backbone(expected, dtype="float32")
     config, weights = from_keras(backbone)
-    assert (config.sliding_window, config.rope_scaling) == (8, rope_scaling)
+    # KerasHub's settings don't hold the longest sequence, and Gemma 1's window is never used
+    assert replace(config, max_positions=1024, sliding_window=8) == replace(
+        expected, sliding_window=8
+    )
     assert relative(forward(config, weights, ids), kerashub_states(backbone, ids)) < 1e-5
 
 
-def test_in_bfloat16_we_are_as_near_to_float32_as_kerashub_is(ids: np.ndarray) -> None:
-    from gemma_keras_tune.model.keras import from_keras
-
-    backbone = kerashub_backbone(kv_heads=2, rope_scaling=1.0, dtype="bfloat16")
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_in_bfloat16_we_are_as_near_to_float32_as_kerashub_is(ids: np.ndarray, family: str) -> None:
+    backbone = kerashub_backbone(TINY_FAMILIES[family], dtype="bfloat16")
     config, weights = from_keras(backbone)
     exact = forward(config, jax.tree.map(lambda w: w.astype(jnp.float32), weights), ids)
     theirs = relative(kerashub_states(backbone, ids), exact)
     assert relative(forward(config, weights, ids), exact) < 1.5 * theirs
 
 
-def test_packed_examples_equal_the_same_examples_alone(
-    config: GemmaConfig, weights: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_packed_examples_equal_the_same_examples_alone(family: str) -> None:
+    config = TINY_FAMILIES[family]
+    weights = init_random(config, seed=0)
     ids, positions, segments = packed(config)
     together = forward(config, weights, ids, positions=positions, segment_ids=segments)
     start = 0
@@ -184,9 +229,10 @@ def test_fresh_adapters_change_nothing(
 
 
 @pytest.mark.parametrize("remat", ["dots", "full"])
-def test_computing_again_gives_the_same_gradient(
-    config: GemmaConfig, weights: dict[str, Any], ids: np.ndarray, remat: str
-) -> None:
+@pytest.mark.parametrize("family", ["gemma3", "gemma4-small"])
+def test_computing_again_gives_the_same_gradient(family: str, ids: np.ndarray, remat: str) -> None:
+    config = TINY_FAMILIES[family]
+    weights = init_random(config, seed=0)
     adapters = random_adapters(config)
 
     def loss(adapters: Adapters, remat: Any) -> jax.Array:

@@ -67,6 +67,8 @@ def tensors(weights: dict, kind):
     yield "token_embd.weight", np.asarray(weights["embedding"]), kind
     yield "output_norm.weight", np.asarray(weights["final_norm"]) + 1, Kind.F32
     for ours, theirs in GGUF_LAYER_NAMES.items():
+        if ours not in weights["layers"]:  # of another family
+            continue
         for layer, value in enumerate(np.asarray(weights["layers"][ours])):
             matrix = ours in PROJECTIONS
             stored = np.ascontiguousarray(value.T) if matrix else value + 1

@@ -24,7 +24,7 @@ from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LORA_TARGETS, LoraRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.model.test_forward import forward, random_adapters, relative
-from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
+from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
 from tests.support.tiny_runs import tiny_model
 
@@ -104,7 +104,7 @@ def test_merging_nothing_and_unmerging_twice_are_refused(tuned: Model) -> None:
 
 def test_a_saved_adapter_comes_back_bit_for_bit(tuned: Model, tmp_path: Path) -> None:
     assert tuned.adapters is not None
-    save_adapter(tmp_path, tuned.adapters, base_name="tiny")
+    save_adapter(tmp_path, tuned.adapters, tuned.config, base_name="tiny")
     again = load_adapter(tmp_path, tuned.config)
     assert again.config == tuned.adapters.config
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(tuned.adapters), strict=True):
@@ -117,11 +117,11 @@ def test_peft_computes_the_same_with_a_saved_adapter(tmp_path: Path, use_rslora:
     import torch
 
     config = tiny_gemma3()
-    hf = tiny_hf_gemma3(config)
+    hf = tiny_hf(config)
     weights = weights_from_hf(hf, config)
     lora = LoraRecipe(rank=4, alpha=6.0, use_rslora=use_rslora)
     adapters = random_adapters(config, lora, size=0.05)
-    save_adapter(tmp_path, adapters, base_name="tiny")
+    save_adapter(tmp_path, adapters, config, base_name="tiny")
     ids = np.random.default_rng(0).integers(4, 400, (2, 20))
     with torch.no_grad():
         base = hf.model(torch.tensor(ids)).last_hidden_state.numpy()
@@ -137,7 +137,7 @@ def test_an_adapter_that_peft_wrote_is_read(tmp_path: Path) -> None:
     import torch
 
     config = tiny_gemma3()
-    hf = tiny_hf_gemma3(config)
+    hf = tiny_hf(config)
     weights = weights_from_hf(hf, config)
     settings = peft.LoraConfig(
         r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], init_lora_weights=False
@@ -154,7 +154,7 @@ def test_an_adapter_that_peft_wrote_is_read(tmp_path: Path) -> None:
 
 
 def broken(folder: Path, adapters: Adapters, **changes: object) -> None:
-    save_adapter(folder, adapters, base_name="tiny")
+    save_adapter(folder, adapters, tiny_gemma3(), base_name="tiny")
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -186,7 +186,7 @@ def test_a_truncated_or_missing_adapter_file_is_an_error_that_names_the_folder(
     tuned: Model, tmp_path: Path
 ) -> None:
     assert tuned.adapters is not None
-    save_adapter(tmp_path, tuned.adapters, base_name="tiny")
+    save_adapter(tmp_path, tuned.adapters, tuned.config, base_name="tiny")
     file = tmp_path / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelError, match=tmp_path.name):

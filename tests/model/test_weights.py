@@ -9,7 +9,7 @@ import pytest
 
 from gemma_keras_tune.errors import ModelError
 from gemma_keras_tune.model.assemble import WeightsBuilder, cast
-from gemma_keras_tune.model.config import GemmaConfig, gemma3_pattern
+from gemma_keras_tune.model.config import GemmaConfig, layer_pattern
 from gemma_keras_tune.model.weights import init_random, parameter_count, weight_shapes
 from tests.support.tiny_models import tiny_gemma3
 
@@ -31,7 +31,7 @@ def test_a_config_survives_json():
 
 
 def test_every_sixth_layer_of_gemma_3_is_global():
-    assert [i for i, local in enumerate(gemma3_pattern(26)) if not local] == [5, 11, 17, 23]
+    assert [i for i, local in enumerate(layer_pattern(26)) if not local] == [5, 11, 17, 23]
 
 
 @pytest.mark.parametrize(

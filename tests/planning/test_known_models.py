@@ -48,7 +48,7 @@ def test_a_local_models_header_is_read_once_until_it_changes(tmp_path, monkeypat
     monkeypatch.setenv("GEMMA_KERAS_TUNE_HOME", str(tmp_path / "home"))
     file = tmp_path / "model.gguf"
     file.write_bytes(b"one")
-    config = known_models.known_config("270m")
+    config = known_models.known_config("gemma3-270m")
     asked = []
 
     class Described:

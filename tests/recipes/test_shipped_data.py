@@ -109,8 +109,9 @@ def test_every_row_fits_the_recipe_with_the_real_tokenizer(name: str, template: 
     from gemma_keras_tune.model.demo import demo_file
     from gemma_keras_tune.model.gguf import gguf_tokenizer_proto
     from gemma_keras_tune.model.gguf_file import read_gguf
-    from gemma_keras_tune.text.template import Turn, template_for
+    from gemma_keras_tune.text.template import template_for
     from gemma_keras_tune.text.tokenizer import Tokenizer
+    from gemma_keras_tune.text.turns import Turn
 
     data = load_recipe(name).data
     prompt, answer = ("text", "label") if data.task == "classification" else ("prompt", "response")

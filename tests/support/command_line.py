@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 def save_tiny_model(folder: Path) -> Path:
     """A Hugging Face folder that `transformers` wrote: two random layers, 400 tokens."""
-    from tests.support.hf_models import tiny_hf_gemma3
+    from tests.support.hf_models import tiny_hf
 
     config = tiny_gemma3(layers=2, layer_is_local=(True, False), vocab_size=400)
-    tiny_hf_gemma3(config).save_pretrained(folder)
+    tiny_hf(config).save_pretrained(folder)
     (folder / "tokenizer.model").write_bytes(tiny_proto())
     return folder
 

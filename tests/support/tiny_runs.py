@@ -8,8 +8,9 @@ from gemma_keras_tune.data.examples import Example, Split
 from gemma_keras_tune.model.value import Model, ModelSource
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe
-from gemma_keras_tune.text.template import Turn, template_for
+from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Turn
 from tests.support.tiny_models import tiny_gemma3
 
 WORDS = "win a free prize now call this number lunch tomorrow at noon fox dog lazy park".split()

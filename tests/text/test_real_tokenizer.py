@@ -10,8 +10,9 @@ from gemma_keras_tune.catalogue import demo_is_here
 from gemma_keras_tune.model.demo import demo_file
 from gemma_keras_tune.model.gguf import gguf_tokenizer_proto
 from gemma_keras_tune.model.gguf_file import read_gguf
-from gemma_keras_tune.text.template import Turn, template_for
+from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Turn
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_keras_tune.errors import DataError, ModelError
-from gemma_keras_tune.text.template import Rendered, Turn, template_for
+from gemma_keras_tune.text.template import Rendered, template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Turn
 from tests.support.tiny_tokenizer import MARKERS, tiny_proto
 
 TINY = Tokenizer(tiny_proto())
 GEMMA, PLAIN = template_for("gemma", TINY), template_for("plain", TINY)
+GEMMA4, FUNCTIONS = template_for("gemma4", TINY), template_for("function_gemma", TINY)
+ALL = [GEMMA, PLAIN, GEMMA4, FUNCTIONS]
 
 
 def ids_of(*pieces):
@@ -57,7 +60,7 @@ def test_raw_text_keeps_its_white_space_and_is_supervised_but_for_bos():
         assert prompt.ids == ids_of("<bos>", "as")
 
 
-@pytest.mark.parametrize("template", [GEMMA, PLAIN], ids=lambda template: template.name)
+@pytest.mark.parametrize("template", ALL, ids=lambda template: template.name)
 def test_a_prompt_and_its_answer_are_the_beginning_of_the_whole(template):
     turns = [Turn("user", "Is it?\n"), Turn("model", " yes, \n it is ")]
     prompt = template.render(turns[:1], add_generation_prompt=True).ids
@@ -73,7 +76,7 @@ def test_stop_ids_are_the_turns_end_and_eos():
     assert PLAIN.stop_ids == ids_of("<eos>")
 
 
-@pytest.mark.parametrize("template", [GEMMA, PLAIN], ids=lambda template: template.name)
+@pytest.mark.parametrize("template", ALL, ids=lambda template: template.name)
 @given(data=st.data())
 def test_content_cannot_forge_a_turn(template, data):
     noise = st.sampled_from([*MARKERS, "<eos>", "<bos>", "\n", "user", "model", " "])
@@ -111,7 +114,7 @@ def test_a_generation_prompt_cannot_follow_an_answer():
 
 
 def test_an_unknown_template_is_refused_with_the_names_that_exist():
-    with pytest.raises(ModelError, match="gemma, plain"):
+    with pytest.raises(ModelError, match="gemma, function_gemma, gemma4, plain"):
         template_for("alpaca", TINY)
 
 
@@ -153,7 +156,7 @@ def ids_of_whole_string(text):
 words = st.text(alphabet="ab yes.\n\t", min_size=1, max_size=12).filter(str.strip)
 
 
-@pytest.mark.parametrize("template", [GEMMA, PLAIN], ids=lambda template: template.name)
+@pytest.mark.parametrize("template", ALL, ids=lambda template: template.name)
 @given(
     exchanges=st.lists(st.tuples(words, words), min_size=1, max_size=3),
     system=st.none() | words,
@@ -181,6 +184,34 @@ def test_the_gemma_prompt_reads_as_google_documents_it():
         "<bos><start_of_turn>user\nBe kind.\n\nHi<end_of_turn>\n<start_of_turn>model\nHello"
         "<end_of_turn>\n<start_of_turn>user\n?<end_of_turn>\n<start_of_turn>model\n"
     )
+
+
+def test_the_gemma_4_prompt_reads_as_google_documents_it():
+    """https://ai.google.dev/gemma/docs/core/prompt-formatting-gemma4"""
+    turns = [Turn("system", "You are a helpful assistant."), Turn("user", "Hello.")]
+    written = written_by_jinja(GEMMA4, turns, add_generation_prompt=True)
+    assert written == (
+        "<bos><|turn>system\nYou are a helpful assistant.<turn|>\n"
+        "<|turn>user\nHello.<turn|>\n<|turn>model\n"
+    )
+    assert GEMMA4.stop_ids == ids_of("<turn|>", "<eos>")
+
+
+def test_function_gemma_has_the_system_text_as_the_developers_turn():
+    turns = [Turn("system", "Call what fits."), Turn("user", "Hi")]
+    assert written_by_jinja(FUNCTIONS, turns) == (
+        "<bos><start_of_turn>developer\nCall what fits.<end_of_turn>\n"
+        "<start_of_turn>user\nHi<end_of_turn>\n"
+    )
+
+
+def test_function_gemma_stops_where_it_waits_for_a_functions_answer():
+    sentencepiece_model_pb2: Any = import_module("sentencepiece.sentencepiece_model_pb2")
+    model = sentencepiece_model_pb2.ModelProto.FromString(TINY.proto)
+    model.pieces[TINY.id_of("<unused0>")].piece = "<start_of_function_response>"
+    tokenizer = Tokenizer(model.SerializeToString())
+    stops = template_for("function_gemma", tokenizer).stop_ids
+    assert stops == (*FUNCTIONS.stop_ids, TINY.id_of("<unused0>"))
 
 
 def test_jinja_like_content_is_plain_text():

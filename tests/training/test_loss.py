@@ -11,7 +11,7 @@ import pytest
 
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.training.loss import fused_cross_entropy, token_log_probabilities
-from tests.support.hf_models import tiny_hf_gemma3, weights_from_hf
+from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
 
 N, WIDTH, VOCAB = 51, 8, 50
@@ -119,7 +119,7 @@ def test_the_loss_of_a_batch_equals_that_of_transformers() -> None:
     import torch
 
     config = tiny_gemma3()
-    model = tiny_hf_gemma3(config)
+    model = tiny_hf(config)
     weights = weights_from_hf(model, config)
     rng = np.random.default_rng(0)
     ids = rng.integers(4, config.vocab_size, (2, 24))

@@ -1,4 +1,4 @@
-"""Files by the names that requests use: `dataset:ID`, `model:ID`, `shipped:FILE`; never a path.
+"""Files by the names that requests use, such as `dataset:ID` or `model:ID`; never a path.
 
 Whoever asks can't name a file of the server, nor an address to fetch. What the server tells them
 has the same names in the place of its paths.
@@ -12,12 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gemma_keras_tune.catalogue import find
 from gemma_keras_tune.errors import RecipeError
 from gemma_keras_tune.recipe_files import shipped_recipes
+from gemma_keras_tune.run_folder import RunFolder
 
 from ..gate.upload_files import MODEL_SUFFIXES, final_path, suffix_for
 from ..identity.refusals import NotFound
-from ..store.tables import datasets, uploads
+from ..store.tables import datasets, runs, uploads
 from ..store.workspace import WorkspaceStore
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -25,7 +27,7 @@ _PRESET = re.compile(r"demo|gemma[0-9a-z_]{0,60}")
 _HANDLE = re.compile(
     r"(kaggle|hf)://[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95}){1,5}"
 )
-_DATASET, _MODEL, _SHIPPED = "dataset:", "model:", "shipped:"
+_DATASET, _MODEL, _RUN, _SHIPPED = "dataset:", "model:", "run:", "shipped:"
 _DATA_FILES = (".csv", ".jsonl")
 
 
@@ -69,7 +71,7 @@ class Names:
             RecipeError: As `data`.
         """
         text = name if isinstance(name, str) else ""
-        if _PRESET.fullmatch(text) or _HANDLE.fullmatch(text):
+        if _PRESET.fullmatch(text) or _HANDLE.fullmatch(text) or find(text) is not None:
             return text
         kind, _, rest = text.partition(":")
         if kind != "model" or not _ID.fullmatch(rest):
@@ -87,6 +89,24 @@ class Names:
         suffix = suffix_for("model", row["display_name"])
         path = final_path(self._root, "model", row["id"], suffix)
         return str(path if suffix == MODEL_SUFFIXES[".gguf"] else path.parent)
+
+    async def adapter(self, key: str, name: object) -> str:
+        """The folder of the adapter that a finished run made.
+
+        Raises:
+            RecipeError: As `data`; `NAME_UNKNOWN` also if the run has no adapter yet.
+        """
+        kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if kind != "run" or not rest:
+            raise _wrong(key, name, "name a run as run:ID, with an id of GET /api/v1/runs")
+        try:
+            await self._rows.one(runs, rest, runs.c.deleted_at.is_(None))
+        except NotFound:
+            raise _unknown(key, name) from None
+        folder = RunFolder(self._root / "runs" / rest).adapter
+        if not folder.is_dir():
+            raise RecipeError(f"{key}: {name} has no adapter yet.", code="NAME_UNKNOWN")
+        return str(folder)
 
 
 class Shown:
@@ -143,6 +163,7 @@ def _patterns(root: Path, *, plain: bool) -> list[tuple[re.Pattern[str], str]]:
         found += [
             (rf"{at}/datasets/([0-9a-f]{{32}})/data\.[a-z]+", rf"{_DATASET}\1"),
             (rf"{at}/models/([0-9a-f]{{32}})(?:/model\.[a-z]+)?", rf"{_MODEL}\1"),
+            (rf"{at}/runs/([\w.-]+)/adapter(?![\w./-])", rf"{_RUN}\1"),
             (rf"{at}(?:/|(?![\w.-]))", ""),
         ]
     found.append((rf"{written(shipped)}/", _SHIPPED))

@@ -122,9 +122,10 @@ async def _with_paths(
                 section[key] = await find(f"{name}.{key}", section[key])
             except RecipeError as error:
                 problems.append(str(error))
-                section[key] = "demo" if name == "model" else "/"  # nothing else is wrong with it
+                section[key] = "demo" if key == "preset" else "/"  # nothing else is wrong with it
 
     for key in DATA_KEYS:
         await put(real.get("data"), "data", key, names.data)
     await put(real.get("model"), "model", "preset", names.model)
+    await put(real.get("model"), "model", "adapter", names.adapter)
     return real, problems

@@ -58,6 +58,13 @@ TUNED = "Tuned"
 BASE = "Base"
 
 SAMPLES = "Answers before and after"
+NEXT = "What next"
+NEXT_HELP = (
+    "Training further begins with what this run has learned, for example on more rows. Training "
+    "anew begins with the base model again, for example with other settings."
+)
+FURTHER = "Train further"
+ANEW = "Train anew"
 QUESTION = "Question"
 EXPECTED = "Right answer"
 ANSWER_BASE = "Before"

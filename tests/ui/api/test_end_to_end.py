@@ -76,7 +76,7 @@ async def test_from_an_upload_to_a_download(world, tmp_path):
     looked = await world.ask("editor", "POST", f"/datasets/{data}/check", {"wait_s": 10})
     assert looked.status_code == 200 and looked.json()["value"]["rows"] == 40, looked.text
 
-    recipe = {
+    recipe: dict[str, Any] = {
         "name": "tiny",
         "data": {"path": f"dataset:{data}", "task": "classification", "max_length": 64},
         "model": {"preset": f"model:{model}", "lora": {"rank": 2}},
@@ -100,6 +100,16 @@ async def test_from_an_upload_to_a_download(world, tmp_path):
     assert shown["lineage"]["data"][0]["sha256"] == hashlib.sha256(rows.read_bytes()).hexdigest()
     report = (await world.ask("viewer", "GET", f"/runs/{run}/report")).json()
     assert report["tuned"]["loss"] > 0 and report["base"]["loss"] > 0
+    further = {**recipe, "name": "further", "model": recipe["model"] | {"adapter": f"run:{run}"}}
+    made = await world.ask(
+        "editor", "POST", "/jobs", {"kind": "train", "recipe": {"recipe": further}}
+    )
+    assert made.status_code == 201, made.text
+    await done(world, made.json()["id"])
+    second = (await world.ask("viewer", "GET", f"/runs/{made.json()['run']}")).json()
+    assert second["recipe"]["model"]["adapter"] == f"run:{run}"
+    assert len(second["lineage"]["adapter"]["sha256"]) == 64
+
     report_md = await world.ask("viewer", "GET", f"/runs/{run}/files/report.md")
     assert report_md.status_code == 200
 

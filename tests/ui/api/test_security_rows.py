@@ -113,6 +113,18 @@ async def test_row_29_no_path_of_the_server_can_be_named(world, path):
         "editor", "POST", "/jobs", {"kind": "evaluate", "run": run, "args": {"data": path}}
     )
     assert got.status_code == 422
+    given = {"recipe_name": "spam_classifier", "set": {"model.adapter": path}}
+    got = await world.ask("editor", "POST", "/jobs", {"kind": "train", "recipe": given})
+    assert got.status_code == 422 and "model.adapter" in got.text
+
+
+async def test_an_adapter_of_another_workspace_is_not_found(world):
+    """Nor one of a run that has none yet; both by the name of the run."""
+    theirs, ours = await world.run(world.there, None), await world.run(world.here, None)
+    for run, said in ((theirs, "this workspace has no"), (ours, "has no adapter yet")):
+        given = {"recipe_name": "spam_classifier", "set": {"model.adapter": f"run:{run}"}}
+        got = await world.ask("editor", "POST", "/jobs", {"kind": "train", "recipe": given})
+        assert got.status_code == 422 and said in got.text
 
 
 @pytest.mark.parametrize("url", URLS)

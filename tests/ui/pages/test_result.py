@@ -92,6 +92,16 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
     await ann.should_see(f"no idea {words.CUT}")
 
 
+async def test_a_result_leads_on_to_training_further_or_anew(app: FastAPI, ann: User) -> None:
+    folder = measured_run(app, "further")
+    folder.adapter.mkdir()
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(marker="train-further")
+    await ann.open(f"/configure?run={folder.id}&further=yes")
+    await ann.should_see(f"run:{folder.id}")
+
+
 async def test_a_cell_of_the_matrix_opens_the_rows_behind_it(app: FastAPI, ann: User) -> None:
     folder = measured_run(app, "cells")
     await listed(app, folder)

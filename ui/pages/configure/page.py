@@ -15,7 +15,7 @@ from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
 
 from ...api.datasets import list_datasets
 from ...api.naming import Names, Shown, shipped_data
-from ...api.recipes_given import Given, from_toml, shipped
+from ...api.recipes_given import Given, from_toml, shipped, with_changes
 from ...api.run_rows import folder_of, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
@@ -56,8 +56,12 @@ def register(app: FastAPI) -> None:
         needs=Action.SUBMIT_TRAIN,
         wide=True,
     )
-    async def show(visit: Visit, data: str = "", recipe: str = "", run: str = "") -> None:
+    async def show(
+        visit: Visit, data: str = "", recipe: str = "", run: str = "", further: str = ""
+    ) -> None:
         settings = await _settings(visit, data=data, recipe=recipe, run=run)
+        if run and further:
+            settings = with_changes(settings, {"model.adapter": f"run:{run}"})
         await _Page(visit, settings).start()
 
 

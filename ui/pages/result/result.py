@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from nicegui import ui
@@ -23,7 +24,7 @@ from ..frame import page
 from ..run_tabs import run_tabs
 from ..tables import Chip, Column, Line, LinesTable
 from ..visit import Visit
-from ..widgets import card, empty_state, heading, note, primary
+from ..widgets import card, empty_state, heading, link_button, note, primary
 from .confusion import Confusion
 from .rows import Rows
 
@@ -56,6 +57,7 @@ def register(app: FastAPI) -> None:
             rows = Rows(visit, folder, is_labelled=False)
         rows.build()
         _samples(shown.get("samples") or [])
+        _next(visit, row)
         await rows.start()
 
 
@@ -167,6 +169,18 @@ def _classes(visit: Visit, per_class: Mapping[str, Mapping[str, Any]]) -> None:
                 for label, one in per_class.items()
             ]
         )
+
+
+def _next(visit: Visit, row: RowMapping) -> None:
+    """Ways on from here, for those who may train."""
+    if not visit.may(Action.SUBMIT_TRAIN):
+        return
+    with card(words.NEXT):
+        ui.label(words.NEXT_HELP).classes("gkt-soft")
+        with ui.row().classes("gap-2"):
+            again = f"/configure?run={quote(row['id'])}"
+            link_button(words.FURTHER, f"{again}&further=yes").mark("train-further")
+            link_button(words.ANEW, again).props("outline")
 
 
 def _samples(samples: list[Mapping[str, Any]]) -> None:

@@ -1,0 +1,111 @@
+"""Going on from an adapter that was trained before, instead of from a fresh one."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from .durable import sha256_file
+from .errors import ModelError, TuneError
+from .model.adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings
+from .model.value import Model
+from .recipe import Recipe
+from .run_folder import data_root, find_run
+
+
+def with_adapters_settings(recipe: Recipe) -> Recipe:
+    """The recipe with `model.lora` as the adapter has it that `model.adapter` names.
+
+    Rank, strength, targets and scaling belong to the adapter's matrices; dropout and seed stay the
+    recipe's own. A recipe without `model.adapter` comes back as it is.
+
+    Raises:
+        ModelError: `ADAPTER_NOT_FOUND`, or if the adapter's settings can't be read.
+    """
+    if recipe.model.adapter is None:
+        return recipe
+    stored = read_settings(adapter_folder(recipe.model.adapter))
+    own = recipe.model.lora
+    lora = stored.model_copy(update={"dropout": own.dropout, "seed": own.seed})
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"lora": lora})})
+
+
+def start_from_adapter(recipe: Recipe, base: Model) -> Model:
+    """The base model with the adapter beside it that the recipe starts from, or as it is.
+
+    Raises:
+        ModelError: `ADAPTER_NOT_FOUND`; `ADAPTER_OTHER_BASE` if a run trained it on other weights;
+            or if it can't be read or doesn't fit.
+    """
+    if recipe.model.adapter is None:
+        return base
+    tuned = with_adapter(base, recipe.model.adapter)
+    assert tuned.adapters is not None  # noqa: S101  # `with_adapter` gave it some
+    adapters = replace(tuned.adapters, config=recipe.model.lora)
+    return base.replace(adapters=adapters, lora=recipe.model.lora)
+
+
+def with_adapter(model: Model, name: str | Path) -> Model:
+    """The model with an adapter beside its weights; any others that it had are left out.
+
+    The weights are shared, not copied, so that many adapters of one base cost little memory:
+
+        spam, chat = with_adapter(base, "spam-run"), with_adapter(base, "chat-run")
+
+    Args:
+        model: The base model, or one with other adapters.
+        name: A finished run (its id, the start of it, its name, its folder), or a folder that
+            PEFT wrote.
+
+    Raises:
+        ModelError: `ADAPTER_NOT_FOUND`; `ADAPTER_OTHER_BASE` if a run trained it beside other
+            weights; or if it can't be read or doesn't fit.
+    """
+    from .model.lora import load_adapter  # here, so that settings can be read without JAX
+
+    folder = adapter_folder(str(name))
+    _refuse_other_base(folder, model)
+    return model.replace(adapters=load_adapter(folder, model.config))
+
+
+def adapter_sha256(recipe: Recipe) -> str:
+    """The SHA-256 of the adapter's weights that a recipe starts from; `""` without one."""
+    if recipe.model.adapter is None:
+        return ""
+    return sha256_file(adapter_folder(recipe.model.adapter) / ADAPTER_WEIGHTS)
+
+
+def adapter_folder(name: str) -> Path:
+    """The folder of an adapter: of a run that is named as everywhere, or one that PEFT wrote.
+
+    Raises:
+        ModelError: `ADAPTER_NOT_FOUND`.
+    """
+    given = Path(name).expanduser()
+    if (given / ADAPTER_CONFIG).is_file():
+        return given.resolve()
+    with suppress(TuneError):
+        found = find_run(data_root(), name).adapter
+        if (found / ADAPTER_CONFIG).is_file():
+            return found.resolve()
+    raise ModelError(
+        f"The adapter {name!r} is neither a run whose training has finished nor a folder with "
+        f"{ADAPTER_CONFIG}. `gemma-keras-tune runs` lists the runs.",
+        code="ADAPTER_NOT_FOUND",
+    )
+
+
+def _refuse_other_base(folder: Path, base: Model) -> None:
+    """An adapter of a run belongs to the very weights that it was trained beside."""
+    lineage = folder.parent / "lineage.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        trained_on = json.loads(lineage.read_text("utf-8"))["base"]
+        if trained_on["sha256"] and trained_on["sha256"] != base.source.sha256:
+            raise ModelError(
+                f"The adapter was trained beside the model {trained_on['name']!r}, whose weights "
+                f"are others than those of {base.source.name!r}. Take that model (model.preset), "
+                "or no adapter (model.adapter).",
+                code="ADAPTER_OTHER_BASE",
+            )

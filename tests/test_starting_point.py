@@ -1,0 +1,106 @@
+"""Going on from an adapter, and several adapters beside one base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gemma_keras_tune as gkt
+from gemma_keras_tune.errors import ModelError, TuneError
+from gemma_keras_tune.model.lora import load_adapter, save_adapter
+from gemma_keras_tune.recipe import LoraRecipe, ModelRecipe, Recipe
+from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.run_folder import HOME_VARIABLE, RunFolder
+from tests.model.test_forward import random_adapters
+from tests.support.command_line import save_tiny_model, write_recipe, write_rows
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers")
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    write_rows(tmp_path / "rows.csv")
+    path = write_recipe(tmp_path / "tiny.toml", data="rows.csv", preset=str(model_folder))
+    return load_recipe(path, overrides={"train.max_steps": 2, "model.lora.rank": 3})
+
+
+def run_of(recipe: Recipe, tmp_path: Path, name: str) -> RunFolder:
+    return gkt.run(recipe, tmp_path / "home" / "runs" / name)
+
+
+def with_adapter_of(recipe: Recipe, name: str | Path, **changes: object) -> Recipe:
+    model = recipe.model.model_copy(
+        update={"adapter": str(name), "lora": LoraRecipe(rank=8), **changes}
+    )
+    return recipe.model_copy(update={"model": model})
+
+
+def test_training_goes_on_where_the_first_run_ended(recipe: Recipe, tmp_path: Path) -> None:
+    first = run_of(recipe, tmp_path, "first")
+    second = run_of(with_adapter_of(recipe, "first"), tmp_path, "second")
+    # its settings are the adapter's, whatever the recipe says
+    assert json.loads(second.recipe_json.read_text())["model"]["lora"]["rank"] == 3
+    base = gkt.load_model(recipe.model)
+    before, after = (load_adapter(run.adapter, base.config) for run in (first, second))
+    moved = [
+        np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
+    ]
+    assert 0 < max(moved) < 0.1  # on from there: a fresh start has other numbers altogether
+    started = json.loads(second.lineage_json.read_text())["adapter"]["sha256"]
+    assert len(started) == 64
+    assert json.loads(first.lineage_json.read_text())["adapter"] is None
+    report = json.loads(second.report_json.read_text())
+    assert report["base"] == json.loads(first.report_json.read_text())["base"]  # still the base
+
+
+def test_a_run_of_other_weights_is_no_start(recipe: Recipe, tmp_path: Path) -> None:
+    first = run_of(recipe, tmp_path, "first")
+    lineage = json.loads(first.lineage_json.read_text())
+    lineage["base"]["sha256"] = "0" * 64
+    first.lineage_json.write_text(json.dumps(lineage))
+    with pytest.raises(TuneError, match="was trained beside the model") as raised:
+        run_of(with_adapter_of(recipe, "first"), tmp_path, "second")
+    assert raised.value.code == "ADAPTER_OTHER_BASE"
+
+
+@pytest.mark.parametrize("name", ["nothing", "second"])
+def test_what_is_no_adapter_is_named_before_anything_starts(
+    recipe: Recipe, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "home" / "runs" / "second").mkdir(parents=True)
+    with pytest.raises(ModelError, match=name) as raised:
+        run_of(with_adapter_of(recipe, name), tmp_path, "third")
+    assert raised.value.code == "ADAPTER_NOT_FOUND"
+    assert not (tmp_path / "home" / "runs" / "third").exists()
+
+
+def test_a_path_is_read_from_the_recipes_folder(recipe: Recipe, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "further.toml", data="rows.csv", preset=recipe.model.preset)
+    path.write_text(path.read_text().replace("[model]\n", '[model]\nadapter = "./mine"\n'))
+    assert load_recipe(path).model.adapter == str(tmp_path / "mine")
+    assert load_recipe(path, overrides={"model.adapter": "latest"}).model.adapter == "latest"
+
+
+def test_several_adapters_share_the_weights_of_one_base(recipe: Recipe, tmp_path: Path) -> None:
+    base = gkt.load_model(ModelRecipe(preset=recipe.model.preset))
+    for number in (1, 2):
+        folder = tmp_path / f"adapter-{number}"
+        folder.mkdir()
+        adapters = random_adapters(base.config, LoraRecipe(rank=number), size=0.05)
+        save_adapter(folder, adapters, base.config, base_name="tiny")
+    one, two = (gkt.with_adapter(base, tmp_path / f"adapter-{number}") for number in (1, 2))
+    assert one.weights is base.weights and two.weights is base.weights
+    assert one.adapters is not None and two.adapters is not None
+    assert (one.adapters.config.rank, two.adapters.config.rank) == (1, 2)
+    assert gkt.with_adapter(one, tmp_path / "adapter-2").adapters is not one.adapters
