@@ -19,17 +19,19 @@ def with_adapters_settings(recipe: Recipe) -> Recipe:
     """The recipe with `model.lora` as the adapter has it that `model.adapter` names.
 
     Rank, strength, targets and scaling belong to the adapter's matrices; dropout and seed stay the
-    recipe's own. A recipe without `model.adapter` comes back as it is.
+    recipe's own. The name becomes the adapter's folder: `latest` is another run as soon as this one
+    has begun. A recipe without `model.adapter` comes back as it is.
 
     Raises:
         ModelError: `ADAPTER_NOT_FOUND`, or if the adapter's settings can't be read.
     """
     if recipe.model.adapter is None:
         return recipe
-    stored = read_settings(adapter_folder(recipe.model.adapter))
-    own = recipe.model.lora
+    folder, own = adapter_folder(recipe.model.adapter), recipe.model.lora
+    stored = read_settings(folder)
     lora = stored.model_copy(update={"dropout": own.dropout, "seed": own.seed})
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"lora": lora})})
+    changes = {"adapter": str(folder), "lora": lora}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
 
 
 def start_from_adapter(recipe: Recipe, base: Model) -> Model:

@@ -48,7 +48,7 @@ def with_adapter_of(recipe: Recipe, name: str | Path, **changes: object) -> Reci
 
 def test_training_goes_on_where_the_first_run_ended(recipe: Recipe, tmp_path: Path) -> None:
     first = run_of(recipe, tmp_path, "first")
-    second = run_of(with_adapter_of(recipe, "first"), tmp_path, "second")
+    second = run_of(with_adapter_of(recipe, "latest"), tmp_path, "second")
     # its settings are the adapter's, whatever the recipe says
     assert json.loads(second.recipe_json.read_text())["model"]["lora"]["rank"] == 3
     base = gkt.load_model(recipe.model)

@@ -30,8 +30,8 @@ def to_keras(model: Model) -> Any:
     """The family's `CausalLM` of `keras_hub.models`, which computes what `model` computes.
 
     Adapters are merged in first. The embedding is shared with `model`, not copied; the other
-    weights are copied once, into KerasHub's own axes. `generate("text")` works, with KerasHub's
-    preprocessor, which encodes turn markers in a text as markers.
+    weights are copied once, into KerasHub's own axes. `generate`, `save_to_preset` and `quantize`
+    work; KerasHub's preprocessor encodes turn markers in a text as markers.
 
     Raises:
         ModelError: If KerasHub has no setting for something in the config, or Keras was loaded
@@ -63,6 +63,7 @@ def to_keras(model: Model) -> Any:
     tokenizer = getattr(classes, f"{prefix}Tokenizer")(
         proto=model.tokenizer.proto, **_WITHOUT_OTHER_MEDIA[prefix]
     )
+    tokenizer.built = True  # or `quantize` of the whole model stops at it (0.32)
     preprocessor = getattr(classes, f"{prefix}CausalLMPreprocessor")(
         tokenizer, sequence_length=min(_SEQUENCE_LENGTH, model.config.max_positions)
     )

@@ -180,7 +180,7 @@ def test_the_page_has_every_family_and_nothing_failed_in_it() -> None:
     page = PAGE.read_text("utf-8")
     rows = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
     assert rows >= set(MODELS)
-    assert "wrong" not in page
+    assert "**wrong**" not in page  # as `_shown` writes a cell that differs
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "parity.md"

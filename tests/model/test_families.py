@@ -43,6 +43,21 @@ def loaded(folder: Path, **how: Any) -> Model:
     return load_model(ModelRecipe(preset=str(folder), dtype="float32", **how))
 
 
+def small_model(name: str) -> Model:
+    """A random model of that shape, with the tiny tokenizer and its vocabulary."""
+    values = TINY_FAMILIES[name].to_json() | {"vocab_size": 400}
+    if values["per_layer_vocab"]:
+        values["per_layer_vocab"] = 400
+    config, tokenizer = GemmaConfig.from_json(values), Tokenizer(tiny_proto())
+    return Model(
+        config=config,
+        weights=init_random(config, seed=5),
+        tokenizer=tokenizer,
+        template=template_for("plain", tokenizer),
+        source=ModelSource(name="tiny", kind="random"),
+    )
+
+
 def same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -64,17 +79,8 @@ def test_a_hugging_face_folder_gives_config_and_weights(name: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", TINY_FAMILIES)
 def test_a_keras_preset_gives_config_and_weights(name: str, tmp_path: Path) -> None:
-    values = TINY_FAMILIES[name].to_json() | {"vocab_size": 400}
-    if values["per_layer_vocab"]:
-        values["per_layer_vocab"] = 400
-    config, tokenizer = GemmaConfig.from_json(values), Tokenizer(tiny_proto())
-    model = Model(
-        config=config,
-        weights=init_random(config, seed=5),
-        tokenizer=tokenizer,
-        template=template_for("plain", tokenizer),
-        source=ModelSource(name="tiny", kind="random"),
-    )
+    model = small_model(name)
+    config = model.config
     causal_lm = model.to_keras()
     causal_lm.save_to_preset(str(tmp_path))
     again = loaded(tmp_path)
@@ -83,6 +89,25 @@ def test_a_keras_preset_gives_config_and_weights(name: str, tmp_path: Path) -> N
     same(again.weights, model.weights)
     prompt = "The quick brown fox"
     assert causal_lm.generate(prompt, max_length=24).startswith(prompt)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["gemma-mha", "gemma2", "gemma3", "gemma4-small"])
+def test_the_keras_model_can_be_quantised_and_says_nearly_the_same(name: str, mode: str) -> None:
+    model = small_model(name)
+    causal_lm = model.to_keras()
+    ids = np.random.default_rng(0).integers(4, 400, (1, 20))
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids)}
+    if "position_ids" in causal_lm.input:
+        inputs["position_ids"] = np.arange(20)[None]
+    before = np.asarray(causal_lm(inputs))
+    causal_lm.quantize(mode)
+    after = np.asarray(causal_lm(inputs))
+    apart = np.abs(after - before).mean() / before.std()
+    # Gemma 4's inputs by layer are quantised too, and small numbers are normalised
+    most = {"int8": 0.5, "int4": 0.9} if name == "gemma4-small" else {"int8": 0.1, "int4": 0.6}
+    assert 1e-4 < apart < most[mode]
+    assert isinstance(causal_lm.generate("The quick", max_length=16), str)
 
 
 @pytest.mark.parametrize("template", ["tied", "with pictures"])

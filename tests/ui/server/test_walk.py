@@ -87,9 +87,9 @@ def run_url(server: AppServer, chromium: Any, tmp_path_factory: Any) -> dict[str
 
 
 def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path):  # noqa: F811
-    train_a_little(server.root, "earlier", steps=5)
     sign_in(page, server.address)
     page.get_by_role("link", name="Use my own data").click()
+    train_a_little(server.root, "earlier", steps=5)  # now: with a run, Home leads on from that
     page.wait_for_url("**/data")
     page.locator("input[type=file]").set_input_files(some_mails(tmp_path))
     page.wait_for_url("**/data/*")
@@ -302,6 +302,8 @@ def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url,
     ):
         page.goto(server.address + path)
         page.get_by_text(text).first.wait_for(timeout=60_000)
+        if name in ("run", "compare"):
+            page.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.wait_for_timeout(300)  # what slides in is there
         shot(page, f"{name}-{size}-{theme}")
         assert fits(page), name

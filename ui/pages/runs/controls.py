@@ -37,7 +37,8 @@ class Controls:
         self._job: Job | None = None
         self._told: str | None = None
         tells = visit.tells
-        with ui.row().classes("w-full gap-2 items-center"):
+        self._row = ui.row().classes("w-full gap-2 items-center")
+        with self._row:
             self._pause = secondary(words.PAUSE, tells(lambda: self._send("pause")), icon="pause")
             self._go_on = primary(
                 words.RESUME, tells(lambda: self._send("resume")), icon="play_arrow"
@@ -72,6 +73,8 @@ class Controls:
         self._cancel.set_visibility(waits and may(Action.CANCEL_JOB))
         ended = row_state in _RESUMABLE and job is None and not is_at_work
         self._resume.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        buttons = self._row.default_slot.children
+        self._row.set_visibility(any(button.visible for button in buttons))
         if state.refused is not None and state.refused[0] == self._told:
             reason = self._visit.without_paths(state.refused[1])
             ui.notify(words.REFUSED.format(reason=reason), type="warning", multi_line=True)
