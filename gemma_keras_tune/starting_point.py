@@ -6,13 +6,17 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .durable import sha256_file
 from .errors import ModelError, TuneError
 from .model.adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings
 from .model.value import Model
 from .recipe import Recipe
-from .run_folder import data_root, find_run
+from .run_folder import RunFolder, data_root, find_run
+
+if TYPE_CHECKING:
+    from .model.lora import Adapters
 
 
 def with_adapters_settings(recipe: Recipe) -> Recipe:
@@ -43,9 +47,7 @@ def start_from_adapter(recipe: Recipe, base: Model) -> Model:
     """
     if recipe.model.adapter is None:
         return base
-    tuned = with_adapter(base, recipe.model.adapter)
-    assert tuned.adapters is not None  # noqa: S101  # `with_adapter` gave it some
-    adapters = replace(tuned.adapters, config=recipe.model.lora)
+    adapters = replace(_adapters_for(base, recipe.model.adapter), config=recipe.model.lora)
     return base.replace(adapters=adapters, lora=recipe.model.lora)
 
 
@@ -65,11 +67,7 @@ def with_adapter(model: Model, name: str | Path) -> Model:
         ModelError: `ADAPTER_NOT_FOUND`; `ADAPTER_OTHER_BASE` if a run trained it beside other
             weights; or if it can't be read or doesn't fit.
     """
-    from .model.lora import load_adapter  # here, so that settings can be read without JAX
-
-    folder = adapter_folder(str(name))
-    _refuse_other_base(folder, model)
-    return model.replace(adapters=load_adapter(folder, model.config))
+    return model.replace(adapters=_adapters_for(model, str(name)))
 
 
 def adapter_sha256(recipe: Recipe) -> str:
@@ -99,15 +97,32 @@ def adapter_folder(name: str) -> Path:
     )
 
 
+def _adapters_for(base: Model, name: str) -> Adapters:
+    from .model.lora import load_adapter  # here, so that settings can be read without JAX
+
+    folder = adapter_folder(name)
+    _refuse_other_base(folder, base)
+    return load_adapter(folder, base.config)
+
+
 def _refuse_other_base(folder: Path, base: Model) -> None:
     """An adapter of a run belongs to the very weights that it was trained beside."""
-    lineage = folder.parent / "lineage.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    lineage = RunFolder(folder.parent).lineage_json
+    if not lineage.is_file():  # no run's, so nobody says what it was trained beside
+        return
+    try:
         trained_on = json.loads(lineage.read_text("utf-8"))["base"]
-        if trained_on["sha256"] and trained_on["sha256"] != base.source.sha256:
-            raise ModelError(
-                f"The adapter was trained beside the model {trained_on['name']!r}, whose weights "
-                f"are others than those of {base.source.name!r}. Take that model (model.preset), "
-                "or no adapter (model.adapter).",
-                code="ADAPTER_OTHER_BASE",
-            )
+        name, sha256 = str(trained_on["name"]), str(trained_on["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{lineage} can't be read ({error!r}), so nobody can say which weights the adapter "
+            "belongs to. Restore it from a copy, or name a copy of the folder `adapter` alone.",
+            code="ADAPTER_FILE",
+        ) from error
+    if sha256 and sha256 != base.source.sha256:
+        raise ModelError(
+            f"The adapter was trained beside the model {name!r}, whose weights are others than "
+            f"those of {base.source.name!r}. Take that model (model.preset), or no adapter "
+            "(model.adapter).",
+            code="ADAPTER_OTHER_BASE",
+        )

@@ -74,6 +74,16 @@ def test_a_run_of_other_weights_is_no_start(recipe: Recipe, tmp_path: Path) -> N
     assert raised.value.code == "ADAPTER_OTHER_BASE"
 
 
+def test_a_run_that_can_not_say_what_it_was_trained_beside_is_no_start(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    first = run_of(recipe, tmp_path, "first")
+    first.lineage_json.write_text("{half")
+    with pytest.raises(ModelError, match="which weights the adapter belongs to") as raised:
+        gkt.with_adapter(gkt.load_model(recipe.model), "first")
+    assert raised.value.code == "ADAPTER_FILE"
+
+
 @pytest.mark.parametrize("name", ["nothing", "second"])
 def test_what_is_no_adapter_is_named_before_anything_starts(
     recipe: Recipe, tmp_path: Path, name: str

@@ -12,14 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..durable import FULL_DISK, atomic_write_json, new_folder, sha256_file
 from ..errors import ExportError
 from ..event_types import Event, Note, Progress
 from ..lineage import collect_lineage
 from ..model.value import Model
-from ..model.weights import weight_shapes
+from ..model.weights import parameter_count
 from ..recipe import ExportRecipe
 from .card import model_card
 from .consumer import Job, compute_dtype, need_consumer
@@ -220,11 +218,8 @@ def _preflight(model: Model, recipe: ExportRecipe, out_dir: Path) -> None:
     """
     need_consumer(recipe.format)
     dtype = recipe.dtype if recipe.format == "hf" else _model_dtype(model)
-    shapes = weight_shapes(model.config)
-    layers = shapes.pop("layers")
-    numbers = sum(int(np.prod(shape)) for shape in (*shapes.values(), *layers.values()))
     answers = 3 * 4 * _PROMPT_ROWS * model.config.vocab_size
-    needed = numbers * _ITEM_BYTES[dtype] + answers + _TOKENIZER_BYTES
+    needed = parameter_count(model.config) * _ITEM_BYTES[dtype] + answers + _TOKENIZER_BYTES
     out_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out_dir).free
     if free < needed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import ModelError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -130,3 +132,17 @@ _ALL = (
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 """Every family by name, oldest first."""
+
+
+def mixture_of_experts(where: str) -> ModelError:
+    """The error of a model that is one.
+
+    Args:
+        where: The file or folder.
+    """
+    return ModelError(
+        f"{where} is a mixture of experts. Its experts' matrices have no place in the layers that "
+        "are trained here, and an adapter beside only the rest would train a part of the model "
+        "without saying so. Take a dense model of the family.",
+        code="MODEL_MIXTURE_OF_EXPERTS",
+    )

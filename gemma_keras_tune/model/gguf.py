@@ -13,7 +13,7 @@ from .config import GemmaConfig
 from .gguf_config import ROPE_FREQUENCIES
 from .gguf_file import GgufFile, GgufTensor, read_float_blocks
 from .pieces import proto_from_gguf, proto_from_merges
-from .weights import Weights, is_matrix, is_scale
+from .weights import Weights, is_left_out, is_matrix, is_scale
 
 GGUF_LAYER_NAMES = {
     "input_norm": "attn_norm",
@@ -70,7 +70,7 @@ def gguf_weights(
     builder = WeightsBuilder(config, dtype, where=where, on_progress=on_progress)
     with gguf_file.path.open("rb", buffering=0) as file:
         for tensor in gguf_file.tensors:
-            if tensor.name == ROPE_FREQUENCIES:
+            if not is_loaded(tensor.name, config):
                 continue
             name, layer = _our_name(tensor, where)
             blocks = read_float_blocks(gguf_file, tensor, file)
@@ -80,6 +80,15 @@ def gguf_weights(
             layout: Layout = (lambda a: a.T) if is_matrix(name) else (lambda a: a)
             builder.fill(name, layer, blocks, shape=tensor.shape, layout=layout, called=tensor.name)
     return builder.finish()
+
+
+def is_loaded(name: str, config: GemmaConfig) -> bool:
+    """Whether the tensor of that name is: not what is computed here, nor keys that nobody uses."""
+    if name == ROPE_FREQUENCIES:
+        return False
+    match = _LAYER.fullmatch(name)
+    ours = _OUR_NAMES.get(match[2]) if match else None
+    return match is None or ours is None or not is_left_out(config, ours, int(match[1]))
 
 
 def gguf_tokenizer_proto(gguf_file: GgufFile) -> bytes:

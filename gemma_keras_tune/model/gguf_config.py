@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .config import GemmaConfig, layer_pattern
-from .families import FAMILIES, Family
+from .families import FAMILIES, Family, mixture_of_experts
 from .gguf_file import GgufFile, read_float_blocks
 
 ROPE_FREQUENCIES = "rope_freqs.weight"
@@ -56,11 +56,7 @@ def _family(metadata: Mapping[str, Any], where: str) -> Family:
             code="MODEL_SPLIT_FILE",
         )
     if int(metadata.get(f"{architecture}.expert_count", 0)) > 0:
-        raise ModelError(
-            f"{where} is a mixture of experts, whose experts have no place in the layers that are "
-            "trained here. Take a dense model of the family.",
-            code="MODEL_MIXTURE_OF_EXPERTS",
-        )
+        raise mixture_of_experts(where)
     return by_name[architecture]
 
 

@@ -14,7 +14,7 @@ from .config import GemmaConfig
 from .huggingface_config import model_config
 from .pieces import proto_from_tokenizer_json
 from .safetensors_file import read_blocks, read_header
-from .weights import Weights, is_matrix, layer_shapes, weight_shapes
+from .weights import Weights, is_left_out, is_matrix, layer_shapes, weight_shapes
 
 _LAYER_NAMES = {
     "input_norm": "input_layernorm",
@@ -44,7 +44,7 @@ _NOT_OURS = re.compile(
     r"^(model\.)?(vision_tower|multi_modal_projector|audio_tower|embed_vision|embed_audio)\."
     r"|rotary_emb\.inv_freq$"
 )
-_UNUSED_KEYS = re.compile(r"layers\.(\d+)\.self_attn\.(?:[kv]_proj|[kv]_norm)\.weight$")
+_KEYS = re.compile(r"layers\.(\d+)\.self_attn\.([kv]_proj|[kv]_norm)\.weight$")
 
 
 def read_config(folder: Path) -> GemmaConfig:
@@ -120,8 +120,8 @@ def is_of_the_text_model(name: str, config: GemmaConfig) -> bool:
     """
     if _NOT_OURS.search(name) or (config.tied and _OUTPUT.search(name)):
         return False
-    match = _UNUSED_KEYS.search(name)
-    return match is None or int(match[1]) < config.layers - config.shared_kv_layers
+    match = _KEYS.search(name)
+    return match is None or not is_left_out(config, match[2], int(match[1]))
 
 
 def read_tokenizer_proto(folder: Path) -> bytes:

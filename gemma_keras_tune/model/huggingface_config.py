@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .config import GemmaConfig, layer_pattern
-from .families import FAMILIES, Family
+from .families import FAMILIES, Family, mixture_of_experts
 
 # what transformers' own config classes take where a file is silent; multimodal files rely on it
 _EVERYWHERE: dict[str, Any] = {"head_dim": 256, "rms_norm_eps": 1e-6}
@@ -76,11 +76,6 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "use_bidirectional_attention": (False, None),
     "quantization_config": (None,),
 }
-_MIXTURE = (
-    "is a mixture of experts. Its experts' matrices have no place in the layers that are trained "
-    "here, and an adapter beside only the rest would train a part of the model without saying so. "
-    "Take a dense model of the family"
-)
 
 
 def model_config(config: Mapping[str, Any], *, where: str) -> GemmaConfig:
@@ -99,7 +94,7 @@ def model_config(config: Mapping[str, Any], *, where: str) -> GemmaConfig:
         # pictures see each other; a text without any is causal all the same
         only["use_bidirectional_attention"] = (False, None, "vision")
         if text.get("enable_moe_block"):
-            raise ModelError(f"{where} {_MIXTURE}.", code="MODEL_MIXTURE_OF_EXPERTS")
+            raise mixture_of_experts(where)
     for key, allowed in only.items():
         if text.get(key) not in allowed:
             raise _unsupported(where, key, text[key], allowed)
@@ -159,12 +154,16 @@ def _of_global_layers(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     by_layer = values.get("per_layer_config")
     if by_layer is None:
         return {}
-    kinds = values["layer_types"]
-    of_global = [by_layer.get(str(i), {}) for i, kind in enumerate(kinds) if kind[0] == "f"]
+    kinds = enumerate(values["layer_types"])
+    of_global = [by_layer.get(str(i), {}) for i, kind in kinds if kind == "full_attention"]
     known = {"head_dim", "num_key_value_heads"}
     alike = all(one == of_global[0] for one in of_global) and len(by_layer) == len(of_global)
     if not of_global or not alike or not set(of_global[0]) <= known:
-        raise _unsupported(where, "per_layer_config", by_layer, ("sizes of heads in all global",))
+        raise ModelError(
+            f"{where}: config.json has a per_layer_config that is not supported here; supported: "
+            "head_dim and num_key_value_heads, the same in all full_attention layers.",
+            code="MODEL_CONFIG_UNSUPPORTED",
+        )
     found = of_global[0]
     return {
         "global_head_dim": found.get("head_dim", values["head_dim"]),

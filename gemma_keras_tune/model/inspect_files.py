@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from ..errors import ModelError, need
 from ..text.tokenizer import Tokenizer
 from .config import GemmaConfig
-from .gguf import gguf_tokenizer_proto
-from .gguf_config import ROPE_FREQUENCIES, gguf_config
+from .gguf import gguf_tokenizer_proto, is_loaded
+from .gguf_config import gguf_config
 from .gguf_file import GgufFile, read_gguf
 from .huggingface import is_of_the_text_model, read_config, read_tokenizer_proto, weight_files
 from .safetensors_file import TensorPlace, read_header
@@ -145,7 +145,7 @@ def _gguf(path: Path) -> dict[str, Any]:
         raise _refused(path, f"declares {len(parsed.tensors):,} tensors", "MODEL_FILE_DAMAGED")
     _check_gguf_sizes(parsed)
     config = gguf_config(parsed)
-    shapes = [tensor.shape for tensor in parsed.tensors if tensor.name != ROPE_FREQUENCIES]
+    shapes = [tensor.shape for tensor in parsed.tensors if is_loaded(tensor.name, config)]
     _check_numbers(path, config, shapes)
     gguf = need("gguf", extra="demo")
     tensors = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .config import GemmaConfig, layer_pattern
-from .families import FAMILIES
+from .families import FAMILIES, mixture_of_experts
 
 _LONG_CONTEXT, _SHORT_CONTEXT, _EARLY_CONTEXT = 131_072, 32_768, 8192
 
@@ -44,11 +44,7 @@ def backbone_config(class_name: str, config: Mapping[str, Any], *, where: str) -
         if config.get(key, allowed[0]) not in allowed:
             raise _unsupported(where, key, config[key])
     if config.get("enable_moe_block"):
-        raise ModelError(
-            f"{where} is a mixture of experts, whose experts have no place in the layers that are "
-            "trained here. Take a dense model of the family.",
-            code="MODEL_MIXTURE_OF_EXPERTS",
-        )
+        raise mixture_of_experts(where)
     dtype = config.get("dtype")
     if isinstance(dtype, dict) and dtype.get("class_name") != "DTypePolicy":
         raise _unsupported(where, "dtype", dtype.get("class_name"))

@@ -25,7 +25,7 @@ from ..recipe import LORA_TARGETS, LoraRecipe
 from .adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings, unreadable
 from .config import GemmaConfig
 from .value import Model
-from .weights import Stack, layer_stacks
+from .weights import Stack, layer_stacks, stacks_of
 
 _PREFIX = "base_model.model.model.layers"
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -67,7 +67,7 @@ def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
         ModelError: If the rank is larger than a targeted matrix allows.
     """
     tree = {}
-    for key, stack in lora_stacks(config, lora).items():
+    for key, stack in stacks_of(config, lora.projections).items():
         size_in, size_out = stack.shape
         if lora.rank > min(size_in, size_out):
             raise ModelError(
@@ -82,12 +82,6 @@ def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
         a = jax.random.uniform(random, (layers, size_in, lora.rank), minval=-bound, maxval=bound)
         tree[key] = {"a": a, "b": jnp.zeros((layers, lora.rank, size_out))}
     return Adapters(tree=tree, config=lora)
-
-
-def lora_stacks(config: GemmaConfig, lora: LoraRecipe) -> dict[str, Stack]:
-    """The stacks of matrices that get adapters, by their key in `weights["layers"]`."""
-    wanted = lora.projections
-    return {key: stack for key, stack in layer_stacks(config).items() if stack.name in wanted}
 
 
 def merge(model: Model) -> Model:
@@ -206,7 +200,7 @@ def load_adapter(folder: Path, config: GemmaConfig) -> Adapters:
         parts = [tensors[_peft_name(layer, stack.name, part)].T for layer in stack.layers]
         return jnp.asarray(np.stack(parts), jnp.float32)
 
-    stacks = lora_stacks(config, lora).items()
+    stacks = stacks_of(config, lora.projections).items()
     tree = {key: {part: stacked(stack, part) for part in ("a", "b")} for key, stack in stacks}
     return Adapters(tree=tree, config=lora)
 
@@ -214,7 +208,7 @@ def load_adapter(folder: Path, config: GemmaConfig) -> Adapters:
 def _expected_shapes(
     config: GemmaConfig, lora: LoraRecipe
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    for stack in lora_stacks(config, lora).values():
+    for stack in stacks_of(config, lora.projections).values():
         size_in, size_out = stack.shape
         for layer in stack.layers:
             yield _peft_name(layer, stack.name, "a"), (lora.rank, size_in)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,11 @@ def layer_stacks(config: GemmaConfig) -> Mapping[str, Stack]:
     }
 
 
+def stacks_of(config: GemmaConfig, names: Collection[str]) -> dict[str, Stack]:
+    """The arrays of the weights of these names, by key."""
+    return {key: stack for key, stack in layer_stacks(config).items() if stack.name in names}
+
+
 @cache
 def layer_places(config: GemmaConfig) -> Mapping[tuple[str, int], tuple[str, int]]:
     """Where the weight of a name and a layer is: the key in `weights["layers"]`, and the row."""
@@ -130,6 +135,15 @@ def layer_shapes(config: GemmaConfig, layer: int) -> dict[str, Shape]:
     if config.layer_scalar:
         shapes["layer_scalar"] = (1,)
     return shapes
+
+
+def is_left_out(config: GemmaConfig, name: str, layer: int) -> bool:
+    """Whether files may hold a weight that the layer never uses: keys of one that shares others'.
+
+    Google's own files have them for the last layers of Gemma 4.
+    """
+    of_keys = name in ("k_proj", "v_proj", "k_norm", "v_norm")
+    return of_keys and layer < config.layers and not config.kinds[layer].has_key
 
 
 def is_matrix(name: str) -> bool:

@@ -150,8 +150,8 @@ def memory_to_train(size: str) -> dict[str, int]:
     name = next(entry.name for entry in catalogue() if entry.size == size)
     data = DataRecipe(path="rows.csv", task="classification")
     recipe = Recipe(schema=1, name="any", data=data, model=ModelRecipe(preset=name))
-    needed = [memory.needed_bytes for memory in plan(recipe, count=False).memories]
-    return {"lora": needed[0]}
+    *_, memory = plan(recipe, count=False).memories  # the device's, where there is one, is last
+    return {"lora": memory.needed_bytes}
 
 
 def _from_hub_cache(repository: str) -> GemmaConfig:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from ..model.config import GemmaConfig
-from ..model.weights import PROJECTIONS, layer_shapes, layer_stacks, parameter_count
+from ..model.weights import PROJECTIONS, layer_shapes, parameter_count, stacks_of
 from ..recipe import LoraRecipe, TrainRecipe
 
 FLOAT = 4
@@ -68,7 +68,7 @@ class Temporaries:
 
 def adapter_numbers(config: GemmaConfig, lora: LoraRecipe) -> int:
     """How many numbers the adapters hold."""
-    stacks = [stack for stack in layer_stacks(config).values() if stack.name in lora.projections]
+    stacks = stacks_of(config, lora.projections).values()
     return lora.rank * sum(len(stack.layers) * sum(stack.shape) for stack in stacks)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from gemma_keras_tune.errors import ModelError
 from gemma_keras_tune.model.config import GemmaConfig
+from gemma_keras_tune.model.inspect_files import inspect_model
 from gemma_keras_tune.model.load import load_model
 from gemma_keras_tune.recipe import ModelRecipe
 from tests.model.test_pieces import as_llama_cpp_writes_it
@@ -63,6 +64,10 @@ def write(path: Path, config: GemmaConfig, *, leave_out: str = "", **changes: An
             values = values + np.float32(config.norm_offset)
         if found != leave_out:
             writer.add_tensor(found, np.ascontiguousarray(values))
+    if config.shared_kv_layers:  # as Google's files have them, and so llama.cpp's
+        shared = f"blk.{config.layers - 1}"
+        writer.add_tensor(f"{shared}.attn_k.weight", np.ones((64, config.width), np.float32))
+        writer.add_tensor(f"{shared}.attn_k_norm.weight", np.ones(32, np.float32))
     if config.rope_share != 1.0:
         half = config.global_head_dim // 2
         turned = int(half * config.rope_share)
@@ -144,6 +149,7 @@ def test_a_file_of_every_family_is_the_model_it_was_made_of(name: str, tmp_path:
         loaded.weights,
         weights_from_hf(model, config),
     )
+    assert inspect_model(tmp_path / "m.gguf")["config"] == loaded.config.to_json()
     assert loaded.tokenizer.encode("Are we still meeting?  \n") == reference_ids()
 
 

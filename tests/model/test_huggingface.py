@@ -140,6 +140,13 @@ def test_a_layer_too_many_is_refused(folder):
     expect(folder, "MODEL_TENSOR_UNKNOWN", r"layers\.6\.")
 
 
+def test_a_key_of_a_layer_too_many_is_refused(folder):
+    """It isn't taken for one that a family may leave out."""
+    name = "model.layers.7.self_attn.k_proj.weight"
+    respell(folder, lambda tensors: tensors.update({name: np.zeros((32, 32), np.float32)}))
+    expect(folder, "MODEL_TENSOR_UNKNOWN", r"layers\.7\.self_attn\.k_proj")
+
+
 def test_a_tensor_of_another_shape_is_named(folder):
     def shrink(tensors):
         tensors["model.norm.weight"] = np.zeros(8, np.float32)

@@ -1,5 +1,7 @@
 """Sizes of models that nobody has downloaded, against the catalogue and the demo's own file."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gemma_keras_tune.catalogue import catalogue
@@ -34,6 +36,14 @@ def test_a_model_that_only_a_download_could_tell_is_refused(preset):
 def test_a_catalogued_handle_is_known_by_its_preset():
     entry = next(one for one in catalogue() if one.name == "gemma3_1b")
     assert model_config(ModelRecipe(preset=entry.handle)).layers == 26
+
+
+def test_what_training_takes_is_the_devices_memory_where_there_is_one(monkeypatch):
+    machine, device = SimpleNamespace(needed_bytes=9), SimpleNamespace(needed_bytes=5)
+    for memories, expected in (((machine,), 9), ((machine, device), 5)):
+        found = SimpleNamespace(memories=memories)
+        monkeypatch.setattr("gemma_keras_tune.planning.make.plan", lambda *_, f=found, **__: f)
+        assert known_models.memory_to_train("gemma3-1b") == {"lora": expected}
 
 
 def test_an_unknown_name_is_the_models_own_error():
