@@ -70,6 +70,7 @@ def children_of(jobs_now: list[Job]) -> list[Identity]:
 def check_ledger(root: Path, job: Job) -> None:
     """One worker at a time, every step done, and one end."""
     lines = [line.split(" ", 2) for line in ledger(root, job)]
+    assert lines, f"nobody began: {job}"
     workers = [pid for _, pid, _ in lines]
     changes = sum(a != b for a, b in zip(workers, workers[1:], strict=False))
     assert changes == len(set(workers)) - 1, f"two at once: {lines}"  # nobody comes back
@@ -117,10 +118,11 @@ async def mayhem(
         ended = await all_jobs(store)
     finally:
         server.kill()
+    assert killed >= kills, f"only {killed} within {within_s:.0f} s"
     assert [job.id for job in ended] == [job.id for job in submitted]
     for job in ended:
+        assert job.state == "done", job
         check_ledger(root, job)
-    assert killed >= kills, killed
     return Counter(job.state for job in ended)
 
 

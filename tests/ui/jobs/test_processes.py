@@ -172,3 +172,18 @@ def test_kills_for_memory_are_counted_in_the_own_group(tmp_path: Path) -> None:
     events.write_text("low 0\nhigh 0\nmax 3\noom 3\noom_kill 2\n")
     assert oom_kills(tmp_path) == 2
     assert oom_kills(tmp_path / "nowhere") == 0
+
+
+def test_kills_for_memory_are_counted_by_the_older_groups_too(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup/memory/box"
+    for folder in (tmp_path / "proc/self", group):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc/vmstat").write_text("oom_kill 7\n")  # a neighbour's: not ours
+    (tmp_path / "proc/self/cgroup").write_text("5:cpu:/box\n4:memory:/box\n0::/\n")
+    counters = "oom_kill_disable 0\nunder_oom 0\n"
+    (group / "memory.oom_control").write_text(counters)  # of a kernel that doesn't count there
+    assert oom_kills(tmp_path) == 7
+    (group / "memory.oom_control").write_text(f"{counters}oom_kill 3\n")
+    assert oom_kills(tmp_path) == 3
+    (group / "memory.oom_control").rename(group.parent / "memory.oom_control")
+    assert oom_kills(tmp_path) == 3
