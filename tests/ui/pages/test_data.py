@@ -97,6 +97,7 @@ async def test_usual_columns_are_guessed_and_the_guess_is_kept(ann: User) -> Non
     assert await settings_of(ann, id) is None
     await ann.open(f"/data/{id}")
     await until(ann, words.GUESSED)
+    await ann.should_see(words.CONFIGURE)
     said = {"task": "classification", "columns": {"text": "text", "label": "label"}}
     assert await settings_of(ann, id) == said
     await until(ann, words.ROWS_LEAD)
@@ -109,12 +110,14 @@ async def test_odd_columns_are_chosen_by_hand_and_survive_a_reload(ann: User) ->
     await ann.open(f"/data/{id}?tab=check")
     await until(ann, words.NOT_GUESSED)
     await ann.should_see(words.FIRST_MAP)
+    await ann.should_not_see(words.CONFIGURE)  # no run can start before the columns are known
     await choose(ann, "task", "classification")
     await until(ann, words.CHOOSE_ALL, within_s=5)
     assert await settings_of(ann, id) is None
     await choose(ann, "part-text", 1)
     await choose(ann, "part-label", 2)
     await until(ann, words.FOUND)
+    await ann.should_see(words.CONFIGURE)
     columns = {"text": ":x", "label": "__proto__"}
     assert await settings_of(ann, id) == {"task": "classification", "columns": columns}
     await ann.open(f"/data/{id}")

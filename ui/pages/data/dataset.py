@@ -99,12 +99,15 @@ class _Page:
                         words.DELETE, self._visit.tells(self._ask_to_delete), icon="delete"
                     )
                     button.props("color=negative")
-                if self._visit.may(Action.SUBMIT_TRAIN):
-                    link_button(
-                        words.CONFIGURE,
-                        f"/configure?data={quote(source.name)}",
-                        icon="arrow_forward",
-                    )
+                self._configure = link_button(
+                    words.CONFIGURE, f"/configure?data={quote(source.name)}", icon="arrow_forward"
+                )
+                self._offer()
+
+    def _offer(self) -> None:
+        """Offers a run with these rows to whoever may, once it is known what the columns are."""
+        is_ready = self._looked.settings is not None and self._visit.may(Action.SUBMIT_TRAIN)
+        self._configure.set_visibility(is_ready)
 
     async def _load(self) -> None:
         looked = self._looked
@@ -118,6 +121,7 @@ class _Page:
         self._columns.show(self._visit.reader.number(len(table["columns"])))
         looked.columns = [str(one["name"]) for one in table["columns"]]
         is_guess = await looked.take_guess(table["guess"])
+        self._offer()
 
         def show() -> None:
             mapping.show(looked, is_guess=is_guess)
@@ -145,6 +149,7 @@ class _Page:
         """What was shown is out of date."""
         self._generation += 1
         self._built.clear()
+        self._offer()
         ui.notify(words.SAVED, type="positive", timeout=1000)
         await self._open(self._tabs.value or self._start)
 
