@@ -109,6 +109,7 @@ class _Page:
         self._key = secrets.token_hex(16)  # two clicks make one run
         self._layers: int | None = None
         self._given: Given | None = None
+        self._checks = 0
         self._flaws: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -253,14 +254,20 @@ class _Page:
     def _changed(self) -> None:
         """Keeps what somebody changed, and checks it."""
         self._visit.app.state.drafts.keep(_key(self._visit), self._draft.settings)
+        self._fields.fill()  # at once, lest it overwrites what is typed while the check goes on
         background_tasks.create(self._check(), name="check the recipe")
 
     async def _check(self) -> None:
-        """Shows what is wrong and where, or plans the run."""
+        """Shows what is wrong and where, or plans the run; an answer that came too late is dropped.
+
+        Each change starts a check, and a busy server may end them in another order.
+        """
+        self._checks += 1
+        number = self._checks
         asked = await self._visit.asked_now(Action.SUBMIT_TRAIN)
         given, flaws = await self._draft.checked(Names(asked.rows, asked.root))
-        if self._visit.client.id not in Client.instances:
-            return  # the page was closed meanwhile
+        if number != self._checks or self._visit.client.id not in Client.instances:
+            return  # something was changed, or the page was closed, meanwhile
         has_data = bool(self._draft.get("data.path"))
         if not has_data:
             flaws = {key: text for key, text in flaws.items() if not key.startswith("data")}
