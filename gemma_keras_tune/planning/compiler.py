@@ -18,8 +18,8 @@ from .values import CompilerCheck, Program
 
 _PACKAGE = Path(__file__).parents[1]
 _COMPILED = (  # what the compiled functions are written in
-    *("model/forward.py", "model/lora.py", "training/loss.py", "training/optimizer.py"),
-    *("training/step.py", "evaluation/score.py"),
+    *("model/*.py", "training/loss.py", "training/optimizer.py", "training/step.py"),
+    "evaluation/score.py",
 )
 _DECISIVE = ("jax", "jaxlib", "optax", "numpy")  # whose version can change a compiled program
 
@@ -159,6 +159,7 @@ def _place(setting: Setting, device: str) -> Path:
 
 def _code_sha256() -> str:
     digest = hashlib.sha256()
-    for name in _COMPILED:
-        digest.update((_PACKAGE / name).read_bytes())
+    for pattern in _COMPILED:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
