@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from .attention import attention, attention_masks, rope_tables, softcap_scores
+from .block_size import block_size
+from .blockwise import ATTENDED, BlockSettings, Places, blockwise_attention
 from .config import GemmaConfig
 from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
@@ -59,13 +61,9 @@ def hidden_states(
     """
     x = embed(config, weights, token_ids)
     rope = rope_tables(config, positions)
-    masks = attention_masks(config, positions, segment_ids, branch_ids)
-
-    def attend_by(mask: jax.Array) -> Attend:
-        return partial(attention, mask=mask, softcap=config.attention_softcap)
+    attend_in = _attention_of(config, Places(positions, segment_ids, branch_ids))
 
     def scanned(x: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, None]:
-        attend = attend_by(jnp.where(layer["is_local"], masks[0], masks[1]))
         x, _ = decoder_layer(
             config,
             config.kinds[0],
@@ -73,7 +71,7 @@ def hidden_states(
             x,
             project=projector(layer, adapters),
             sin_cos=rope.select(layer["is_local"]),
-            attend=attend,
+            attend=attend_in(layer["is_local"]),
         )
         return x, None
 
@@ -86,7 +84,7 @@ def hidden_states(
             x,
             project=projector(layer, adapters),
             sin_cos=rope.select(kind.is_local),
-            attend=attend_by(masks[0] if kind.is_local else masks[1]),
+            attend=attend_in(kind.is_local),
             shared=shared,
         )
 
@@ -100,6 +98,22 @@ def hidden_states(
             step = _rematerialised(partial(alone, index), remat, prevent_cse=True)
             x, kept[index] = step(x, layer, kept.get(config.kv_sources[index]))
     return rms_norm(x, weights["final_norm"], config)
+
+
+def _attention_of(config: GemmaConfig, places: Places) -> Callable[[bool | jax.Array], Attend]:
+    """From whether a layer is local to its attention: by blocks for long rows, else by a mask."""
+    block = block_size(places.positions.shape[1], jax.default_backend())
+    softcap = config.attention_softcap
+    if block is not None:
+        settings = BlockSettings(block=block, window=config.sliding_window, softcap=softcap)
+        by_blocks = partial(blockwise_attention, places=places, settings=settings)
+        return lambda is_local: partial(by_blocks, is_local=is_local)
+    local, everywhere = attention_masks(config, *places)
+
+    def attend_in(is_local: bool | jax.Array) -> Attend:
+        return partial(attention, mask=jnp.where(is_local, local, everywhere), softcap=softcap)
+
+    return attend_in
 
 
 def embed(config: GemmaConfig, weights: Mapping[str, Any], token_ids: jax.Array) -> jax.Array:
@@ -197,5 +211,9 @@ def _rematerialised(
     """
     if remat == "none":
         return step
-    policy = None if remat == "full" else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policies = jax.checkpoint_policies
+    kept = policies.save_from_both_policies(
+        policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(ATTENDED)
+    )
+    policy = None if remat == "full" else kept
     return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)

@@ -79,6 +79,7 @@ class Setting:
             weight_bytes=2 if short else 4,
             compute_bytes=2 if short and not on_cpu else 4,
             float32_copy=short and on_cpu,
+            platform=self.platform,
         )
 
     def with_micro_batch(self, tokens: int) -> Setting:

@@ -2,8 +2,9 @@
 
 The coefficients were read off `memory_analysis()` of the real functions: Gemma 3 270M and 1B and
 variants of them with other widths, heads, hidden sizes and vocabularies, compiled by XLA for a CPU
-(jax 0.10.2, 2026-11-22). `docs/plan.md` says how far off they are. For a GPU or a TPU the same
-formulas serve, with two bytes a number in bfloat16; there the compiler's own word is better.
+(jax 0.10.2, 2026-11-22; attention by blocks 2026-11-28). `docs/plan.md` says how far off they are.
+For a GPU or a TPU the same formulas serve, with two bytes a number in bfloat16; there the
+compiler's own word is better.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..model.block_size import block_size
 from ..model.config import GemmaConfig
 from ..model.weights import PROJECTIONS, layer_shapes, parameter_count, stacks_of
 from ..recipe import LoraRecipe, TrainRecipe
@@ -28,11 +30,13 @@ class Numbers:
         compute_bytes: Bytes of an activation that is kept.
         float32_copy: Whether the compiler makes a float32 copy of the weights: XLA computes
             bfloat16 so on a CPU.
+        platform: What computes; it decides which rows attention sees by blocks.
     """
 
     weight_bytes: int
     compute_bytes: int
     float32_copy: bool
+    platform: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,8 @@ def of_training(
         numbers: Bytes.
     """
     tokens = rows * length
-    kept, layer = _kept_and_layer(config, lora, train.remat, length)
+    block = block_size(length, numbers.platform)
+    kept, layer = _kept_and_layer(config, lora, train.remat, length, block)
     dropout = 0
     if lora.dropout and train.remat != "full":
         dropout = tokens * _widest_input(config)
@@ -100,9 +105,9 @@ def of_training(
     return Temporaries(
         kept=math.ceil(config.layers * tokens * kept * numbers.compute_bytes),
         gradients=2 * FLOAT * adapter_numbers(config, lora),
-        whole=math.ceil((tokens * _whole(config, length) + dropout) * FLOAT),
+        whole=math.ceil((tokens * _whole(config, length, block) + dropout) * FLOAT),
         logits=2 * chunk * config.vocab_size * FLOAT,
-        layer=math.ceil(tokens * layer * FLOAT),
+        layer=math.ceil((tokens * layer + _beside_blocks(config, rows, block)) * FLOAT),
         copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
     )
 
@@ -119,12 +124,16 @@ def of_scoring(
         chunk: Positions whose logits exist at once.
         numbers: Bytes.
     """
-    tokens = rows * length
-    layer = 4.5 * config.hidden_dim + 2.6 * config.heads * length
+    tokens, block = rows * length, block_size(length, numbers.platform)
+    if block is None:
+        layer, masks = 4.5 * config.hidden_dim + 2.6 * config.heads * length, length // 2
+    else:
+        attention = max(5.1 * kind.query_size + 3.7 * kind.kv_size for kind in config.kinds)
+        layer, masks = max(5.3 * config.hidden_dim, attention), 0
     return Temporaries(
         kept=0,
         gradients=0,
-        whole=tokens * (config.width + length // 2) * FLOAT,
+        whole=tokens * (config.width + masks) * FLOAT,
         logits=min(chunk, tokens) * config.vocab_size * FLOAT,
         layer=math.ceil(tokens * layer * FLOAT),
         copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
@@ -155,42 +164,75 @@ def of_generation(
 
 
 def _kept_and_layer(
-    config: GemmaConfig, lora: LoraRecipe, remat: str, length: int
+    config: GemmaConfig, lora: LoraRecipe, remat: str, length: int, block: int | None
 ) -> tuple[float, float]:
     """Numbers a token: kept in each layer, and alive within the one that is computed.
 
     Where layers differ: on average, and in the largest.
     """
-    each = [_of_layer(config, lora, remat, length, layer) for layer in range(config.layers)]
-    return sum(kept for kept, _ in each) / len(each), max(within for _, within in each)
+    layers = range(config.layers)
+    kept = [_kept(config, lora, remat, layer, block) for layer in layers]
+    within = [_within(config, remat, layer, block) for layer in layers]
+    scores = 0 if block is not None else config.heads * length
+    kept_scores = 2.25 * scores if remat == "none" else 0.0
+    return (
+        sum(kept) / len(kept) + kept_scores,
+        max(within) + (3.1 if remat == "full" else 2.7) * scores,
+    )
 
 
-def _of_layer(
-    config: GemmaConfig, lora: LoraRecipe, remat: str, length: int, layer: int
-) -> tuple[float, float]:
+def _kept(
+    config: GemmaConfig, lora: LoraRecipe, remat: str, layer: int, block: int | None
+) -> float:
+    """Numbers a token that the backward pass needs of a layer, scores of a whole row apart."""
+    if remat == "full":  # the carry only; a layer is made again in whole
+        return config.width
     shapes, kind = layer_shapes(config, layer), config.kinds[layer]
-    width, hidden = config.width, kind.hidden_dim
-    queries, keys = kind.query_size, kind.kv_size
-    scores = config.heads * length
     base = sum(shapes[name][1] for name in PROJECTIONS if name in shapes)
     targets = [name for name in lora.projections if name in shapes]
     adapted = sum(shapes[name][1] for name in targets)
     low = lora.rank * len(targets)
+    attended = 0 if block is None else kind.query_size + config.heads  # and each log-sum
     if remat == "dots":  # the carry, and every product's result: the frozen one and the adapter's
-        dots = width + base + adapted + low
-        return dots, 8 * hidden + 4 * queries + 4 * keys + 2.7 * scores
-    if remat == "full":  # the carry only; a layer is made again in whole
-        return width, 13 * hidden + 4 * queries + 4 * keys + 5 * width + 3.1 * scores
-    not_adapted = base - adapted
-    kept: float = 10 * width + 4 * queries + 4 * keys + 8 * hidden + 2 * kind.head_dim
-    kept += low - not_adapted + 2.25 * scores
-    return kept, 8 * hidden + 2.7 * scores
+        return config.width + base + adapted + low + attended
+    states = 10 * config.width + 4 * kind.query_size + 4 * kind.kv_size + 8 * kind.hidden_dim
+    return states + 2 * kind.head_dim + low - (base - adapted) + attended
 
 
-def _whole(config: GemmaConfig, length: int) -> float:
+def _within(config: GemmaConfig, remat: str, layer: int, block: int | None) -> float:
+    """Numbers a token alive while a layer is computed, scores of a whole row apart."""
+    kind = config.kinds[layer]
+    width, hidden, heads = config.width, kind.hidden_dim, kind.query_size + kind.kv_size
+    if block is not None:
+        within = {
+            "none": 6.5 * hidden + 6.3 * heads,
+            "dots": 7 * hidden + 7 * heads + 2.5 * width,
+            "full": 11 * hidden + 7 * heads + 5 * width,
+        }
+    else:
+        within = {
+            "none": 8 * hidden,
+            "dots": 8 * hidden + 4 * heads,
+            "full": 13 * hidden + 4 * heads + 5 * width,
+        }
+    return within[remat]
+
+
+def _beside_blocks(config: GemmaConfig, rows: int, block: int | None) -> float:
+    """Numbers beside those of each token: a block's scores, and turned copies of the matrices."""
+    if block is None:
+        return 0.0
+    matrices = max(
+        sum(math.prod(shape) for name, shape in layer_shapes(config, layer).items())
+        for layer in range(config.layers)
+    )
+    return 4 * rows * config.heads * block**2 + 0.67 * matrices
+
+
+def _whole(config: GemmaConfig, length: int, block: int | None) -> float:
     """Numbers a token: three hidden states, four rotary tables, two masks of a byte a key."""
     tables = max(kind.head_dim for kind in config.kinds)
-    return 3 * config.width + 2 * tables + length / 2
+    return 3 * config.width + 2 * tables + (length / 2 if block is None else 0)
 
 
 def _widest_input(config: GemmaConfig) -> int:

@@ -46,6 +46,7 @@ def test_the_compilers_inputs_are_the_arrays_of_a_step(step_only):
     assert check.device.startswith("cpu")
 
 
+@pytest.mark.parametrize(("rows", "length"), [(8, 128), (4, 640)], ids=["mask", "blocks"])
 @pytest.mark.parametrize(
     "remat",
     [
@@ -54,9 +55,9 @@ def test_the_compilers_inputs_are_the_arrays_of_a_step(step_only):
         pytest.param("none", marks=pytest.mark.slow),
     ],
 )
-def test_the_formula_is_the_compilers_word_within_a_few_per_cent(remat, step_only):
+def test_the_formula_is_the_compilers_word_within_a_few_per_cent(remat, rows, length, step_only):
     config = tiny_gemma3(width=64, hidden_dim=192, heads=4, kv_heads=1, head_dim=32, layers=8)
-    setting = tiny_setting(config=config, rows=8, length=128, remat=remat)
+    setting = tiny_setting(config=config, rows=rows, length=length, remat=remat)
     own = {term.name: term.bytes for term in machine_stages(setting)[1].terms}
     names = ("activations", "gradients", "batch_states", "logits", "layer")
     formula = sum(own.get(name, 0) for name in names)

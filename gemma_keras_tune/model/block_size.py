@@ -1,0 +1,18 @@
+"""For which rows attention goes by blocks. No JAX here: plans ask too."""
+
+from __future__ import annotations
+
+
+def block_size(length: int, platform: str) -> int | None:
+    """Tokens of a block for rows of this length; None: one mask for the whole row is better.
+
+    On a CPU blocks are quicker from 512 tokens on (`docs/decisions.md`). Elsewhere a loop of small
+    products is dear, so there they begin where a mask of [length, length] gets large.
+
+    Args:
+        length: Tokens of a row.
+        platform: What computes, by JAX's word, such as `cpu`.
+    """
+    if platform == "cpu":
+        return 128 if length >= 512 else None
+    return 512 if length >= 2048 else None
