@@ -67,13 +67,13 @@ def run(
         TuneError: `PLAN_DOES_NOT_FIT`, before anything starts; what the stages raise, and then
             the last event says so too.
     """
-    recipe = with_adapters_settings(recipe)
+    folder = RunFolder(Path(run_dir).resolve())
+    recipe = with_adapters_settings(recipe, kept=folder.starting_adapter)
     for item in recipe.export:
         need_consumer(item.format)  # better now than after hours of training
     planned = PlannedRun(recipe)
     if not ignore_plan:
         planned.refuse()
-    folder = RunFolder(Path(run_dir).resolve())
     inbox = Inbox(folder)
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
         tell = one_at_a_time(events, planned.note, on_event)
@@ -128,7 +128,7 @@ def _run_stages(
             lineage = keep_lineage(folder, recipe, base, examples)
         with stage("training", tell, stop_if_asked):
             result = train(
-                start_from_adapter(recipe, base),
+                start_from_adapter(recipe, base, kept=folder.starting_adapter),
                 examples.train,
                 recipe.train,
                 validation=examples.validation,

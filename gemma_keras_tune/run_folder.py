@@ -60,6 +60,11 @@ class RunFolder(WorkFolder):
         return self.path / "checkpoints"
 
     @property
+    def starting_adapter(self) -> Path:
+        """A copy of the adapter that training started from, where it had one."""
+        return self.path / "starting_adapter"
+
+    @property
     def adapter(self) -> Path:
         """The trained adapter, as PEFT reads it."""
         return self.path / "adapter"

@@ -74,7 +74,7 @@ def keep_lineage(
         data=examples.sources,
         base=asdict(base.source),
         tokenizer_sha256=base.tokenizer.sha256,
-        adapter_sha256=adapter_sha256(recipe),
+        adapter_sha256=adapter_sha256(recipe, kept=folder.starting_adapter),
     )
     atomic_write_json(folder.lineage_json, lineage)
     return lineage

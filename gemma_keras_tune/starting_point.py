@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .durable import sha256_file
+from .durable import new_folder, sha256_file
 from .errors import ModelError, TuneError
 from .model.adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings
 from .model.value import Model
@@ -19,17 +20,22 @@ if TYPE_CHECKING:
     from .model.lora import Adapters
 
 
-def with_adapters_settings(recipe: Recipe) -> Recipe:
+def with_adapters_settings(recipe: Recipe, *, kept: Path | None = None) -> Recipe:
     """The recipe with `model.lora` as the adapter has it that `model.adapter` names.
 
     Rank, strength, targets and scaling belong to the adapter's matrices; dropout and seed stay the
     recipe's own. The name becomes the adapter's folder: `latest` is another run as soon as this one
     has begun. A recipe without `model.adapter` comes back as it is.
 
+    Args:
+        recipe: The recipe.
+        kept: Where the run may have its own copy. With one the run has begun, its recipe has these
+            settings already, and the original may be gone.
+
     Raises:
         ModelError: `ADAPTER_NOT_FOUND`, or if the adapter's settings can't be read.
     """
-    if recipe.model.adapter is None:
+    if recipe.model.adapter is None or _is_adapter(kept):
         return recipe
     folder, own = adapter_folder(recipe.model.adapter), recipe.model.lora
     stored = read_settings(folder)
@@ -38,8 +44,14 @@ def with_adapters_settings(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
 
 
-def start_from_adapter(recipe: Recipe, base: Model) -> Model:
+def start_from_adapter(recipe: Recipe, base: Model, *, kept: Path | None = None) -> Model:
     """The base model with the adapter beside it that the recipe starts from, or as it is.
+
+    Args:
+        recipe: The recipe.
+        base: The model.
+        kept: Where the run's own copy is, or is put: the run can be resumed when the original is
+            gone. None keeps none.
 
     Raises:
         ModelError: `ADAPTER_NOT_FOUND`; `ADAPTER_OTHER_BASE` if a run trained it on other weights;
@@ -47,7 +59,12 @@ def start_from_adapter(recipe: Recipe, base: Model) -> Model:
     """
     if recipe.model.adapter is None:
         return base
-    adapters = replace(_adapters_for(base, recipe.model.adapter), config=recipe.model.lora)
+    folder = _starting_folder(recipe.model.adapter, kept)
+    adapters = replace(_adapters_for(base, folder), config=recipe.model.lora)
+    if kept is not None and folder != kept:
+        with new_folder(kept, replace=True) as copy:
+            for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                shutil.copyfile(folder / name, copy / name)
     return base.replace(adapters=adapters, lora=recipe.model.lora)
 
 
@@ -67,14 +84,19 @@ def with_adapter(model: Model, name: str | Path) -> Model:
         ModelError: `ADAPTER_NOT_FOUND`; `ADAPTER_OTHER_BASE` if a run trained it beside other
             weights; or if it can't be read or doesn't fit.
     """
-    return model.replace(adapters=_adapters_for(model, str(name)))
+    return model.replace(adapters=_adapters_for(model, adapter_folder(str(name))))
 
 
-def adapter_sha256(recipe: Recipe) -> str:
-    """The SHA-256 of the adapter's weights that a recipe starts from; `""` without one."""
+def adapter_sha256(recipe: Recipe, *, kept: Path | None = None) -> str:
+    """The SHA-256 of the adapter's weights that a recipe starts from; `""` without one.
+
+    Args:
+        recipe: The recipe.
+        kept: Where the run may have its own copy.
+    """
     if recipe.model.adapter is None:
         return ""
-    return sha256_file(adapter_folder(recipe.model.adapter) / ADAPTER_WEIGHTS)
+    return sha256_file(_starting_folder(recipe.model.adapter, kept) / ADAPTER_WEIGHTS)
 
 
 def adapter_folder(name: str) -> Path:
@@ -84,11 +106,11 @@ def adapter_folder(name: str) -> Path:
         ModelError: `ADAPTER_NOT_FOUND`.
     """
     given = Path(name).expanduser()
-    if (given / ADAPTER_CONFIG).is_file():
+    if _is_adapter(given):
         return given.resolve()
     with suppress(TuneError):
         found = find_run(data_root(), name).adapter
-        if (found / ADAPTER_CONFIG).is_file():
+        if _is_adapter(found):
             return found.resolve()
     raise ModelError(
         f"The adapter {name!r} is neither a run whose training has finished nor a folder with "
@@ -97,10 +119,17 @@ def adapter_folder(name: str) -> Path:
     )
 
 
-def _adapters_for(base: Model, name: str) -> Adapters:
+def _is_adapter(folder: Path | None) -> bool:
+    return folder is not None and (folder / ADAPTER_CONFIG).is_file()
+
+
+def _starting_folder(name: str, kept: Path | None) -> Path:
+    return kept if kept is not None and _is_adapter(kept) else adapter_folder(name)
+
+
+def _adapters_for(base: Model, folder: Path) -> Adapters:
     from .model.lora import load_adapter  # here, so that settings can be read without JAX
 
-    folder = adapter_folder(name)
     _refuse_other_base(folder, base)
     return load_adapter(folder, base.config)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 import gemma_keras_tune as gkt
-from gemma_keras_tune.errors import ModelError, TuneError
+from gemma_keras_tune.errors import ModelError, StoppedWithCheckpoint, TuneError
+from gemma_keras_tune.events import Event, Step
 from gemma_keras_tune.model.lora import load_adapter, save_adapter
 from gemma_keras_tune.recipe import LoraRecipe, ModelRecipe, Recipe
 from gemma_keras_tune.recipe_files import load_recipe
@@ -39,6 +42,12 @@ def run_of(recipe: Recipe, tmp_path: Path, name: str) -> RunFolder:
     return gkt.run(recipe, tmp_path / "home" / "runs" / name)
 
 
+def stop_at_step_1(event: Event) -> None:
+    """Asks this process to stop, as a terminal would."""
+    if isinstance(event, Step) and event.step == 1:
+        signal.raise_signal(signal.SIGTERM)
+
+
 def with_adapter_of(recipe: Recipe, name: str | Path, **changes: object) -> Recipe:
     model = recipe.model.model_copy(
         update={"adapter": str(name), "lora": LoraRecipe(rank=8), **changes}
@@ -62,6 +71,23 @@ def test_training_goes_on_where_the_first_run_ended(recipe: Recipe, tmp_path: Pa
     assert json.loads(first.lineage_json.read_text())["adapter"] is None
     report = json.loads(second.report_json.read_text())
     assert report["base"] == json.loads(first.report_json.read_text())["base"]  # still the base
+
+
+def test_a_run_is_resumed_though_what_it_started_from_is_gone(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    first = run_of(recipe, tmp_path, "first")
+    wish = with_adapter_of(recipe, "first")
+    folder = tmp_path / "home" / "runs" / "second"
+    with pytest.raises(StoppedWithCheckpoint):
+        gkt.run(wish, folder, on_event=stop_at_step_1)
+    sha256 = json.loads((folder / "lineage.json").read_text())["adapter"]["sha256"]
+    shutil.rmtree(first.path)
+    second = gkt.run(load_recipe(folder / "recipe.json"), folder)
+    assert second.report_json.exists()
+    assert json.loads(second.lineage_json.read_text())["adapter"]["sha256"] == sha256
+    before = load_adapter(second.starting_adapter, gkt.load_model(recipe.model).config)
+    assert before.config.rank == 3
 
 
 def test_a_run_of_other_weights_is_no_start(recipe: Recipe, tmp_path: Path) -> None:

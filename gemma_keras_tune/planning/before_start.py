@@ -26,7 +26,7 @@ class PlannedRun:
     """A run with its plan: `refuse` before it starts, `note` every event, `remember` at the end.
 
     Args:
-        recipe: What is to be run.
+        recipe: What is to be run, with the settings of the adapter that it starts from.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -35,7 +35,7 @@ class PlannedRun:
         self._missing = ""
         self._steps: list[float] = []
         try:
-            self.plan = plan(recipe, count=False)
+            self.plan = plan(_settings_only(recipe), count=False)
         except ModelError as error:  # the model's own stage will say so, with more to say
             self._missing = str(error)
         own = peak_memory_bytes()
@@ -93,6 +93,12 @@ class PlannedRun:
             fresh=self._fresh or memory.room.where == "device",
             recipe=plan.recipe,
         )
+
+
+def _settings_only(recipe: Recipe) -> Recipe:
+    """The recipe without the name of the adapter that it starts from, whose settings it has."""
+    model = recipe.model.model_copy(update={"adapter": None})
+    return recipe.model_copy(update={"model": model})
 
 
 def does_not_fit(verdict: Verdict) -> TuneError:
