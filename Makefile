@@ -25,7 +25,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.bench.compare
 	$(BIN)/python -m tests.bench.engine
+	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.loading
 	$(BIN)/python -m tests.bench.queue
 	$(BIN)/python -m tests.bench.upload --mebibytes 512

@@ -241,6 +241,31 @@ def plan(
 
 
 @app.command()
+def bench(
+    source: Source,
+    settings: Sets = None,
+    steps: Annotated[
+        int, typer.Option(min=1, max=999, help="Steps to measure, after one that compiles.")
+    ] = 5,
+    ignore_plan: IgnorePlan = False,
+    json_output: Json = False,
+) -> None:
+    """Measure how fast a recipe trains here and in how much memory; nothing is kept.
+
+    Example: gemma-keras-tune bench spam_classifier --set train.remat=full --json
+    """
+    from .console import benchmarking
+
+    benchmarking.bench(
+        source,
+        parse_assignments(settings or ()),
+        steps=steps,
+        ignore_plan=ignore_plan,
+        json_output=json_output,
+    )
+
+
+@app.command()
 def train(
     source: Source,
     settings: Sets = None,

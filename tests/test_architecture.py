@@ -29,7 +29,7 @@ RANKS = {
     "training": 3,
     "evaluation": 4,
     **dict.fromkeys(("exporters", "planning"), 5),
-    **dict.fromkeys(("run_outputs", "after_training", "pipeline"), 6),
+    **dict.fromkeys(("run_outputs", "after_training", "pipeline", "benchmark"), 6),
     **dict.fromkeys(("work", "work_kinds", "work_data", "work_models", "work_warm"), 7),
     **dict.fromkeys(("console", "doctor", "doctor_model", "doctor_run", "cli", "__main__"), 8),
     "__init__": 0,

@@ -21,6 +21,7 @@ _ORDER = (
         "recipes",
         "data",
         "plan",
+        "bench",
         "train",
         "resume",
         "control",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
+from ..model.config import GemmaConfig
 from ..model.weights import is_matrix, layer_stacks
+from ..recipe import LoraRecipe
 from .estimate import Setting
+from .temporaries import adapter_numbers
 from .values import StepTime
 
 EFFICIENCY = 0.65
@@ -37,6 +41,39 @@ def step_operations(setting: Setting) -> float:
     logits = 4 * share * config.vocab_size * config.width
     tokens = setting.micro_batches * setting.rows * setting.length
     return tokens * (passes * (body + scores) + logits)
+
+
+def needed_operations(
+    config: GemmaConfig, lora: LoraRecipe, *, lengths: Iterable[int], answers: int
+) -> float:
+    """Floating-point operations that training on some examples needs, nothing computed twice.
+
+    Products with frozen matrices cost two operations a number forward and two for the gradient of
+    the hidden states, those with adapters two more for their own gradient. Attention's two products
+    cost three times their forward ones, for the keys that are seen; logits count for answers only.
+
+    Args:
+        config: The model.
+        lora: The adapters.
+        lengths: Tokens of each example.
+        answers: Answer tokens of all of them.
+    """
+    lengths = tuple(lengths)
+    matrices = [stack for stack in layer_stacks(config).values() if is_matrix(stack.name)]
+    body = sum(len(stack.layers) * math.prod(stack.shape) for stack in matrices)
+    each = 4 * body + 6 * adapter_numbers(config, lora)
+    near = sum(_seen_keys(length, config.sliding_window) for length in lengths)
+    all_before = sum(_seen_keys(length, length) for length in lengths)
+    attention = sum(
+        12 * kind.query_size * (near if kind.is_local else all_before) for kind in config.kinds
+    )
+    return sum(lengths) * each + attention + answers * 4 * config.vocab_size * config.width
+
+
+def _seen_keys(length: int, window: int) -> int:
+    """Keys that the queries of an example see together: of those before, and their own."""
+    growing = min(length, window)
+    return growing * (growing + 1) // 2 + (length - growing) * growing
 
 
 def time_by_operations(setting: Setting) -> StepTime | None:

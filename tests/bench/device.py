@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,36 +86,13 @@ def one_row(given: argparse.Namespace) -> str:
         return peft_row(Work(shape, given.length, given.rows), given.steps)
     import jax
 
-    peak, device = matrix_peak(), jax.devices()[0]
+    from gemma_keras_tune.machine import matrix_gflops
+
+    peak, device = matrix_gflops(dtype="bfloat16") * 1e9, jax.devices()[0]
     print(
         f"{device.device_kind}, JAX {jax.__version__}: {peak / 1e12:,.0f} TFLOP/s", file=sys.stderr
     )
     return our_row(Work(shape, given.length, given.rows, kind), given.steps, peak)
-
-
-def matrix_peak() -> float:
-    """Operations a second of a bfloat16 matrix product."""
-    import jax
-    import jax.numpy as jnp
-
-    size = 8192 if jax.devices()[0].platform != "cpu" else 1024
-    one = jax.random.normal(jax.random.key(0), (size, size), jnp.bfloat16)
-    product = jax.jit(lambda a, b: a @ b)
-    seconds = timed(lambda: product(one, one), 10)
-    return 2 * size**3 / seconds
-
-
-def timed(work: Callable[[], Any], times: int) -> float:
-    """Mean seconds of `work`, compiled before."""
-    import jax
-
-    jax.block_until_ready(work())
-    begun = time.perf_counter()
-    last = None
-    for _ in range(times):
-        last = work()
-    jax.block_until_ready(last)
-    return (time.perf_counter() - begun) / times
 
 
 def our_row(work: Work, steps: int, peak: float) -> str:
@@ -127,6 +103,7 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     from gemma_keras_tune.model.config import GemmaConfig, layer_pattern
     from gemma_keras_tune.model.lora import init_adapters
     from gemma_keras_tune.model.weights import weight_shapes
+    from gemma_keras_tune.planning.speed import needed_operations
     from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
     from gemma_keras_tune.training.step import initial_state, train_step
 
@@ -148,7 +125,8 @@ def our_row(work: Work, steps: int, peak: float) -> str:
 
     weights = jax.tree.map(random, shapes, is_leaf=lambda value: isinstance(value, tuple))
     recipe = TrainRecipe(remat=work.remat, loss_chunk=1024, learning_rate=1e-5)  # type: ignore[arg-type]
-    state = initial_state(init_adapters(config, LoraRecipe(rank=RANK)), recipe)
+    lora = LoraRecipe(rank=RANK)
+    state = initial_state(init_adapters(config, lora), recipe)
     batch = random_batch(work)
     begun = time.perf_counter()
     state, found = train_step(state, weights, batch, config=config, recipe=recipe, step=1)
@@ -159,7 +137,9 @@ def our_row(work: Work, steps: int, peak: float) -> str:
             state, weights, batch, config=config, recipe=recipe, step=2 + number
         )
     seconds = (time.perf_counter() - begun) / steps
-    share = flops(work, found.answer_tokens) / seconds / peak
+    lengths = [work.length] * work.rows
+    needed = needed_operations(config, lora, lengths=lengths, answers=found.answer_tokens)
+    share = needed / seconds / peak
     stats = jax.local_devices()[0].memory_stats() or {}
     return (
         f"| ours, {work.shape}, {work.rows} x {work.length}, remat {work.remat} "
@@ -184,27 +164,6 @@ def random_batch(work: Work) -> dict[str, Any]:
         "segment_ids": np.ones_like(ids),
     }
     return {name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()}
-
-
-def flops(work: Work, answers: int) -> float:
-    """Operations that a step needs, nothing counted twice.
-
-    Forward and the gradient of the activations of all matrices (the frozen ones have no gradient of
-    their own), three times the attention's forward, and the logits of answer tokens, forward and
-    gradient.
-    """
-    sizes = SHAPES[work.shape]
-    width, hidden = sizes["width"], sizes["hidden_dim"]
-    queries, keys = sizes["heads"] * HEAD_DIM, sizes["kv_heads"] * HEAD_DIM
-    matrices = 2 * width * queries + 2 * width * keys + 3 * width * hidden
-    adapters = RANK * (2 * (width + queries) + 2 * (width + keys) + 3 * (width + hidden))
-    local = sum((index + 1) % 6 != 0 for index in range(sizes["layers"]))
-    window = min(WINDOWS[work.shape], work.length)
-    seen_local = window - window * (window - 1) / 2 / work.length  # mean keys that a query sees
-    seen = local * seen_local + (sizes["layers"] - local) * (work.length + 1) / 2
-    attention = 3 * 4 * queries * seen
-    body = sizes["layers"] * (4 * matrices + 6 * adapters) + attention
-    return work.tokens * body + answers * 4 * VOCABULARY * width
 
 
 def peft_row(work: Work, steps: int) -> str:

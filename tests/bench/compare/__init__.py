@@ -1,0 +1,1 @@
+"""Training the 270M on the same rows with this library, KerasHub's `fit`, and PEFT."""
