@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from .attention import attention, attention_masks, rope_tables, softcap_scores
-from .block_size import block_size
 from .blockwise import ATTENDED, BlockSettings, Places, blockwise_attention
 from .config import GemmaConfig
 from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
+from .products import PRODUCT, product
+from .tiles import block_size
 from .weights import layer_places, output_matrix
 
 Remat = Literal["none", "dots", "full"]
@@ -195,7 +196,7 @@ def per_layer_inputs(
     shape = (*token_ids.shape, config.layers, config.per_layer_width)
     table = weights["per_layer_embedding"]
     own = table[token_ids] * jnp.asarray(config.per_layer_width**0.5, table.dtype)
-    projected = embedded @ weights["per_layer_model_projection"]
+    projected = product(embedded, weights["per_layer_model_projection"])
     projected = projected * jnp.asarray(config.width**-0.5, projected.dtype)
     projected = rms_norm(projected.reshape(shape), weights["per_layer_projection_norm"], config)
     return (projected + own.reshape(shape)) * jnp.asarray(2**-0.5, projected.dtype)
@@ -211,9 +212,6 @@ def _rematerialised(
     """
     if remat == "none":
         return step
-    policies = jax.checkpoint_policies
-    kept = policies.save_from_both_policies(
-        policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(ATTENDED)
-    )
+    kept = jax.checkpoint_policies.save_only_these_names(PRODUCT, ATTENDED)
     policy = None if remat == "full" else kept
     return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)

@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from ..recipe import LORA_TARGETS
 from .attention import SinCos, rotate
 from .config import GemmaConfig, LayerKind
 from .lora import Adapters
+from .products import PRODUCT, low_rank_product, product
 
 Project = Callable[[str, jax.Array], jax.Array]
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -28,53 +30,17 @@ def projector(layer: Mapping[str, Any], adapters: Adapters | None) -> Project:
     dropout_key = layer.get("dropout_key")
 
     def project(name: str, x: jax.Array) -> jax.Array:
-        y = x @ layer[name]
+        y = product(x, layer[name])
         pair = layer["adapters"].get(name)
-        if pair is None or adapters is None:
-            return y
-        if dropout_key is not None:
-            key = jax.random.fold_in(dropout_key, LORA_TARGETS.index(name))
-            x = dropout(x, adapters.config.dropout, key=key)
-        a, b = (pair[part].astype(x.dtype) for part in ("a", "b"))
-        return y + low_rank_product(x, a, b) * jnp.asarray(adapters.scale, x.dtype)
+        if pair is not None and adapters is not None:
+            if dropout_key is not None:
+                key = jax.random.fold_in(dropout_key, LORA_TARGETS.index(name))
+                x = dropout(x, adapters.config.dropout, key=key)
+            a, b = (pair[part].astype(x.dtype) for part in ("a", "b"))
+            y = y + low_rank_product(x, a, b) * jnp.asarray(adapters.scale, x.dtype)
+        return checkpoint_name(y, PRODUCT)
 
     return project
-
-
-@jax.custom_vjp
-def low_rank_product(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`x @ a @ b`, `[..., out]`, with a backward pass written out.
-
-    Left to itself, JAX makes the gradient of `a` by a product whose long side comes first, which
-    XLA's CPU kernels do slowly: for seven adapted projections it cost a third of a step.
-
-    Args:
-        x: `[..., in]`.
-        a: `[in, rank]`.
-        b: `[rank, out]`.
-    """
-    return (x @ a) @ b
-
-
-def _low_rank_forward(
-    x: jax.Array, a: jax.Array, b: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    low = x @ a
-    return low @ b, (x, a, b, low)
-
-
-def _low_rank_backward(
-    kept: tuple[jax.Array, ...], pull: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, a, b, low = kept
-    low_pull = pull @ b.T
-    x_flat, low_flat, pull_flat, low_pull_flat = (
-        array.reshape(-1, array.shape[-1]) for array in (x, low, pull, low_pull)
-    )
-    return low_pull @ a.T, (low_pull_flat.T @ x_flat).T, low_flat.T @ pull_flat
-
-
-low_rank_product.defvjp(_low_rank_forward, _low_rank_backward)
 
 
 def decoder_layer(
@@ -123,8 +89,10 @@ def decoder_layer(
         out = rms_norm(out, layer["post_feedforward_norm"], config)
     x = x + out
     if config.per_layer_width:
-        gate = jax.nn.gelu(x @ layer["per_layer_input_gate"], approximate=True)
-        out = (gate * layer["input"]) @ layer["per_layer_projection"]
+        gate = checkpoint_name(product(x, layer["per_layer_input_gate"]), PRODUCT)
+        gate = jax.nn.gelu(gate, approximate=True)
+        out = product(gate * layer["input"], layer["per_layer_projection"])
+        out = checkpoint_name(out, PRODUCT)
         x = x + rms_norm(out, layer["post_per_layer_input_norm"], config)
     if config.layer_scalar:
         x = x * layer["layer_scalar"].astype(x.dtype)

@@ -1,4 +1,4 @@
-"""For which rows attention goes by blocks. No JAX here: plans ask too."""
+"""How large a piece of work is, by what computes it. No JAX here: plans ask too."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def block_size(length: int, platform: str) -> int | None:
     if platform == "cpu":
         return 128 if length >= 512 else None
     return 512 if length >= 2048 else None
+
+
+def vocabulary_tile(platform: str) -> int:
+    """Words of the vocabulary whose logits exist at once, for each position of a chunk.
+
+    On a CPU a tile of logits and of the head's rows stays in its cache; elsewhere few large
+    products are better than many small ones.
+
+    Args:
+        platform: What computes, by JAX's word.
+    """
+    return 2048 if platform == "cpu" else 32_768

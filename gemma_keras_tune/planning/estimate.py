@@ -26,7 +26,6 @@ from .values import Program, Stage, Steps, Term
 _BATCH_ARRAYS = 5  # ids, targets, mask, positions, segments: four bytes a token each
 _SCORED_TOKENS = 256  # of a batch, for each of `evaluate.batch_rows`
 _FEW_LOGITS, _MANY_LOGITS = 48, 128  # what `evaluation.score` computes at once
-_SHORT_ANSWER, _SHORT_ROW = 4, 24  # tokens of a label, and of the shortest usual labelled row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +218,6 @@ def _training(setting: Setting, compiled: Mapping[str, Program] | None) -> list[
         terms.append(Term(name="compiled_step", words=words, bytes=reserved.temp_bytes))
     else:
         terms += _named(formula, setting)
-    untouched = formula.unfilled(_logits_in_use(setting))
-    if setting.platform == "cpu" and untouched:
-        words = "logits that are reserved, but that few answers never fill"
-        terms.append(Term(name="unfilled", words=words, bytes=-untouched))
     return terms
 
 
@@ -245,7 +240,7 @@ def _named(parts: Temporaries, setting: Setting) -> list[Term]:
         Term(name="batch_states", words="hidden states and masks", bytes=parts.whole),
     ]
     if parts.logits >= parts.layer:
-        words = f"logits of {min(recipe.train.loss_chunk, tokens)} answers at once, and their pull"
+        words = f"logits of {min(recipe.train.loss_chunk, tokens)} answers and some words at once"
         terms.append(Term(name="logits", words=words, bytes=parts.logits))
     else:
         words = "one layer while it is computed, attention scores included"
@@ -345,21 +340,6 @@ def _loading() -> Term:
 
 def _weight_bytes(setting: Setting) -> int:
     return parameter_count(setting.config) * setting.numbers.weight_bytes
-
-
-def _logits_in_use(setting: Setting) -> int:
-    """Bytes of logits and their gradient that a micro-batch's answers fill.
-
-    A chunk that isn't full is computed in eighths, so few answers never touch the whole of it.
-    """
-    recipe, tokens = setting.recipe, setting.rows * setting.length
-    share = setting.answer_share
-    if share is None:
-        short = recipe.data.task == "classification"
-        share = _SHORT_ANSWER / _SHORT_ROW if short else 1.0
-    chunk = min(recipe.train.loss_chunk, tokens)
-    at_once = chunk if share * tokens >= chunk else max(1, chunk // 8)
-    return 2 * at_once * setting.config.vocab_size * FLOAT
 
 
 def _stage(name: str, terms: list[Term], *, beside: tuple[Term, ...] = ()) -> Stage:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..model.block_size import block_size
 from ..model.config import GemmaConfig
+from ..model.tiles import block_size, vocabulary_tile
 from ..model.weights import PROJECTIONS, layer_shapes, parameter_count, stacks_of
 from ..recipe import LoraRecipe, TrainRecipe
 
@@ -28,7 +28,7 @@ class Numbers:
     Attributes:
         weight_bytes: Bytes of a frozen weight.
         compute_bytes: Bytes of an activation that is kept.
-        float32_copy: Whether the compiler makes a float32 copy of the weights: XLA computes
+        float32_copy: Whether the compiler makes a float32 copy of the layers' weights: XLA slices
             bfloat16 so on a CPU.
         platform: What computes; it decides which rows attention sees by blocks.
     """
@@ -47,9 +47,9 @@ class Temporaries:
         kept: Activations that the backward pass needs, of all layers.
         gradients: Of the adapters.
         whole: Arrays of the whole batch: hidden states, rotary tables, masks.
-        logits: A chunk of logits and its gradient.
+        logits: Logits of a chunk of answers and a tile of words, and what is summed over the tiles.
         layer: The largest that one layer needs while it is computed.
-        copy: The weights in float32, on a CPU with bfloat16.
+        copy: The layers' weights in float32, on a CPU with bfloat16.
     """
 
     kept: int
@@ -64,10 +64,6 @@ class Temporaries:
         """The sum, logits and a layer's share never at the same time."""
         fixed = self.kept + self.gradients + self.whole + self.copy
         return fixed + max(self.logits, self.layer)
-
-    def unfilled(self, logits_in_use: int) -> int:
-        """How much of it is reserved and never written, if only so many logits are in use."""
-        return max(self.logits, self.layer) - max(min(logits_in_use, self.logits), self.layer)
 
 
 def adapter_numbers(config: GemmaConfig, lora: LoraRecipe) -> int:
@@ -106,9 +102,9 @@ def of_training(
         kept=math.ceil(config.layers * tokens * kept * numbers.compute_bytes),
         gradients=2 * FLOAT * adapter_numbers(config, lora),
         whole=math.ceil((tokens * _whole(config, length, block) + dropout) * FLOAT),
-        logits=2 * chunk * config.vocab_size * FLOAT,
+        logits=_logits(config, chunk, numbers.platform),
         layer=math.ceil((tokens * layer + _beside_blocks(config, rows, block)) * FLOAT),
-        copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
+        copy=_copied(config) if numbers.float32_copy else 0,
     )
 
 
@@ -121,7 +117,7 @@ def of_scoring(
         config: The model.
         rows: Of a batch.
         length: Tokens of a row.
-        chunk: Positions whose logits exist at once.
+        chunk: Positions whose answers are looked at at once.
         numbers: Bytes.
     """
     tokens, block = rows * length, block_size(length, numbers.platform)
@@ -134,9 +130,9 @@ def of_scoring(
         kept=0,
         gradients=0,
         whole=tokens * (config.width + masks) * FLOAT,
-        logits=min(chunk, tokens) * config.vocab_size * FLOAT,
+        logits=_logits(config, min(chunk, tokens), numbers.platform),
         layer=math.ceil(tokens * layer * FLOAT),
-        copy=FLOAT * parameter_count(config) if numbers.float32_copy else 0,
+        copy=_copied(config) if numbers.float32_copy else 0,
     )
 
 
@@ -161,6 +157,17 @@ def of_generation(
     layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
     copy = FLOAT * parameter_count(config) if numbers.float32_copy else 0
     return 2 * cache, math.ceil(layer) + 3 * rows * config.vocab_size * FLOAT + copy
+
+
+def _copied(config: GemmaConfig) -> int:
+    """Bytes of the layers' weights in float32, those in use turned once more; not the head's."""
+    layers = parameter_count(config) - config.vocab_size * config.width
+    return math.ceil(1.3 * layers * FLOAT)
+
+
+def _logits(config: GemmaConfig, chunk: int, platform: str) -> int:
+    tile = min(vocabulary_tile(platform), config.vocab_size)
+    return chunk * 2 * (tile + config.width) * FLOAT
 
 
 def _kept_and_layer(
@@ -193,8 +200,8 @@ def _kept(
     adapted = sum(shapes[name][1] for name in targets)
     low = lora.rank * len(targets)
     attended = 0 if block is None else kind.query_size + config.heads  # and each log-sum
-    if remat == "dots":  # the carry, and every product's result: the frozen one and the adapter's
-        return config.width + base + adapted + low + attended
+    if remat == "dots":  # the carry, every projection's result, and the adapters' inner ones
+        return config.width + base + low + attended
     states = 10 * config.width + 4 * kind.query_size + 4 * kind.kv_size + 8 * kind.hidden_dim
     return states + 2 * kind.head_dim + low - (base - adapted) + attended
 

@@ -1,8 +1,9 @@
 """Cross-entropy straight from the hidden states, without ever holding all logits.
 
 With Gemma's 262,144-word vocabulary the logits are the largest array of a training step. Here
-they exist for one chunk of supervised positions at a time, and the gradient of the hidden states
-is made in the same pass, so the backward pass computes nothing again.
+they exist for a few supervised positions and a few thousand words at a time, and the gradient of
+the hidden states is made in the same pass: each tile of words adds its share under the highest
+logit so far, as attention by blocks does, and the backward pass computes nothing again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from ..model.tiles import vocabulary_tile
+
+_NONE = float(jnp.finfo(jnp.float32).min)
 
 
 def fused_cross_entropy(
@@ -35,7 +40,7 @@ def fused_cross_entropy(
             is made only where it is asked for.
         targets: `[...]` int32, the token that follows each position.
         mask: `[...]`, 1 where the target counts, 0 elsewhere.
-        chunk: Positions whose logits exist at once.
+        chunk: Positions at once.
         softcap: Logits become `softcap * tanh(logits / softcap)`.
 
     Returns:
@@ -45,7 +50,8 @@ def fused_cross_entropy(
         ValueError: If shapes disagree.
 
     Source:
-        The gradient made in the forward pass: Hsu et al. 2024, Liger Kernel, arXiv:2410.10989.
+        The gradient made in the forward pass: Hsu et al. 2024, Liger Kernel, arXiv:2410.10989;
+        the running maximum: Milakov and Gimelshein 2018, arXiv:1805.02867.
     """
     if not hidden.shape[:-1] == targets.shape == mask.shape:
         raise ValueError(
@@ -75,7 +81,7 @@ def token_log_probabilities(
     chunks = _Chunks(flat, head, targets.reshape(-1), flat_mask, chunk, softcap)
 
     def add(rows: jax.Array, found: jax.Array) -> jax.Array:
-        return found.at[rows].set(-chunks.losses(rows)[0], mode="drop")
+        return found.at[rows].set(-chunks.losses(rows), mode="drop")
 
     found = chunks.fold(add, jnp.zeros(flat.shape[0], jnp.float32))
     return found.reshape(mask.shape)
@@ -104,55 +110,135 @@ class _Chunks:
         order = jnp.argsort(self.mask == 0, stable=True).astype(jnp.int32)
         self.order = jnp.concatenate([order, jnp.full(self.size, total, jnp.int32)])
         self.count = jnp.count_nonzero(self.mask).astype(jnp.int32)
+        self.words = head.shape[0]
+        # XLA's CPU slices bfloat16 from a float32 copy of the whole; of integers it makes none
+        self.is_narrow = self.head.dtype == jnp.bfloat16
+        if self.is_narrow:
+            self.head = jax.lax.bitcast_convert_type(self.head, jnp.uint16)
+        self.tile = min(vocabulary_tile(jax.default_backend()), self.words)
 
     def fold(self, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
-        """`step(positions, carry)` over whole chunks, and over the rest in small ones.
+        """`step(positions, carry)` over whole chunks, and over the rest in smaller ones.
 
         A classification has a handful of answer tokens a batch: computing a whole chunk for
         them would cost more than the model.
         """
-        small = max(1, self.size // 8)
+        half, small = max(1, self.size // 2), max(1, self.size // 8)
         whole = self.count // self.size
-        rest = (self.count - whole * self.size + small - 1) // small
+        rest = self.count - whole * self.size
+        is_nearly_whole = rest > half + small
+        whole += is_nearly_whole
+        rest = jnp.where(is_nearly_whole, 0, rest)
+        halves = (rest > small).astype(jnp.int32)
+        rest = jnp.maximum(rest - halves * half, 0)
+        first, carry = jnp.int32(0), start
+        for size, count in ((self.size, whole), (half, halves), (small, -(-rest // small))):
 
-        def at(offset: jax.Array, size: int, carry: Any) -> Any:
-            return step(jax.lax.dynamic_slice_in_dim(self.order, offset, size), carry)
+            def at(index: Any, carry: Any, size: int = size, first: jax.Array = first) -> Any:
+                rows = jax.lax.dynamic_slice_in_dim(self.order, first + index * size, size)
+                return step(rows, carry)
 
-        carry = jax.lax.fori_loop(
-            0, whole, lambda index, carry: at(index * self.size, self.size, carry), start
-        )
-        first = whole * self.size
-        return jax.lax.fori_loop(
-            0, rest, lambda index, carry: at(first + index * small, small, carry), carry
-        )
+            carry = jax.lax.fori_loop(0, count, at, carry)
+            first = first + count * size
+        return carry
 
     def states(self, rows: jax.Array) -> jax.Array:
         """Hidden states at those positions, `[rows, width]`."""
         return self.hidden.at[rows].get(mode="fill", fill_value=0)
 
-    def losses(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`(weighted losses [rows], logits [rows, vocab])`, float32."""
-        targets = self.targets.at[rows].get(mode="fill", fill_value=0)
-        scores = jnp.matmul(self.states(rows), self.head.T, preferred_element_type=jnp.float32)
-        if self.softcap is not None:
-            scores = self.softcap * jnp.tanh(scores / self.softcap)
-        chosen = jnp.take_along_axis(scores, targets[:, None], axis=-1)[:, 0]
-        return (jax.nn.logsumexp(scores, axis=-1) - chosen) * self.weights(rows), scores
-
     def weights(self, rows: jax.Array) -> jax.Array:
         """The mask at those positions, `[rows]`."""
         return self.mask.at[rows].get(mode="fill", fill_value=0.0)
 
-    def pulls(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`(weighted losses [rows], their gradient with respect to the uncapped logits)`."""
-        losses, scores = self.losses(rows)
+    def losses(self, rows: jax.Array) -> jax.Array:
+        """Weighted losses, `[rows]` float32."""
+        log_sum = self._over_words(rows, with_pull=False)[0]
+        return (log_sum - self._chosen(rows)[0]) * self.weights(rows)
+
+    def losses_and_pulls(self, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`(losses [rows], gradient of the states [rows, width], log-sums [rows])`, float32."""
         weights = self.weights(rows)
+        log_sum, mean = self._over_words(rows, with_pull=True)
+        chosen, slope, word = self._chosen(rows)
+        pull = (mean - slope[:, None] * word.astype(jnp.float32)) * weights[:, None]
+        return (log_sum - chosen) * weights, pull, log_sum
+
+    def head_pull(self, rows: jax.Array, log_sum: jax.Array, of_head: jax.Array) -> jax.Array:
+        """`of_head`, `[vocab, width]` float32, with those positions' gradient of the head added."""
+        states, weights = self.states(rows), self.weights(rows)
+
+        def add(of_head: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+            start, words, is_new = self._tile(index)
+            scores, slope = self._scores(states, words)
+            shares = jnp.where(is_new, jnp.exp(scores - log_sum[:, None]) * slope, 0.0)
+            shares = (shares * weights[:, None]).astype(words.dtype)
+            more = jnp.matmul(shares.T, states, preferred_element_type=jnp.float32)
+            old = jax.lax.dynamic_slice_in_dim(of_head, start, self.tile)
+            return jax.lax.dynamic_update_slice_in_dim(of_head, old + more, start, axis=0), None
+
+        of_head, _ = jax.lax.scan(add, of_head, jnp.arange(-(-self.words // self.tile)))
+        _, slope, _ = self._chosen(rows)
         targets = self.targets.at[rows].get(mode="fill", fill_value=0)
-        pull = jax.nn.softmax(scores, axis=-1) * weights[:, None]
-        pull = pull.at[jnp.arange(rows.size), targets].add(-weights)
-        if self.softcap is not None:
-            pull *= 1 - (scores / self.softcap) ** 2
-        return losses, pull.astype(self.head.dtype)
+        own = states.astype(jnp.float32) * (slope * weights)[:, None]
+        return of_head.at[targets].add(-own)
+
+    def _over_words(self, rows: jax.Array, *, with_pull: bool) -> tuple[jax.Array, jax.Array]:
+        """`(log-sum of the exponentials [rows], mean of the head's rows under them [rows, width])`.
+
+        Where logits are capped, each word's share in the mean is bent by the cap's slope. Without
+        `with_pull` the mean is zeros.
+        """
+        states, count = self.states(rows), rows.size
+
+        def add(carry: Any, index: jax.Array) -> tuple[Any, None]:
+            top, total, mean = carry
+            _, words, is_new = self._tile(index)
+            scores, slope = self._scores(states, words)
+            scores = jnp.where(is_new, scores, _NONE)
+            higher = jnp.maximum(top, scores.max(axis=-1))
+            shares, shrink = jnp.exp(scores - higher[:, None]), jnp.exp(top - higher)
+            total = total * shrink + shares.sum(axis=-1)
+            if with_pull:
+                bent = (shares * slope).astype(words.dtype)
+                more = jnp.matmul(bent, words, preferred_element_type=jnp.float32)
+                mean = mean * shrink[:, None] + more
+            return (higher, total, mean), None
+
+        nothing = jnp.zeros((count, self.head.shape[1]), jnp.float32)
+        start = (jnp.full(count, _NONE), jnp.zeros(count, jnp.float32), nothing)
+        tiles = jnp.arange(-(-self.words // self.tile))
+        (top, total, mean), _ = jax.lax.scan(add, start, tiles)
+        return top + jnp.log(total), mean / total[:, None]
+
+    def _tile(self, index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`(first word, their rows of the head [tile, width], which weren't seen before)`.
+
+        The last tile begins early where the vocabulary is no multiple.
+        """
+        start = jnp.minimum(index * self.tile, self.words - self.tile)
+        words = self._restored(jax.lax.dynamic_slice_in_dim(self.head, start, self.tile))
+        return start, words, start + jnp.arange(self.tile) >= index * self.tile
+
+    def _scores(self, states: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`(logits [rows, tile], slope of the cap)`, float32."""
+        return self._capped(jnp.matmul(states, words.T, preferred_element_type=jnp.float32))
+
+    def _chosen(self, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """`(logits of the targets [rows], slopes [rows], the head's rows [rows, width])`."""
+        targets = self.targets.at[rows].get(mode="fill", fill_value=0)
+        words = self._restored(self.head[targets])
+        raw = jnp.einsum("rw,rw->r", self.states(rows), words, preferred_element_type=jnp.float32)
+        scores, slope = self._capped(raw)
+        return scores, jnp.broadcast_to(slope, scores.shape), words
+
+    def _restored(self, words: jax.Array) -> jax.Array:
+        return jax.lax.bitcast_convert_type(words, jnp.bfloat16) if self.is_narrow else words
+
+    def _capped(self, scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if self.softcap is None:
+            return scores, jnp.ones((), jnp.float32)
+        bent = jnp.tanh(scores / self.softcap)
+        return self.softcap * bent, 1 - bent**2
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -165,7 +251,7 @@ def _summed_loss(
     softcap: float | None,
 ) -> jax.Array:
     chunks = _Chunks(hidden, head, targets, mask, size, softcap)
-    return chunks.fold(lambda rows, total: total + chunks.losses(rows)[0].sum(), jnp.float32(0))
+    return chunks.fold(lambda rows, total: total + chunks.losses(rows).sum(), jnp.float32(0))
 
 
 def _forward(
@@ -177,12 +263,10 @@ def _forward(
 
     def add(rows: jax.Array, sums: tuple[Any, ...]) -> tuple[Any, ...]:
         total, of_hidden, of_head = sums
-        losses, pull = chunks.pulls(rows)
-        gradient = jnp.matmul(pull, chunks.head, preferred_element_type=jnp.float32)
-        of_hidden = of_hidden.at[rows].set(gradient.astype(of_hidden.dtype), mode="drop")
+        losses, pull, log_sum = chunks.losses_and_pulls(rows)
+        of_hidden = of_hidden.at[rows].set(pull.astype(of_hidden.dtype), mode="drop")
         if with_head:
-            states = chunks.states(rows)
-            of_head += jnp.matmul(pull.T, states, preferred_element_type=jnp.float32)
+            of_head = chunks.head_pull(rows, log_sum, of_head)
         return total + losses.sum(), of_hidden, of_head
 
     empty_head = jnp.zeros(head.value.shape, jnp.float32) if with_head else None

@@ -12,10 +12,10 @@ import pytest
 
 from gemma_keras_tune.model import forward as forward_module
 from gemma_keras_tune.model.attention import attention, attention_masks
-from gemma_keras_tune.model.block_size import block_size
 from gemma_keras_tune.model.blockwise import BlockSettings, Places, blockwise_attention
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import Adapters
+from gemma_keras_tune.model.tiles import block_size
 from gemma_keras_tune.model.weights import init_random
 from tests.model.test_forward import forward, random_adapters, relative
 from tests.support.hf_models import tiny_hf, weights_from_hf

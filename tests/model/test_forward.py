@@ -15,8 +15,9 @@ from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.config import GemmaConfig
 from gemma_keras_tune.model.forward import hidden_states, logits
 from gemma_keras_tune.model.keras import from_keras
-from gemma_keras_tune.model.layers import low_rank_product, rms_norm
+from gemma_keras_tune.model.layers import rms_norm
 from gemma_keras_tune.model.lora import Adapters, init_adapters
+from gemma_keras_tune.model.products import low_rank_product
 from gemma_keras_tune.model.weights import init_random, weight_shapes
 from gemma_keras_tune.recipe import LoraRecipe
 from tests.support.hf_models import tiny_hf, weights_from_hf
