@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .compile_cache import keep_compiled_programs
 from .console import exits, operating, screen
 from .recipe_files import load_recipe, parse_assignments
 from .run_folder import data_root, find_run
@@ -69,6 +70,7 @@ Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column w
 def main() -> None:
     """Runs the command that the program was called with."""
     exits.prepare_streams()
+    keep_compiled_programs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets on standard error
     app(prog_name=None)
 

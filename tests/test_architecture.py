@@ -23,7 +23,9 @@ RANKS = {
         1,
     ),
     **dict.fromkeys(("job_spec", "job_folder", "run_result", "limits"), 1),
-    **dict.fromkeys(("control_file", "control_inbox", "load_watch", "catalogue"), 1),
+    **dict.fromkeys(
+        ("control_file", "control_inbox", "load_watch", "catalogue", "compile_cache"), 1
+    ),
     **dict.fromkeys(("data", "model"), 2),
     "starting_point": 3,
     "training": 3,

@@ -112,7 +112,7 @@ class _Chunks:
         self.count = jnp.count_nonzero(self.mask).astype(jnp.int32)
         self.words = head.shape[0]
         # XLA's CPU slices bfloat16 from a float32 copy of the whole; of integers it makes none
-        self.is_narrow = self.head.dtype == jnp.bfloat16
+        self.is_narrow = self.head.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
         if self.is_narrow:
             self.head = jax.lax.bitcast_convert_type(self.head, jnp.uint16)
         self.tile = min(vocabulary_tile(jax.default_backend()), self.words)

@@ -136,7 +136,7 @@ STORAGE_NAMES = {
     "models": "Uploaded models",
     "uploads": "Uploads that aren't finished",
     "jobs": "Jobs",
-    "cache": "Cache: prepared data, the demo's weights, compiled plans",
+    "cache": "Cache: prepared data, the demo's weights, plans, compiled programs",
     "backups": "Backups",
     "trash": "Trash",
 }
