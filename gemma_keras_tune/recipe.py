@@ -170,7 +170,7 @@ class TrainRecipe(_Section):
     remat: Literal["none", "dots", "full"] = "dots"
     """What the backward pass computes again to save memory: nothing, all but products, all."""
     loss_chunk: int = Field(default=128, ge=8, json_schema_extra={"unit": "tokens"})
-    """Answer tokens whose logits exist at once."""
+    """Answer tokens whose loss is computed at once, each for some of the vocabulary at a time."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Changes the order of the rows and the dropout."""
     evaluate_every_steps: int | None = Field(default=None, ge=1)

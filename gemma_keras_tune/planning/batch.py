@@ -109,8 +109,6 @@ def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:
             if smaller:
                 both = f"train.remat={remat} train.micro_batch_tokens={setting.length}"
                 yield both, spared.with_micro_batch(setting.length)
-    if recipe.train.loss_chunk > 16:
-        yield "train.loss_chunk=16", _with(setting, train={"loss_chunk": 16})
     if setting.dtype == "float32" and setting.platform != "cpu":
         yield "model.dtype=bfloat16", _with(setting, model={"dtype": "bfloat16"})
     if setting.numbers.float32_copy:  # bfloat16 costs a CPU a second copy

@@ -246,7 +246,7 @@ def _named(parts: Temporaries, setting: Setting) -> list[Term]:
         words = "one layer while it is computed, attention scores included"
         terms.append(Term(name="layer", words=words, bytes=parts.layer))
     if parts.copy:
-        words = "a float32 copy of the weights: a CPU computes bfloat16 in float32"
+        words = "a float32 copy of the layers' weights: on a CPU XLA slices bfloat16 so"
         terms.append(Term(name="float32_copy", words=words, bytes=parts.copy))
     return terms
 
