@@ -100,7 +100,7 @@ def loss_sums(
         weights: The weights.
         batch: Arrays `[rows, length]`.
         config: The model's shape.
-        chunk: Answer tokens whose logits exist at once.
+        chunk: Answer tokens whose loss is computed at once.
     """
     loss, count = jax.device_get(_loss_sums(adapters, weights, batch, config=config, chunk=chunk))
     return float(loss), int(count)
