@@ -24,16 +24,21 @@ def keep_compiled_programs() -> None:
 
     JAX knows a program by its code, options, version and kind of device; a folder of its own for
     each kind of processor keeps machines that share a data root apart. Where `FOLDER` is set
-    already, or the folder can't be made, nothing is changed.
+    already, or nothing can be written there, nothing is changed. JAX makes the folder when it has
+    something to keep.
     """
-    if FOLDER in os.environ:
-        return
     folder = compiled_folder()
+    if FOLDER in os.environ or not _can_be_made(folder):
+        return
+    os.environ[FOLDER] = str(folder)
+    os.environ.setdefault(SHORTEST, _SHORTEST_S)
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
         _forget(folder)
-        os.environ[FOLDER] = str(folder)
-        os.environ.setdefault(SHORTEST, _SHORTEST_S)
+
+
+def _can_be_made(folder: Path) -> bool:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 def compiled_folder() -> Path:

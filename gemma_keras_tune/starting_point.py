@@ -29,18 +29,20 @@ def with_adapters_settings(recipe: Recipe, *, kept: Path | None = None) -> Recip
 
     Args:
         recipe: The recipe.
-        kept: Where the run may have its own copy. With one the run has begun, its recipe has these
-            settings already, and the original may be gone.
+        kept: Where the run may have its own copy, whose settings count more than the original's.
+            If that is gone, the name stays as it is.
 
     Raises:
         ModelError: `ADAPTER_NOT_FOUND`, or if the adapter's settings can't be read.
     """
-    if recipe.model.adapter is None or _is_adapter(kept):
+    name, own = recipe.model.adapter, recipe.model.lora
+    if name is None:
         return recipe
-    folder, own = adapter_folder(recipe.model.adapter), recipe.model.lora
-    stored = read_settings(folder)
+    stored = read_settings(_starting_folder(name, kept))
     lora = stored.model_copy(update={"dropout": own.dropout, "seed": own.seed})
-    changes = {"adapter": str(folder), "lora": lora}
+    with suppress(ModelError):  # a run that has its own copy needs no other
+        name = str(adapter_folder(name))
+    changes = {"adapter": name, "lora": lora}
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
 
 

@@ -27,8 +27,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_folder_is_below_the_data_root_and_of_this_processor(home: Path) -> None:
     keep_compiled_programs()
     folder = Path(os.environ[FOLDER])
-    assert folder == compiled_folder() and folder.is_dir()
-    assert folder.parent == home / "cache" / "programs"
+    assert folder == compiled_folder() and folder.parent == home / "cache" / "programs"
+    assert not home.exists()  # asking for help leaves nothing behind
 
 
 def test_another_processor_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:

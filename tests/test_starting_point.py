@@ -73,8 +73,9 @@ def test_training_goes_on_where_the_first_run_ended(recipe: Recipe, tmp_path: Pa
     assert report["base"] == json.loads(first.report_json.read_text())["base"]  # still the base
 
 
-def test_a_run_is_resumed_though_what_it_started_from_is_gone(
-    recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_run_is_resumed_whether_what_it_started_from_is_gone_or_not(
+    is_gone: bool, recipe: Recipe, tmp_path: Path
 ) -> None:
     first = run_of(recipe, tmp_path, "first")
     wish = with_adapter_of(recipe, "first")
@@ -82,8 +83,10 @@ def test_a_run_is_resumed_though_what_it_started_from_is_gone(
     with pytest.raises(StoppedWithCheckpoint):
         gkt.run(wish, folder, on_event=stop_at_step_1)
     sha256 = json.loads((folder / "lineage.json").read_text())["adapter"]["sha256"]
-    shutil.rmtree(first.path)
-    second = gkt.run(load_recipe(folder / "recipe.json"), folder)
+    if is_gone:
+        shutil.rmtree(first.path)
+        wish = load_recipe(folder / "recipe.json")
+    second = gkt.run(wish, folder)  # else by the very recipe that it began with
     assert second.report_json.exists()
     assert json.loads(second.lineage_json.read_text())["adapter"]["sha256"] == sha256
     before = load_adapter(second.starting_adapter, gkt.load_model(recipe.model).config)

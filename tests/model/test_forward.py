@@ -17,7 +17,7 @@ from gemma_keras_tune.model.forward import hidden_states, logits
 from gemma_keras_tune.model.keras import from_keras
 from gemma_keras_tune.model.layers import rms_norm
 from gemma_keras_tune.model.lora import Adapters, init_adapters
-from gemma_keras_tune.model.products import low_rank_product
+from gemma_keras_tune.model.products import low_rank_product, product
 from gemma_keras_tune.model.weights import init_random, weight_shapes
 from gemma_keras_tune.recipe import LoraRecipe
 from tests.support.hf_models import tiny_hf, weights_from_hf
@@ -261,6 +261,24 @@ def test_the_low_rank_product_has_the_gradient_of_its_two_factors() -> None:
     plain = jax.grad(lambda x, a, b: jnp.sin(x @ a @ b).sum(), (0, 1, 2))(x, a, b)
     for one, other in zip(ours, plain, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_product_and_both_gradients_are_those_in_float64(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, matrix = (jnp.asarray(rng.standard_normal(s), dtype) for s in ((2, 5, 8), (8, 7)))
+    pull = jnp.asarray(rng.standard_normal((2, 5, 7)), dtype)
+    found, back = jax.vjp(product, x, matrix)
+    wide, wide_matrix, wide_pull = (np.asarray(a, np.float64) for a in (x, matrix, pull))
+    expected = (
+        wide @ wide_matrix,
+        wide_pull @ wide_matrix.T,
+        np.einsum("bti,bto->io", wide, wide_pull),
+    )
+    for one, other in zip((found, *back(pull)), expected, strict=True):
+        assert one.dtype == x.dtype
+        bound = 1e-6 if dtype == "float32" else 2**-8  # rounded once, after the sum
+        np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=bound, atol=1e-5)
 
 
 def test_dropout_acts_on_the_adapter_only_and_depends_on_the_key(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.model.forward import hidden_states
+from gemma_keras_tune.training import loss as loss_module
 from gemma_keras_tune.training.loss import fused_cross_entropy, token_log_probabilities
 from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
@@ -54,10 +55,13 @@ def test_uniform_logits_cost_log_vocab_nats_per_token() -> None:
 
 
 @pytest.mark.parametrize("cap", [None, 3.0])
-@pytest.mark.parametrize("chunk", [1, 4, 7, 16, 1000])
+@pytest.mark.parametrize(
+    ("chunk", "tile"), [(1, 50), (4, 50), (7, 7), (16, 16), (1000, 50), (1000, 49), (16, 1)]
+)
 def test_loss_and_gradients_equal_the_dense_reference_in_float64(
-    chunk: int, cap: float | None
+    chunk: int, tile: int, cap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loss_module, "vocabulary_tile", lambda platform: tile)
     hidden, head, targets, mask = problem()
     expected, of_hidden, of_head = dense(hidden, head, targets, mask, cap=cap)
 
@@ -68,6 +72,38 @@ def test_loss_and_gradients_equal_the_dense_reference_in_float64(
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(gradients[0], of_hidden, atol=2e-6)
     np.testing.assert_allclose(gradients[1], of_head, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 6, 10, 11, 15, 16, 17, 40, 51])
+def test_each_supervised_position_counts_once_however_many_there_are(count: int) -> None:
+    hidden, head, targets, _ = problem()
+    mask = jnp.asarray(np.random.default_rng(count).permutation(N) < count, jnp.float32)
+    mask = mask.reshape(targets.shape)
+    expected, of_hidden, _ = dense(hidden, head, targets, mask, cap=None)
+
+    def loss(hidden: jax.Array) -> jax.Array:
+        return fused_cross_entropy(hidden, head, targets, mask, chunk=16)[0]
+
+    found, gradient = jax.value_and_grad(loss)(hidden)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, of_hidden, atol=2e-6)
+
+
+def test_in_bfloat16_tiles_are_those_of_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "vocabulary_tile", lambda platform: 16)
+    hidden, head, targets, mask = problem()
+    hidden, head = hidden.astype(jnp.bfloat16), head.astype(jnp.bfloat16)
+    wide = (hidden.astype(jnp.float32), head.astype(jnp.float32), targets, mask)
+    expected, of_hidden, of_head = dense(*wide, cap=None)
+
+    def loss(hidden: jax.Array, head: jax.Array) -> jax.Array:
+        return fused_cross_entropy(hidden, head, targets, mask)[0]
+
+    found, gradients = jax.value_and_grad(loss, (0, 1))(hidden, head)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for one, other in zip(gradients, (of_hidden, of_head), strict=True):
+        assert one.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.asarray(one, np.float32), other, atol=0.02 * abs(other).max())
 
 
 def test_the_gradient_of_the_hidden_states_alone_is_the_same() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from .shared import (
     BATCH,
@@ -89,12 +90,15 @@ def _switch_off(on: set[str]) -> None:
     from gemma_keras_tune.model import forward
     from gemma_keras_tune.training import plan, step
 
+    def one_a_row(tokens: Any, *_: Any) -> list[list[int]]:
+        return [[index] for index in range(len(tokens))]
+
     if "pack" not in on:
-        plan._epoch_rows = lambda tokens, *_: [[index] for index in range(len(tokens))]  # type: ignore[assignment]
+        mock.patch.object(plan, "_epoch_rows", one_a_row).start()
     if "answers" not in on:
-        step.fused_cross_entropy = _of_all_tokens  # type: ignore[assignment]
+        mock.patch.object(step, "fused_cross_entropy", _of_all_tokens).start()
     if "blocks" not in on:
-        forward.block_size = lambda *_: None
+        mock.patch.object(forward, "block_size", lambda *_: None).start()
 
 
 def _of_all_tokens(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +12,10 @@ _LINES = 40
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[assignment]
+def pytest_runtest_makereport(
+    item: pytest.Item, call: Any
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed and call.when == "call":
         arguments = getattr(item, "funcargs", {})
         with suppress(Exception):  # the page may be gone
@@ -21,4 +23,4 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
         with suppress(Exception):  # and so may the log
             lines = arguments["server"].log.read_text(encoding="utf-8").splitlines()
             report.sections.append(("the server's log", "\n".join(lines[-_LINES:])))
-    return report  # type: ignore[return-value]
+    return report
