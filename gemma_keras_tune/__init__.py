@@ -17,10 +17,12 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "Adapters": "model.lora",
     "Artifact": "exporters.artifact",
+    "MeshShape": "model.mesh",
     "Model": "model.value",
     "Recipe": "recipe",
     "TrainResult": "training.loop",
     "TuneError": "errors",
+    "by_itself": "model.sharding",
     "check_data": "data.check",
     "evaluate": "evaluation.report",
     "export": "exporters.artifact",
@@ -29,6 +31,7 @@ _HOME_OF = {
     "load_model": "model.load",
     "load_recipe": "recipe_files",
     "load_run": "run_outputs",
+    "on_mesh": "model.sharding",
     "plan": "planning.make",
     "run": "pipeline",
     "train": "training.loop",
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from .exporters.artifact import Artifact, export
     from .model.load import load_model
     from .model.lora import Adapters
+    from .model.mesh import MeshShape
+    from .model.sharding import by_itself, on_mesh
     from .model.value import Model
     from .pipeline import run
     from .planning.make import plan

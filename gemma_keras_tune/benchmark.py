@@ -36,6 +36,7 @@ class Speed:
         first_step_s: Seconds of the first step, tracing and compiling included.
         peak_flops_share: Operations that the rows need, nothing counted twice, over what matrix
             products of this process reach in the same time.
+        waiting_share: Share of the steps' time in which they waited for their rows.
         loss: Nats per answer token of the measured steps, each before its update.
         steps: Steps measured, after the first.
         seconds: What they took together.
@@ -53,6 +54,7 @@ class Speed:
     peak_device_bytes: int | None
     first_step_s: float
     peak_flops_share: float
+    waiting_share: float
     loss: float
     steps: int
     seconds: float
@@ -154,6 +156,7 @@ def measure_training(
         peak_device_bytes=None if stats is None else int(stats["peak_bytes_in_use"]),
         first_step_s=first.seconds,
         peak_flops_share=needed / seconds / (gflops * 1e9),
+        waiting_share=sum(step.waited_s for step in rest) / seconds,
         loss=sum(step.loss * step.answer_tokens for step in rest) / answers,
         steps=len(rest),
         seconds=seconds,

@@ -281,6 +281,14 @@ def train(
         Path | None, typer.Option(help="The run's folder, instead of a new one under ROOT.")
     ] = None,
     ignore_plan: IgnorePlan = False,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="One of several processes; JAX finds the others.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the processes meet: at number 0.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many processes.")] = None,
+    process: Annotated[int | None, typer.Option(min=0, help="This one's number, from 0.")] = None,
     root: Root = None,
     json_output: Json = False,
 ) -> None:
@@ -289,6 +297,9 @@ def train(
     Example: gemma-keras-tune train spam_classifier --set train.epochs=1
     """
     from .console import working
+    from .peers import Meeting
+
+    meeting = Meeting(coordinator=coordinator, processes=processes, process=process)
 
     columns = _named(text=text, label=label, prompt=prompt, response=response, messages=messages)
     working.train(
@@ -300,17 +311,22 @@ def train(
         root=root or data_root(),
         json_output=json_output,
         ignore_plan=ignore_plan,
+        meeting=meeting if distributed or meeting != Meeting() else None,
     )
 
 
 @app.command()
 def resume(
     run: RunName,
+    settings: Sets = None,
     ignore_plan: IgnorePlan = False,
     root: Root = None,
     json_output: Json = False,
 ) -> None:
     """Go on with a run that was stopped, killed or failed, from its newest checkpoint.
+
+    What may be set is how the same result is computed: train.micro_batch_tokens, train.remat,
+    train.loss_chunk, mesh.data and mesh.model.
 
     Example: gemma-keras-tune resume latest
     """
@@ -318,7 +334,11 @@ def resume(
 
     where = root or data_root()
     working.resume(
-        find_run(where, run), root=where, json_output=json_output, ignore_plan=ignore_plan
+        find_run(where, run),
+        parse_assignments(settings or ()),
+        root=where,
+        json_output=json_output,
+        ignore_plan=ignore_plan,
     )
 
 

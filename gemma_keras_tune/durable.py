@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any
 
 # What the system answers when there is no room left: the disk, the quota, the largest file.
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_NEW_S = 60.0  # a temporary folder that is younger may still wait for its lock
 
 # The system calls behind this module, by name, so that a test can let the n-th of them fail.
 _open = os.open
@@ -95,7 +99,8 @@ def append_line(path: str | os.PathLike[str], line: bytes) -> None:
 def new_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `target` that becomes `target`, whole and durable, at the end.
 
-    If the body raises, the temporary folder is removed and `target` is as it was.
+    If the body raises, the temporary folder is removed and `target` is as it was. What a killed
+    process left of the same target is removed too.
 
     Args:
         target: The folder that will be there afterwards.
@@ -109,15 +114,38 @@ def new_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iter
     if target.exists() and not replace:
         raise FileExistsError(errno.EEXIST, "the folder is there already", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir()
+    lock = os.open(temporary, os.O_RDONLY)
     try:
+        with suppress(OSError):  # a file system without locks: nobody can tell that we are alive
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         fsync_tree(temporary)
         _move_into_place(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes temporary folders of this target whose process is gone, and that are no longer new.
+
+    One that was just made may not be locked yet.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError):  # taken away meanwhile, or not ours to remove
+            if time.time() - left.stat().st_mtime < _NEW_S:
+                continue
+            lock = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

@@ -67,7 +67,10 @@ class Progress(_Event):
 
 
 class Step(_Event):
-    """One optimizer step: `loss` in nats per answer token, `tokens` without padding."""
+    """One optimizer step: `loss` in nats per answer token, `tokens` without padding.
+
+    Of its `seconds` it waited `waited_s` for its rows.
+    """
 
     kind: Literal["step"] = "step"
     step: StepCount
@@ -79,6 +82,7 @@ class Step(_Event):
     learning_rate: Number
     grad_norm: Number
     seconds: Number
+    waited_s: Number = 0.0
     tokens_per_s: Number
 
 

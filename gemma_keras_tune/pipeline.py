@@ -11,19 +11,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from . import peers
 from .after_training import turns_as_trained
 from .control_inbox import Inbox
 from .data.examples import Split, load_examples
 from .errors import StoppedWithCheckpoint
 from .evaluation.watching import make_answer, make_measure_labels
-from .events import Event, EventWriter, RunStarted, Warned
+from .events import Event, EventWriter, Note, RunStarted, Warned
 from .exporters.artifact import export
 from .exporters.consumer import need_consumer
 from .lineage import package_versions
 from .load_watch import told_load
 from .model.load import load_model
+from .model.sharding import by_itself
 from .model.value import Model
 from .planning.before_start import PlannedRun
+from .planning.devices import planned_mesh
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
 from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report
@@ -77,11 +80,37 @@ def run(
     inbox = Inbox(folder)
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
         tell = one_at_a_time(events, planned.note, on_event)
-        with told_how_it_ended(tell), stop_requests() as signalled:
-            keep_recipe(folder, recipe)
+        with told_how_it_ended(tell), planned.advising(), stop_requests() as signalled:
+            for change in keep_recipe(folder, recipe):
+                tell(Note(message=f"{change}. The result may differ in the last bits."))
             _run_stages(recipe, writer, inbox, planned, tell=tell, signalled=signalled)
         planned.remember()
     return folder
+
+
+def follow(recipe: Recipe) -> None:
+    """Trains along with the process that leads, which keeps all that comes of it.
+
+    Args:
+        recipe: The same that the leader was given; its files must be the same too.
+
+    Raises:
+        StoppedWithCheckpoint: If the run was stopped, here or elsewhere.
+        TuneError: What the stages raise.
+    """
+    recipe = with_adapters_settings(recipe)
+    with stop_requests() as signalled:
+        examples = load_examples(recipe.data)
+        base = load_model(recipe.model, mesh=planned_mesh(recipe))
+        train(
+            start_from_adapter(recipe, base),
+            examples.train,
+            recipe.train,
+            validation=examples.validation,
+            should_stop=signalled,
+            cache_dir=data_root() / "cache" / "tokens",
+        )
+        peers.leave()
 
 
 def _run_stages(
@@ -123,7 +152,11 @@ def _run_stages(
             for finding in examples.findings:
                 tell(Warned(code=finding.code, message=str(finding)))
         with stage("model", tell, stop_if_asked):
-            base = load_model(recipe.model, on_progress=progress_of("model", tell_or_stop))
+            mesh = planned_mesh(recipe)
+            if mesh is not None:
+                tell(Note(message=f"On {mesh.devices} devices: {mesh}."))
+            progress = progress_of("model", tell_or_stop)
+            base = load_model(recipe.model, mesh=mesh, on_progress=progress)
             load.devices_ready()
             lineage = keep_lineage(folder, recipe, base, examples)
         with stage("training", tell, stop_if_asked):
@@ -140,16 +173,18 @@ def _run_stages(
                 answer=_answer(recipe, base),
                 measure_labels=_measure_labels(recipe, base, examples.validation),
             )
-            keep_adapter(folder, result.model)
+            peers.leave()
+            tuned, base = by_itself(result.model), by_itself(base)
+            keep_adapter(folder, tuned)
         inbox.close("Training is over; of all commands only stop still works.")
         with stage("evaluation", tell, stop_if_asked):
-            keep_report(folder, recipe, result.model, examples.test, base=base, tell=tell_or_stop)
+            keep_report(folder, recipe, tuned, examples.test, base=base, tell=tell_or_stop)
         with stage("export", tell, stop_if_asked):
             for item in recipe.export:
                 if (folder.artifacts / item.format / "parity.json").exists():
                     continue
                 export(
-                    result.model,
+                    tuned,
                     item.format,
                     folder.artifacts,
                     recipe=item,

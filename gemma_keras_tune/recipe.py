@@ -226,6 +226,15 @@ class EvaluateRecipe(_Section):
     """Rows measured or generated at once."""
 
 
+class MeshRecipe(_Section):
+    """How a run is shared out where there are several devices, on one machine or on many."""
+
+    data: int | None = Field(default=None, ge=1)
+    """Groups of devices, each with rows of its own; without it, as many as there can be."""
+    model: int | None = Field(default=None, ge=1)
+    """Devices that hold the weights together, each a part; without it, as few as hold them."""
+
+
 class ExportRecipe(_Section):
     """One artifact to write and check at the end."""
 
@@ -237,6 +246,21 @@ class ExportRecipe(_Section):
         default=2_000_000_000, ge=1_000_000, json_schema_extra={"unit": "bytes"}
     )
     """Weights are split into files of at most this size."""
+
+
+SAME_RESULT = (
+    *("train.micro_batch_tokens", "train.remat", "train.loss_chunk"),
+    *("mesh.data", "mesh.model"),
+)
+"""Settings that decide how a result is computed, and not which: a run may go on with others.
+
+The last bits may differ, and with dropout which numbers are dropped.
+"""
+
+
+def is_same_result(assignment: str) -> bool:
+    """Whether an assignment, such as `train.remat=full`, changes only such settings."""
+    return all(part.partition("=")[0] in SAME_RESULT for part in assignment.split())
 
 
 class Recipe(_Section):
@@ -252,6 +276,8 @@ class Recipe(_Section):
     """Which weights to start from, and what is added to them."""
     train: TrainRecipe = TrainRecipe()
     """How the adapter is trained."""
+    mesh: MeshRecipe = MeshRecipe()
+    """How the training is shared out where there are several devices."""
     evaluate: EvaluateRecipe = EvaluateRecipe()
     """What is measured and shown at the end."""
     export: tuple[ExportRecipe, ...] = ()
@@ -274,6 +300,24 @@ class Recipe(_Section):
             mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
         )
         return tomli_w.dumps({"schema": 1, **plain})
+
+    def gives_the_same_as(self, other: Recipe) -> bool:
+        """Whether the two differ in nothing but what `SAME_RESULT` names."""
+        names: dict[str, set[str]] = {}
+        for section, _, name in (key.partition(".") for key in SAME_RESULT):
+            names.setdefault(section, set()).add(name)
+        return self.model_dump(exclude=names) == other.model_dump(exclude=names)
+
+    def computed_otherwise(self, other: Recipe) -> tuple[str, ...]:
+        """What of `SAME_RESULT` the other has changed, such as `train.remat: dots -> full`."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        found = []
+        for key in SAME_RESULT:
+            section, _, name = key.partition(".")
+            before, after = mine[section][name], theirs[section][name]
+            if before != after:
+                found.append(f"{key}: {before} -> {after}")
+        return tuple(found)
 
     @property
     def sha256(self) -> str:

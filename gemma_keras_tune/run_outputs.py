@@ -49,20 +49,27 @@ def need_adapter(folder: RunFolder) -> None:
         )
 
 
-def keep_recipe(folder: RunFolder, recipe: Recipe) -> None:
-    """Write the resolved recipe, or make sure that it is the one that is there.
+def keep_recipe(folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
+    """Write the resolved recipe, or make sure that it gives the same as the one that is there.
+
+    One that differs in how the same is computed takes the other's place.
+
+    Returns:
+        What differs, such as `train.remat: dots -> full`.
 
     Raises:
         RecipeError: If the folder belongs to a run of another recipe.
     """
-    if not folder.recipe_json.exists():
-        atomic_write_text(folder.recipe_json, recipe.to_json() + "\n")
-    elif load_recipe(folder.recipe_json) != recipe:
+    kept = load_recipe(folder.recipe_json) if folder.recipe_json.exists() else None
+    if kept is not None and not kept.gives_the_same_as(recipe):
         raise RecipeError(
             f"{folder.path} is a run with other settings. Give the new run a folder of its own, "
             f"or go on with the old one: gemma-keras-tune resume {folder.id}",
             code="RUN_OTHER_RECIPE",
         )
+    if kept != recipe:
+        atomic_write_text(folder.recipe_json, recipe.to_json() + "\n")
+    return () if kept is None else kept.computed_otherwise(recipe)
 
 
 def keep_lineage(

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
+from gemma_keras_tune.compile_cache import FOLDER, SHORTEST
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.tiny_tokenizer import tiny_proto
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets all processes of a test run share what JAX compiles, which is mostly the same."""
+    if hasattr(config, "workerinput") or FOLDER in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="gemma-keras-tune-compiled-")
+    os.environ[FOLDER], os.environ[SHORTEST] = folder, "0.1"
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

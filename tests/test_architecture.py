@@ -24,7 +24,7 @@ RANKS = {
     ),
     **dict.fromkeys(("job_spec", "job_folder", "run_result", "limits"), 1),
     **dict.fromkeys(
-        ("control_file", "control_inbox", "load_watch", "catalogue", "compile_cache"), 1
+        ("control_file", "control_inbox", "load_watch", "catalogue", "compile_cache", "peers"), 1
     ),
     **dict.fromkeys(("data", "model"), 2),
     "starting_point": 3,

@@ -496,6 +496,28 @@ def test_a_signal_saves_a_checkpoint_and_the_resumed_run_ends_as_if_nothing_was(
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
 
 
+def test_a_run_goes_on_computed_otherwise_but_not_with_another_result(recipe, home, monkeypatch):
+    from gemma_keras_tune import pipeline
+    from gemma_keras_tune.errors import StoppedWithCheckpoint
+
+    def stop_after_training(*_, **__):
+        raise StoppedWithCheckpoint("Stopped.", step=2)
+
+    few = ("--set", "train.max_steps=2", "--set", "train.micro_batch_tokens=128")
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "keep_report", stop_after_training)
+        assert call("train", recipe, *few).exit_code == 75
+    (run,) = runs(home)
+    refused = call("resume", "latest", "--set", "train.learning_rate=0.1")
+    assert refused.exit_code == 2 and "RESUME_SETTING" in refused.stderr
+    assert "train.micro_batch_tokens" in refused.stderr
+    resumed = call("resume", "latest", "--set", "train.micro_batch_tokens=64")
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads((run / "recipe.json").read_text())["train"]["micro_batch_tokens"] == 64
+    told = "train.micro_batch_tokens: 128 -> 64. The result may differ in the last bits."
+    assert told in (run / "events.jsonl").read_text()
+
+
 def test_ctrl_c_before_a_run_has_begun_leaves_nothing(recipe, home, monkeypatch):
     from gemma_keras_tune import pipeline
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 VARIABLES = {variable(key) for key in keys()}
+FILES = ("Dockerfile", "Dockerfile.tpu")
 
 
-def instructions() -> list[tuple[str, str]]:
-    """`(word, rest)` of every instruction of the Dockerfile; continued lines are one."""
-    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+def instructions(file: str = "Dockerfile") -> list[tuple[str, str]]:
+    """`(word, rest)` of every instruction of a Dockerfile; continued lines are one."""
+    lines = (ROOT / file).read_text().replace("\\\n", " ").splitlines()
     kept = [line for line in lines if line.strip() and not line.startswith("#")]
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in kept)]
 
@@ -54,10 +56,11 @@ def is_in_context(path: str) -> bool:
     return included
 
 
-def test_everything_that_is_copied_exists_and_gets_into_the_build():
+@pytest.mark.parametrize("file", FILES)
+def test_everything_that_is_copied_exists_and_gets_into_the_build(file):
     copied = [
         source
-        for word, rest in instructions()
+        for word, rest in instructions(file)
         if word == "COPY" and "--from" not in rest
         for source in shlex.split(rest)[:-1]
     ]
@@ -74,12 +77,27 @@ def test_secrets_runs_and_history_stay_out_of_the_build():
 
 @pytest.mark.parametrize(
     "image",
-    [rest.split()[0] for word, rest in instructions() if word == "FROM"]
+    [rest.split()[0] for file in FILES for word, rest in instructions(file) if word == "FROM"]
     + [service["image"] for service in SERVICES.values()],
 )
 def test_every_image_has_a_tag_that_says_a_version(image):
     tag = image.partition(":")[2]
     assert re.match(r"\d", tag) and tag != "latest"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_is_installed_are_extras_that_there_are(file):
+    (installed,) = [rest for word, rest in instructions(file) if "pip install" in rest]
+    (named,) = re.findall(r"'\.\[([\w,]+)\]'", installed)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(named.split(",")) <= set(project["optional-dependencies"])
+    assert ("tpu" in named.split(",")) == file.endswith(".tpu")
+
+
+def test_the_container_for_tpus_is_the_command_itself_and_gets_the_signals():
+    last = {word: rest for word, rest in instructions("Dockerfile.tpu")}
+    assert last["ENTRYPOINT"] == '["gemma-keras-tune"]' and last["STOPSIGNAL"] == "SIGTERM"
+    assert f"GEMMA_KERAS_TUNE_HOME={last['VOLUME']}" in last["ENV"]
 
 
 def test_the_app_is_not_root_and_is_process_one_itself():

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,42 @@ def _make(target: Path, *, replace: bool = False) -> None:
         (folder / "a").write_text("a")
         (folder / "deeper").mkdir()
         (folder / "deeper" / "b").write_text("b")
+
+
+KILLED = """
+import os, signal, sys
+from gemma_keras_tune.durable import new_folder
+with new_folder(sys.argv[1]) as folder:
+    (folder / "half").write_text("of a model")
+    print(folder, flush=True)
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    target = tmp_path / "hf"
+    command = [sys.executable, "-c", KILLED, str(target)]
+    killed = subprocess.run([*command, "dies"], capture_output=True, text=True, timeout=60)
+    left = Path(killed.stdout.strip())
+    living = subprocess.Popen(
+        [*command, "lives"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert living.stdout is not None
+    written = Path(living.stdout.readline().strip())
+    other = tmp_path / ".hf.thesis.tmp"
+    other.mkdir()
+    with durable.new_folder(target, replace=True):
+        assert left.exists()  # a minute hasn't passed: it might be one that was just made
+    for folder in (left, written, other):
+        os.utime(folder, (0, 0))
+    try:
+        with durable.new_folder(target, replace=True) as folder:
+            (folder / "whole").write_text("model")
+        assert not left.exists()
+        assert (written / "half").exists() and other.exists()
+    finally:
+        living.kill()
+        living.communicate()
+    assert (target / "whole").read_text() == "model"

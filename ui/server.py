@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from gemma_keras_tune.errors import TuneError
 
 from . import logs
+from .collecting import collect_rarely, settle
 from .data_root import refuse_second_server
 from .listening import address_of, check_certificate, check_exposure, listen
 from .settings import Settings
@@ -62,13 +64,18 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, voice: Voice) -> None:
         super().__init__(config)
         self._voice = voice
+        self._collecting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        settle()
+        self._collecting = asyncio.create_task(collect_rarely())
         self._voice.started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._voice.stopping()
+        if self._collecting is not None:
+            self._collecting.cancel()
         await super().shutdown(sockets)
         self._voice.stopped()
 

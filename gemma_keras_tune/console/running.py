@@ -70,6 +70,24 @@ def continue_run(
     return view
 
 
+def follow(recipe: Recipe) -> None:
+    """Trains along with the process that leads.
+
+    Raises:
+        TuneError: As `pipeline.follow`.
+        typer.Exit: With 75, after a stop.
+    """
+    from ..pipeline import follow as train_along
+
+    screen.say(screen.err(), "Training along; process 0 shows the progress and keeps the run.")
+    try:
+        train_along(recipe)
+    except (StoppedWithCheckpoint, KeyboardInterrupt) as stop:
+        screen.say(screen.err(), str(stop) or "Interrupted.")
+        raise typer.Exit(STOPPED) from None
+    screen.say(screen.err(), "Trained; process 0 measures and exports.")
+
+
 @contextmanager
 def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]:
     """Turns a stop into exit code 75 and the command that goes on.

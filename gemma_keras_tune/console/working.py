@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..errors import ExportError, TuneError
-from ..recipe import ExportRecipe, ModelRecipe, Recipe
+from .. import peers
+from ..errors import ExportError, RecipeError, TuneError
+from ..recipe import SAME_RESULT, ExportRecipe, ModelRecipe
 from ..recipe_files import load_recipe
 from ..run_folder import RunFolder, slug
 from ..run_result import run_result
@@ -16,6 +17,7 @@ from .progress import RunView
 
 if TYPE_CHECKING:
     from ..exporters.artifact import Artifact
+    from ..peers import Meeting
 
 
 def train(
@@ -28,8 +30,9 @@ def train(
     root: Path,
     json_output: bool,
     ignore_plan: bool = False,
+    meeting: Meeting | None = None,
 ) -> None:
-    """A run from its start to its end.
+    """A run from its start to its end, or this process's part in one.
 
     Args:
         source: A recipe or a data file.
@@ -40,28 +43,57 @@ def train(
         root: The data root.
         json_output: Whether to print one JSON object instead of the report.
         ignore_plan: Whether to start a run that can't fit into memory.
+        meeting: Where several processes that train together meet.
 
     Raises:
-        TuneError: As `pipeline.run`.
+        TuneError: As `pipeline.run` and `peers.join`.
         typer.Exit: With 75, after a stop.
     """
     recipe = sources.named_recipe(source, settings, task=task, columns=columns)
+    if meeting is not None:
+        peers.join(meeting)
+    if not peers.leads():
+        running.follow(recipe)
+        return
     if not json_output:
         running.show_licence()
     folder, view = running.start_run(recipe, root=root, run_dir=run_dir, ignore_plan=ignore_plan)
     _show(folder, view, root=root, json_output=json_output)
 
 
-def resume(folder: RunFolder, *, root: Path, json_output: bool, ignore_plan: bool = False) -> None:
+def resume(
+    folder: RunFolder,
+    settings: Mapping[str, Any],
+    *,
+    root: Path,
+    json_output: bool,
+    ignore_plan: bool = False,
+) -> None:
     """The rest of a run.
 
+    Args:
+        folder: The run's.
+        settings: Overrides by dotted key, of `recipe.SAME_RESULT` only.
+        root: The data root.
+        json_output: Whether to print one JSON object instead of the report.
+        ignore_plan: Whether to go on with a run that can't fit into memory.
+
     Raises:
-        TuneError: As `pipeline.run`.
+        TuneError: As `pipeline.run`; `RESUME_SETTING` for any other setting.
         typer.Exit: With 75, after another stop.
     """
     from ..events import last_record
 
-    recipe = _recipe_of(folder)
+    _check_recipe(folder)
+    others = [key for key in settings if key not in SAME_RESULT]
+    if others:
+        raise RecipeError(
+            f"{', '.join(others)}: a run can't go on with another value, since its result would be "
+            f"neither one's. What may be set here is {', '.join(SAME_RESULT)}; for anything else "
+            "start a new run.",
+            code="RESUME_SETTING",
+        )
+    recipe = load_recipe(folder.recipe_json, settings)
     last = last_record(folder.events) or {}
     if last.get("kind") == "run_ended" and last.get("status") == "done":
         screen.say(screen.err(), f"The run {folder.id} is done already.")
@@ -134,11 +166,6 @@ def _show(folder: RunFolder, view: RunView | None, *, root: Path, json_output: b
         screen.print_json(run_result(folder))
     else:
         running.show_result(folder, view, root=root)
-
-
-def _recipe_of(folder: RunFolder) -> Recipe:
-    _check_recipe(folder)
-    return load_recipe(folder.recipe_json)
 
 
 def _check_recipe(folder: RunFolder) -> None:

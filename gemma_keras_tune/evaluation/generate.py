@@ -24,7 +24,6 @@ from .sampling import Sampling, choose, make_sampling
 Prompt = str | Sequence[Turn] | Sequence[int]
 OnToken = Callable[[int, int], None]
 
-_PREFILL_CHUNK = 256
 _FIRST_ROOM = 64  # new tokens that the first cache has room for; doubled when they are used up
 _STOP_SLOTS = 8
 
@@ -182,7 +181,8 @@ def _answer_batch(
         step = int(state.step)
         if step == room:
             room *= 2
-            state = _with_room(state, slots=token_ids.shape[1] + room, room=room)
+            slots = token_ids.shape[1] + room
+            state = _with_room(model.config, state, slots=slots, room=room)
         state = _more_tokens(*arrays, state, rules, until=min(step + stride, room))
     ids, counts = np.asarray(state.ids), np.asarray(state.counts)
     for row, place in enumerate(places):
@@ -239,7 +239,6 @@ def _first_tokens(
         lengths=rules.lengths,
         cache=empty_cache(config, batch=batch, slots=length + room, dtype=dtype),
         adapters=adapters,
-        chunk=_PREFILL_CHUNK,
     )
     state = _State(
         cache=cache,
@@ -298,9 +297,9 @@ def _with_next(
     )
 
 
-def _with_room(state: _State, *, slots: int, room: int) -> _State:
+def _with_room(config: GemmaConfig, state: _State, *, slots: int, room: int) -> _State:
     ids = jnp.pad(state.ids, [(0, 0), (0, room - state.ids.shape[1])])
-    return replace(state, cache=grow_cache(state.cache, slots=slots), ids=ids)
+    return replace(state, cache=grow_cache(config, state.cache, slots=slots), ids=ids)
 
 
 def _tell(

@@ -90,7 +90,8 @@ def greedy(model: Model, prompt: tuple[int, ...], *, count: int) -> tuple[list[i
     Returns:
         `count` ids, and `[count, vocab]` float32.
     """
-    cache = empty_cache(model.config, batch=1, slots=len(prompt) + count, dtype=model.dtype)
+    slots = len(prompt) + count
+    cache = empty_cache(model.config, batch=1, slots=slots, dtype=model.dtype, rings=False)
     tokens, ids, rows = list(prompt), [], []
     for step in range(count):
         start = 0 if step == 0 else len(prompt) + step - 1

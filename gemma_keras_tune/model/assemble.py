@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
 from ..errors import ModelError
 from .config import GemmaConfig
+from .parts import Layout, Parts
 from .weights import Weights, layer_places, weight_shapes
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the bytes done, and the bytes in all."""
 
-Layout = Callable[[np.ndarray], np.ndarray]
-"""Makes of our array a view with the axes of the file's tensor."""
-
 BLOCK_BYTES = 1 << 20  # more leaves the cache: 8 MB takes 1.5 to 2.5 times as long
 """How much of a file is in memory at once, about."""
-
-_ALIGNMENT = 64  # what JAX's CPU client asks for before it takes an array without a copy
 
 
 class WeightsBuilder:
@@ -31,6 +31,8 @@ class WeightsBuilder:
         config: What the weights must look like.
         dtype: Float32 or bfloat16 (`ml_dtypes.bfloat16`).
         where: The file or folder, for messages.
+        mesh: The devices that the weights are laid over, of which this process keeps its own
+            parts; None for a single device.
         on_progress: Told the bytes of the result after every tensor.
     """
 
@@ -40,17 +42,20 @@ class WeightsBuilder:
         dtype: Any,
         *,
         where: str,
+        mesh: Mesh | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         self._config, self._dtype, self._where = config, np.dtype(dtype), where
         shapes = weight_shapes(config)
         layers = shapes.pop("layers")
+        layouts = _layouts(config, mesh)
         self._arrays = {
-            name: _aligned_empty(shape, self._dtype) for name, shape in (shapes | layers).items()
+            key: Parts(shape, self._dtype, layouts.get(key))
+            for key, shape in (shapes | layers).items()
         }
         self._per_layer, self._places = set(layers), layer_places(config)
         self._missing = set(shapes) | {f"{name}[{layer}]" for name, layer in self._places}
-        self._total = sum(array.nbytes for array in self._arrays.values())
+        self._total = sum(array.full_bytes for array in self._arrays.values())
         self._done, self._on_progress = 0, on_progress
 
     def fill(
@@ -86,14 +91,13 @@ class WeightsBuilder:
                 f"({self._config.layers} layers). The files don't belong together.",
                 code="MODEL_TENSOR_UNKNOWN",
             )
-        array, row = self._arrays[key_and_row[0]], key_and_row[1]
-        target = array if row is None else array[row]
-        view = layout(target)
-        if view.shape != tuple(shape):
+        parts, row = self._arrays[key_and_row[0]], key_and_row[1]
+        target = parts.open(row, layout)
+        if target.shape != tuple(shape):
             raise ModelError(
                 f"{self._where}: tensor {called!r} has the shape {list(shape)}, but the sizes in "
-                f"the model's config ask for {list(view.shape)}. The files don't belong together; "
-                "download the model again.",
+                f"the model's config ask for {list(target.shape)}. The files don't belong "
+                "together; download the model again.",
                 code="MODEL_TENSOR_SHAPE",
             )
         if key not in self._missing:
@@ -101,12 +105,13 @@ class WeightsBuilder:
         filled = 0
         for block in blocks:
             _refuse_non_finite(block, where=self._where, called=called)
-            view[filled : filled + len(block)] = cast(block, self._dtype)
+            target.write(filled, cast(block, self._dtype))
             filled += len(block)
-        if filled != view.shape[0]:
-            raise ValueError(f"{called}: {filled} rows given, {view.shape[0]} expected")
+        if filled != target.shape[0]:
+            raise ValueError(f"{called}: {filled} rows given, {target.shape[0]} expected")
+        target.close()
         self._missing.discard(key)
-        self._done += target.nbytes
+        self._done += math.prod(shape) * self._dtype.itemsize
         if self._on_progress:
             self._on_progress("weights", self._done, self._total)
 
@@ -124,10 +129,8 @@ class WeightsBuilder:
                 "The download is not complete; download the model again.",
                 code="MODEL_TENSOR_MISSING",
             )
-        import jax  # here, so that reading a config or a tokenizer loads no JAX
-
         # popped, so that on an accelerator each host copy goes before the next one is sent
-        arrays = {name: jax.device_put(self._arrays.pop(name)) for name in list(self._arrays)}
+        arrays = {name: self._arrays.pop(name).on_devices() for name in list(self._arrays)}
         layers = {name: arrays.pop(name) for name in list(arrays) if name in self._per_layer}
         return {**arrays, "layers": layers}
 
@@ -154,12 +157,9 @@ def _refuse_non_finite(block: np.ndarray, *, where: str, called: str) -> None:
         )
 
 
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array whose memory JAX on CPU takes as it is.
+def _layouts(config: GemmaConfig, mesh: Mesh | None) -> Mapping[str, Any]:
+    if mesh is None:
+        return {}
+    from .sharding import weight_layouts  # here, so that reading a config loads no JAX
 
-    Its pages are only taken from the system when they are written.
-    """
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return weight_layouts(config, mesh)

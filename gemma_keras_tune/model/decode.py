@@ -3,6 +3,9 @@
 A cache slot's index is the token's position: row `b` of a right-padded batch writes its next
 token into slot `lengths[b]`, over whatever padding left there, and a query at position `p` sees
 the slots up to `p`. Hence rows of different lengths need no mask of their own.
+
+Where the cache is longer than the window of local layers, those keep a ring of slots: a token goes
+to its position modulo their number, over one that no later query sees.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from .config import GemmaConfig, LayerKind
 from .forward import embed, single_layers, stacked_layers
 from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
+from .tiles import MOST_AT_ONCE, cache_slots
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("keys", "values"), meta_fields=())
@@ -28,8 +32,8 @@ class Cache:
     """Keys and values of all layers.
 
     Attributes:
-        keys: Arrays `[layers, batch, slots, kv_heads, head_dim]`: one, or one for each layer
-            that has keys of its own where layers differ.
+        keys: Arrays `[layers, batch, slots, kv_heads, head_dim]`: one, or one for each layer that
+            has keys of its own, where layers differ or local ones keep fewer slots.
         values: Shaped like `keys`.
     """
 
@@ -39,14 +43,26 @@ class Cache:
     @property
     def slots(self) -> int:
         """For how many tokens of a row it has room."""
-        return self.keys[0].shape[2]
+        return max(keys.shape[2] for keys in self.keys)
 
 
-def empty_cache(config: GemmaConfig, *, batch: int, slots: int, dtype: Any) -> Cache:
-    """A cache of zeros for `batch` rows of at most `slots` tokens."""
-    kinds = [kind for kind in config.kinds if kind.has_key]
-    stacks = [(config.layers, kinds[0])] if config.is_uniform else [(1, kind) for kind in kinds]
-    shapes = [(layers, batch, slots, kind.kv_heads, kind.head_dim) for layers, kind in stacks]
+def empty_cache(
+    config: GemmaConfig, *, batch: int, slots: int, dtype: Any, rings: bool = True
+) -> Cache:
+    """A cache of zeros for `batch` rows of at most `slots` tokens.
+
+    Args:
+        config: The family's data.
+        batch: Rows.
+        slots: Tokens of a row.
+        dtype: Of keys and values.
+        rings: Whether local layers may keep no more than their window; then no more than
+            `MOST_AT_ONCE` tokens of a row can be written at once.
+    """
+    shapes = [
+        (layers, batch, own, kind.kv_heads, kind.head_dim)
+        for layers, own, kind in _stacks(config, slots, rings=rings)
+    ]
 
     def zeros() -> tuple[jax.Array, ...]:
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
@@ -54,10 +70,30 @@ def empty_cache(config: GemmaConfig, *, batch: int, slots: int, dtype: Any) -> C
     return Cache(keys=zeros(), values=zeros())
 
 
-def grow_cache(cache: Cache, *, slots: int) -> Cache:
+def grow_cache(config: GemmaConfig, cache: Cache, *, slots: int) -> Cache:
     """The same cache with room for `slots` tokens a row, at least as many as it has."""
-    width = [(0, 0), (0, 0), (0, slots - cache.slots), (0, 0), (0, 0)]
-    return jax.tree.map(lambda array: jnp.pad(array, width), cache)
+    stacks = _stacks(config, slots)
+
+    def grown(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        if len(arrays) < len(stacks):  # from here on local layers keep less
+            arrays = tuple(arrays[0][layer, None] for layer in range(config.layers))
+        return tuple(
+            jnp.pad(array, [(0, 0), (0, 0), (0, own - array.shape[2]), (0, 0), (0, 0)])
+            for array, (_, own, _) in zip(arrays, stacks, strict=True)
+        )
+
+    return Cache(keys=grown(cache.keys), values=grown(cache.values))
+
+
+def _stacks(
+    config: GemmaConfig, slots: int, *, rings: bool = True
+) -> list[tuple[int, int, LayerKind]]:
+    """`(layers, slots, kind)` of each array of a cache."""
+    kinds = [kind for kind in config.kinds if kind.has_key]
+    own = cache_slots(config, slots) if rings else (slots,) * len(kinds)
+    if config.is_uniform and set(own) == {slots}:
+        return [(config.layers, slots, kinds[0])]
+    return [(1, *one) for one in zip(own, kinds, strict=True)]
 
 
 def prefill(
@@ -68,7 +104,7 @@ def prefill(
     lengths: jax.Array,
     cache: Cache,
     adapters: Adapters | None = None,
-    chunk: int = 256,
+    chunk: int = MOST_AT_ONCE,
 ) -> tuple[jax.Array, Cache]:
     """`(last, cache)`: the hidden state at each prompt's last token, and the prompts' cache.
 
@@ -83,7 +119,7 @@ def prefill(
         lengths: `[batch]` int32, tokens of each prompt, at least 1.
         cache: Empty, with at least `length` slots.
         adapters: LoRA matrices beside the weights.
-        chunk: Tokens of a row that are computed at once.
+        chunk: Tokens of a row that are computed at once, `MOST_AT_ONCE` at most.
 
     Returns:
         `last` `[batch, width]` after the final norm, and the filled cache.
@@ -96,7 +132,9 @@ def prefill(
         cache, last = carry
         ids = jax.lax.dynamic_slice_in_dim(token_ids, start, size, axis=1)
         starts = jnp.full(batch, start, jnp.int32)
-        hidden, cache = extend(config, weights, ids, starts=starts, cache=cache, adapters=adapters)
+        hidden, cache = extend(
+            config, weights, ids, starts=starts, lengths=lengths, cache=cache, adapters=adapters
+        )
         place = lengths - 1 - start
         found = hidden[rows, jnp.clip(place, 0, size - 1)]
         here = (place >= 0) & (place < size)
@@ -115,6 +153,7 @@ def extend(
     *,
     starts: jax.Array,
     cache: Cache,
+    lengths: jax.Array | None = None,
     adapters: Adapters | None = None,
 ) -> tuple[jax.Array, Cache]:
     """`(hidden, cache)` after the tokens at positions `starts[b], starts[b] + 1, ...`.
@@ -123,19 +162,30 @@ def extend(
         config: The family's data.
         weights: The pytree of weights.
         token_ids: `[batch, length]` int32; a whole prompt (right-padded), or one token a row.
+            A cache with rings takes `MOST_AT_ONCE` at once.
         starts: `[batch]` int32, tokens that each row has already.
         cache: Holds the earlier tokens; must have `starts + length` slots at least.
+        lengths: `[batch]` int32, tokens of each row without padding; None where there is none.
         adapters: LoRA matrices beside the weights.
 
     Returns:
         `hidden` `[batch, length, width]` after the final norm, and the cache with the tokens in.
+
+    Raises:
+        ValueError: If more tokens are given than a ring can take at once.
     """
     batch, length = token_ids.shape
+    rings = {keys.shape[2] for keys in cache.keys} - {cache.slots}
+    if rings and length > min(rings) - config.sliding_window:
+        raise ValueError(f"{length} tokens at once are more than a cache with rings takes")
     positions = starts[:, None] + jnp.arange(length, dtype=jnp.int32)
     rope = rope_tables(config, positions)
-    slots = jnp.arange(cache.slots)
-    distance = positions[:, :, None] - slots
     rows = jnp.arange(batch)[:, None]
+    ends = starts + length if lengths is None else jnp.minimum(starts + length, lengths)
+    places = {
+        size: _places(positions, ends, slots=size, is_ring=size in rings)
+        for size in (cache.slots, *rings)
+    }
 
     def step(
         kind: LayerKind,
@@ -148,12 +198,13 @@ def extend(
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`(x, keys, values)` after a layer whose keys and values are at `index`."""
         after = [keys, values]
+        written, distance = places[keys.shape[2]]
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
             if kind.has_key:
-                after[0] = keys.at[index, rows, positions].set(key)
-                after[1] = values.at[index, rows, positions].set(value)
-            window = jnp.where(is_local, config.sliding_window, slots.size)
+                after[0] = keys.at[index, rows, written].set(key, mode="drop")
+                after[1] = values.at[index, rows, written].set(value, mode="drop")
+            window = jnp.where(is_local, config.sliding_window, cache.slots)
             mask = (distance >= 0) & (distance < window)
             softcap = config.attention_softcap
             return attention(query, after[0][index], after[1][index], mask=mask, softcap=softcap)
@@ -172,7 +223,7 @@ def extend(
         return x, after[0], after[1]
 
     x = embed(config, weights, token_ids)
-    if config.is_uniform:
+    if config.is_uniform and len(cache.keys) == 1:
 
         def scanned(
             carry: tuple[jax.Array, jax.Array, jax.Array], layer: dict[str, Any]
@@ -196,3 +247,28 @@ def extend(
         )
     x = rms_norm(x, weights["final_norm"], config)
     return x, Cache(tuple(all_keys), tuple(all_values))
+
+
+def _places(
+    positions: jax.Array, ends: jax.Array, *, slots: int, is_ring: bool
+) -> tuple[jax.Array, jax.Array]:
+    """`(the slot that each token is written to, how far behind it what each slot then holds is)`.
+
+    Args:
+        positions: `[batch, length]` int32.
+        ends: `[batch]` int32, tokens of each row once these are written; the rest is padding.
+        slots: Of the cache.
+        is_ring: Whether positions go round. Padding is then written nowhere (beyond the last slot),
+            and what was never written is in front of every query.
+
+    Returns:
+        `[batch, length]` and `[batch, length, slots]`, int32.
+    """
+    index = jnp.arange(slots)
+    if not is_ring:
+        return positions, positions[:, :, None] - index
+    written = jnp.where(positions < ends[:, None], positions % slots, slots)
+    last = ends[:, None] - 1
+    held = last - (last - index) % slots
+    held = jnp.where(held >= 0, held, jnp.iinfo(jnp.int32).max // 2)
+    return written, positions[:, :, None] - held[:, None, :]

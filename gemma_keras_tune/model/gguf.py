@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ModelError
-from .assemble import Layout, Progress, WeightsBuilder
+from .assemble import Progress, WeightsBuilder
 from .config import GemmaConfig
 from .gguf_config import ROPE_FREQUENCIES
 from .gguf_file import GgufFile, GgufTensor, read_float_blocks
+from .parts import Layout
 from .pieces import proto_from_gguf, proto_from_merges
 from .weights import Weights, is_left_out, is_matrix, is_scale
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 GGUF_LAYER_NAMES = {
     "input_norm": "attn_norm",
@@ -52,7 +56,12 @@ _LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 
 
 def gguf_weights(
-    gguf_file: GgufFile, config: GemmaConfig, *, dtype: Any, on_progress: Progress | None = None
+    gguf_file: GgufFile,
+    config: GemmaConfig,
+    *,
+    dtype: Any,
+    mesh: Mesh | None = None,
+    on_progress: Progress | None = None,
 ) -> Weights:
     """The weights, dequantised and streamed into the final layout.
 
@@ -60,6 +69,7 @@ def gguf_weights(
         gguf_file: The parsed header.
         config: What `gguf_config` gave.
         dtype: NumPy dtype of the result: float32 or `ml_dtypes.bfloat16`.
+        mesh: See `WeightsBuilder`.
         on_progress: See `assemble.Progress`.
 
     Raises:
@@ -67,7 +77,7 @@ def gguf_weights(
         MissingExtraError: If the `gguf` package isn't installed.
     """
     where = gguf_file.path.name
-    builder = WeightsBuilder(config, dtype, where=where, on_progress=on_progress)
+    builder = WeightsBuilder(config, dtype, where=where, mesh=mesh, on_progress=on_progress)
     with gguf_file.path.open("rb", buffering=0) as file:
         for tensor in gguf_file.tensors:
             if not is_loaded(tensor.name, config):

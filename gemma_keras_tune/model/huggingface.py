@@ -6,15 +6,19 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from .assemble import Layout, Progress, WeightsBuilder
+from .assemble import Progress, WeightsBuilder
 from .config import GemmaConfig
 from .huggingface_config import model_config
+from .parts import Layout
 from .pieces import proto_from_tokenizer_json
 from .safetensors_file import read_blocks, read_header
 from .weights import Weights, is_left_out, is_matrix, layer_shapes, weight_shapes
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 _LAYER_NAMES = {
     "input_norm": "input_layernorm",
@@ -57,7 +61,12 @@ def read_config(folder: Path) -> GemmaConfig:
 
 
 def read_weights(
-    folder: Path, config: GemmaConfig, *, dtype: Any, on_progress: Progress | None = None
+    folder: Path,
+    config: GemmaConfig,
+    *,
+    dtype: Any,
+    mesh: Mesh | None = None,
+    on_progress: Progress | None = None,
 ) -> Weights:
     """The weights of the folder's safetensors files, streamed into the final layout.
 
@@ -65,12 +74,13 @@ def read_weights(
         folder: The folder.
         config: What `read_config` gave.
         dtype: NumPy dtype of the result: float32 or `ml_dtypes.bfloat16`.
+        mesh: See `WeightsBuilder`.
         on_progress: See `assemble.Progress`.
 
     Raises:
         ModelError: If a file or tensor is missing, damaged, of another shape, or unknown.
     """
-    builder = WeightsBuilder(config, dtype, where=folder.name, on_progress=on_progress)
+    builder = WeightsBuilder(config, dtype, where=folder.name, mesh=mesh, on_progress=on_progress)
     ours = {theirs: place for place, theirs in hf_names(config).items()}
     for path in weight_files(folder):
         with path.open("rb", buffering=0) as file:

@@ -11,14 +11,16 @@ import ml_dtypes
 import numpy as np
 
 from ..errors import ModelError
-from .assemble import BLOCK_BYTES, Layout, Progress, WeightsBuilder
+from .assemble import BLOCK_BYTES, Progress, WeightsBuilder
 from .config import GemmaConfig
 from .huggingface import read_json
 from .keras_config import backbone_config
+from .parts import Layout
 from .weights import Weights
 
 if TYPE_CHECKING:
     import h5py
+    from jax.sharding import Mesh
 
 SINGLE_FILE, SHARD_INDEX = "model.weights.h5", "model.weights.json"
 
@@ -79,7 +81,12 @@ def keras_config(folder: Path) -> GemmaConfig:
 
 
 def keras_weights(
-    folder: Path, config: GemmaConfig, *, dtype: Any, on_progress: Progress | None = None
+    folder: Path,
+    config: GemmaConfig,
+    *,
+    dtype: Any,
+    mesh: Mesh | None = None,
+    on_progress: Progress | None = None,
 ) -> Weights:
     """The weights in `model.weights.h5` or its shards, streamed into the final layout.
 
@@ -87,6 +94,7 @@ def keras_weights(
         folder: The preset's folder.
         config: What `keras_config` gave.
         dtype: NumPy dtype of the result: float32 or `ml_dtypes.bfloat16`.
+        mesh: See `WeightsBuilder`.
         on_progress: See `assemble.Progress`.
 
     Raises:
@@ -94,7 +102,7 @@ def keras_weights(
     """
     import h5py
 
-    builder = WeightsBuilder(config, dtype, where=folder.name, on_progress=on_progress)
+    builder = WeightsBuilder(config, dtype, where=folder.name, mesh=mesh, on_progress=on_progress)
     for path in keras_weight_files(folder):
         try:
             with h5py.File(path, "r") as file:

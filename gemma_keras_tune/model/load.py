@@ -25,6 +25,7 @@ from .demo import demo_file
 from .download import from_hugging_face, from_kaggle
 from .families import FAMILIES
 from .gguf_file import read_gguf
+from .mesh import MeshShape
 from .value import Model, ModelSource
 from .weights import Weights
 
@@ -60,7 +61,9 @@ class ModelDescription:
     files: tuple[Path, ...] = ()
 
 
-def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> Model:
+def load_model(
+    recipe: ModelRecipe, *, mesh: MeshShape | None = None, on_progress: Progress | None = None
+) -> Model:
     """The model that a recipe names, without adapters.
 
     Peak memory is what the imports take plus the weights in their final dtype plus a few blocks
@@ -69,18 +72,25 @@ def load_model(recipe: ModelRecipe, *, on_progress: Progress | None = None) -> M
     Args:
         recipe: `preset` is `demo`, a KerasHub preset, a `kaggle://` or `hf://` handle, a Keras or
             Hugging Face folder, or a `.gguf` file.
+        mesh: How the weights are laid over all devices; of each, this process holds and fills only
+            its own devices' parts. None puts them on one device.
         on_progress: Called with `"weights"`, bytes done and bytes in all, after every tensor.
 
     Raises:
-        ModelError: If the model is unknown, can't be reached, is damaged, or isn't supported.
+        ModelError: If the model is unknown, can't be reached, is damaged, or isn't supported;
+            `MESH_SHAPE` if the mesh doesn't fit it.
         MissingExtraError: If it needs a package that isn't installed.
     """
     opened = _open(recipe.preset)
     template = _template(opened, recipe)
+    devices = None if mesh is None else _mesh_for(opened.config, mesh)
     with ThreadPoolExecutor(1) as beside:  # hashing leaves the interpreter free meanwhile
         digest = beside.submit(lambda: opened.sha256 or _digest(opened.files))
         weights = opened.weights(
-            opened.config, dtype=_numpy_dtype(recipe.dtype), on_progress=on_progress
+            opened.config,
+            dtype=_numpy_dtype(recipe.dtype),
+            mesh=devices,
+            on_progress=on_progress,
         )
     return Model(
         config=opened.config,
@@ -231,6 +241,12 @@ def _has_turns(template: str) -> bool:
 def _says_instruct(name: str) -> bool:
     words = name.lower().replace("-", "_").replace("/", "_").split("_")
     return "instruct" in words or "it" in words
+
+
+def _mesh_for(config: GemmaConfig, shape: MeshShape) -> Any:
+    from .sharding import mesh_for  # here, so that reading a config loads no JAX
+
+    return mesh_for(config, shape)
 
 
 def _numpy_dtype(name: str) -> Any:

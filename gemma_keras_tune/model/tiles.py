@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from .config import GemmaConfig
+
+MOST_AT_ONCE = 256
+"""Tokens of a row that go at once into a cache of keys and values."""
+
 
 def block_size(length: int, platform: str) -> int | None:
     """Tokens of a block for rows of this length; None: one mask for the whole row is better.
@@ -28,3 +33,16 @@ def vocabulary_tile(platform: str) -> int:
         platform: What computes, by JAX's word.
     """
     return 2048 if platform == "cpu" else 32_768
+
+
+def cache_slots(config: GemmaConfig, slots: int) -> tuple[int, ...]:
+    """How many tokens of a row each layer with keys of its own keeps, in a cache of `slots`.
+
+    A local layer keeps its window and what is written at once; but all, where no layer would tell
+    how long the cache is.
+    """
+    kinds = [kind for kind in config.kinds if kind.has_key]
+    window = config.sliding_window + MOST_AT_ONCE
+    if all(kind.is_local for kind in kinds):
+        window = slots
+    return tuple(min(slots, window) if kind.is_local else slots for kind in kinds)

@@ -13,6 +13,8 @@ from .values import Memory, Room, Status, Suggestion, Verdict
 MARGIN = 0.85
 """Share of the free memory that a plan may take without being called tight."""
 
+_CLEARLY = 0.95  # of what a setting takes; more isn't worth to be called less
+
 Needed = Callable[[Setting], int]
 """What a setting takes at its highest point, in bytes."""
 
@@ -80,6 +82,11 @@ def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | Non
         peak_bytes=needed(setting.with_micro_batch(tokens)),
         words=words,
     )
+
+
+def smaller(setting: Setting, *, needed: Needed) -> tuple[tuple[str, int], ...]:
+    """Settings that take clearly less than this one, the gentlest first, with what they take."""
+    return tuple(_changes(setting, free=int(_CLEARLY * needed(setting) / MARGIN), needed=needed))
 
 
 def _changes(setting: Setting, *, free: int, needed: Needed) -> Iterator[tuple[str, int]]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import statistics
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..errors import ModelError, TuneError
 from ..events import Event, Note, Step, Warned
 from ..machine import peak_memory_bytes
-from ..recipe import Recipe
+from ..recipe import Recipe, is_same_result
 from ..run_folder import data_root
 from . import history
 from .constants import PROGRAM_BYTES
-from .estimate import setting_of
+from .estimate import largest, setting_of
 from .known_models import model_config
-from .make import model_key, plan
+from .make import less_memory, model_key, plan
 from .room import likely_platform
 from .values import Plan, Verdict
 
@@ -64,6 +65,35 @@ class PlannedRun:
         """Remembers how long steps take."""
         if isinstance(event, Step):
             self._steps.append(event.seconds)
+
+    @contextmanager
+    def advising(self) -> Iterator[None]:
+        """Says, where memory runs out all the same, what took most of it and what takes less.
+
+        Raises:
+            TuneError: `OUT_OF_MEMORY`, as it was raised, with this advice.
+        """
+        try:
+            yield
+        except TuneError as error:
+            if error.code != "OUT_OF_MEMORY" or self.plan is None:
+                raise
+            raise TuneError(f"{error} {self._advice(self.plan)}", code="OUT_OF_MEMORY") from error
+
+    def _advice(self, plan: Plan) -> str:
+        stages = {stage.name: stage for stage in plan.memory.stages}
+        words = [f"By the plan the largest are: {largest(stages['training'])}."]
+        changes = less_memory(self.recipe)
+        if changes:
+            listed = "; ".join(f"{change} ({size / 1e9:.2f} GB)" for change, size in changes)
+            words.append(f"What takes less, each by itself: {listed}.")
+        again = [change for change, _ in changes if is_same_result(change)]
+        if again:
+            words.append(
+                "The newest checkpoint is kept: go on from it with `gemma-keras-tune resume RUN "
+                f"--set {again[0]}`."
+            )
+        return " ".join(words)
 
     def remember(self) -> None:
         """Keeps the measured peak beside the planned one, if this process has trained.

@@ -339,7 +339,9 @@ def _loading() -> Term:
 
 
 def _weight_bytes(setting: Setting) -> int:
-    return parameter_count(setting.config) * setting.numbers.weight_bytes
+    """What one device holds of the weights; on a CPU all devices share one memory."""
+    cuts = 1 if setting.platform == "cpu" else setting.recipe.mesh.model or 1
+    return parameter_count(setting.config) * setting.numbers.weight_bytes // cuts
 
 
 def _stage(name: str, terms: list[Term], *, beside: tuple[Term, ...] = ()) -> Stage:

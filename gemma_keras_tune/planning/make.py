@@ -11,10 +11,11 @@ from ..run_folder import data_root
 from ..starting_point import with_adapters_settings
 from ..text.template import Template
 from . import history
-from .batch import judge, suggest
+from .batch import judge, smaller, suggest
+from .devices import fitting_mesh, with_mesh
 from .estimate import Setting, device_stages, machine_stages, setting_of
 from .known_models import is_local, model_config
-from .room import Platform, device_room, likely_platform, machine_room
+from .room import Platform, device_count, device_room, likely_platform, machine_room
 from .speed import time_by_operations
 from .steps import count_steps
 from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps, StepTime, Verdict
@@ -48,7 +49,12 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     notes: list[str] = []
     if compile or probe:
         import jax  # noqa: F401 - from here on the platform is what JAX says, not a guess
-    setting = setting_of(recipe, config, likely_platform())
+    platform = likely_platform()
+    if platform != "cpu" and (devices := device_count(platform)) > 1:
+        recipe = with_mesh(
+            recipe, fitting_mesh(recipe, config, platform, devices, together=devices)
+        )
+    setting = setting_of(recipe, config, platform)
     steps = _counted(setting, notes) if count else None
     setting = setting_of(recipe, config, setting.platform, steps)
     entries = history.past_plans(data_root(), history.machine_key(setting.platform))
@@ -78,6 +84,19 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         past=past,
         notes=(*notes, *_notes(setting, check, past)),
     )
+
+
+def less_memory(recipe: Recipe) -> tuple[tuple[str, int], ...]:
+    """Settings with which a run of the recipe takes less: `(setting, peak in bytes)`.
+
+    Args:
+        recipe: With the settings of the adapter that it starts from.
+    """
+    platform = likely_platform()
+    setting = setting_of(recipe, model_config(recipe.model), platform)
+    past = history.summary(history.past_plans(data_root(), history.machine_key(platform)))
+    machine = _Machine(platform, past, by_compiler=False)
+    return smaller(setting, needed=machine.needed)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from ..model.config import GemmaConfig
-from ..model.tiles import block_size, vocabulary_tile
+from ..model.tiles import block_size, cache_slots, vocabulary_tile
 from ..model.weights import PROJECTIONS, layer_shapes, parameter_count, stacks_of
 from ..recipe import LoraRecipe, TrainRecipe
 
@@ -152,7 +152,9 @@ def of_generation(
     """
     slots = _power_of_two(prompt, 32) + _power_of_two(new, 16)
     item = FLOAT if numbers.float32_copy else numbers.weight_bytes
-    cache = 2 * rows * slots * sum(kind.kv_size for kind in config.kinds if kind.has_key) * item
+    sizes = [kind.kv_size for kind in config.kinds if kind.has_key]
+    kept = zip(sizes, cache_slots(config, slots), strict=True)
+    cache = 2 * rows * sum(size * own for size, own in kept) * item
     queries = rows * min(prompt, 256)
     layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
     copy = FLOAT * parameter_count(config) if numbers.float32_copy else 0

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CheckpointError
+from ..model.sharding import sent_to
 from .checkpoint_folder import SPARE_BYTES, CheckpointFolder, Content, write_failed
 from .quiet_orbax import one_error_only
 
@@ -150,7 +151,9 @@ class CheckpointStore:
         leaves = _named_leaves(like)
         _check_same(manifest["arrays"], [_described(*leaf) for leaf in leaves], checkpoint)
         stored = _read_arrays(checkpoint.path, manifest["arrays"])
-        restored = [_placed(array, leaf) for array, (_, leaf) in zip(stored, leaves, strict=True)]
+        restored = [
+            placed_like(array, leaf) for array, (_, leaf) in zip(stored, leaves, strict=True)
+        ]
         return jax.tree.unflatten(jax.tree.structure(like), restored)
 
     def _checkpoint(self, content: Content) -> Checkpoint:
@@ -183,15 +186,13 @@ def _size_bytes(leaf: Any) -> int:
 
 def _write_arrays(folder: Path, leaves: Sequence[Any]) -> None:
     """Lets Orbax write the arrays into `folder/arrays`, numbered as `jax.tree.leaves` does."""
-    import orbax.checkpoint as ocp  # half a second, which readers of the index needn't pay
-
     # Orbax refuses empty arrays; their shape in the manifest is all that there is to them.
     items = {f"{n:05d}": leaf for n, leaf in enumerate(leaves) if leaf.size}
     if not items:
         return
     with _plain_path(folder) as plain, one_error_only():
         try:
-            ocp.PyTreeCheckpointer().save(plain / _ARRAYS, items)
+            _checkpointer().save(plain / _ARRAYS, items)
         except (ValueError, RuntimeError) as error:  # how TensorStore reports a failed write
             raise write_failed(error, folder.parent) from error
     if not (folder / _ARRAYS / "manifest.ocdbt").exists():
@@ -200,6 +201,20 @@ def _write_arrays(folder: Path, leaves: Sequence[Any]) -> None:
             "not kept. The checkpoints of before are intact. Please report this.",
             code="CKPT_WRITE_FAILED",
         )
+
+
+def _checkpointer() -> Any:
+    """Orbax's, which asks no other process: where several train together, one alone saves."""
+    import orbax.checkpoint as ocp  # half a second, which readers of the index needn't pay
+
+    if jax.process_count() == 1:
+        return ocp.PyTreeCheckpointer()
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _read_arrays(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
@@ -212,7 +227,7 @@ def _read_arrays(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[n
         items: dict[str, Any] = {}
         if args:
             with one_error_only():
-                items = ocp.PyTreeCheckpointer().restore(folder / _ARRAYS, restore_args=args)
+                items = _checkpointer().restore(folder / _ARRAYS, restore_args=args)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"The arrays of {folder} can't be read: {str(error)[:500]}", code="CKPT_READ_FAILED"
@@ -223,7 +238,7 @@ def _read_arrays(folder: Path, described: Sequence[Mapping[str, Any]]) -> list[n
     ]
 
 
-def _placed(array: np.ndarray, leaf: Any) -> Any:
+def placed_like(array: np.ndarray, leaf: Any) -> Any:
     """The array as the kind of value that `leaf` is, where `leaf` is."""
     if isinstance(leaf, np.ndarray | np.generic):
         return array
@@ -232,6 +247,8 @@ def _placed(array: np.ndarray, leaf: Any) -> Any:
     sharding = getattr(leaf, "sharding", None)
     if sharding is None or not getattr(leaf, "committed", True):
         return jnp.array(array)
+    if not sharding.is_fully_addressable:  # other processes have a part, and aren't asked here
+        return sent_to(array, sharding)
     return jax.device_put(array, sharding, may_alias=False)
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
+import jax
+import numpy as np
+
+from .. import peers
+from ..errors import CheckpointError
 from ..events import CheckpointSaved, Event, Note, Warned
 from ..model.lora import Adapters
 from ..recipe import TrainRecipe
-from .changes import Changes
-from .checkpoints import CheckpointStore
+from .changes import Changes, from_json
+from .checkpoints import Checkpoint, CheckpointStore, placed_like
 from .standing import Standing, from_meta, to_meta, version_changes
 from .step import TrainState
 
 SaveReason = Literal["steps", "time", "best", "asked", "pause", "stop", "end"]
+_BESIDE: tuple[SaveReason, ...] = ("steps", "time", "best")
+"""Reasons for which training goes on while a checkpoint is written; for others it waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +45,20 @@ class Place:
     changes: Changes = Changes()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Writing:
+    """A checkpoint that is being written."""
+
+    done: Future[Checkpoint]
+    reason: SaveReason
+    began: float
+
+
 class Keeper:
     """Saves places and gives them back.
+
+    While the run trains, its checkpoints are written beside it, one at a time: the arrays are
+    copied, and what became of the writing is told after a later step.
 
     Args:
         store: Where checkpoints go; None keeps none.
@@ -55,6 +76,23 @@ class Keeper:
         self._store, self._identity, self._on_event = store, identity, on_event
         self._saved_step = -1
         self._saved_at = time.monotonic()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: _Writing | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Waits for the checkpoint that is being written; what ended the run before matters more.
+
+        Raises:
+            CheckpointError: As `settle`, where nothing else was raised.
+        """
+        try:
+            with suppress(*((CheckpointError,) if kind else ())):
+                self.settle()
+        finally:
+            self._writer.shutdown()
 
     @property
     def keeps(self) -> bool:
@@ -64,38 +102,58 @@ class Keeper:
     def save(self, place: Place, reason: SaveReason, *, again: bool = False) -> bool:
         """Whether a checkpoint of this step is kept; `again`: save it even if one is there.
 
+        It is durable when this returns, or `settle` does.
+
         Raises:
-            CheckpointError: As `CheckpointStore.save`.
+            CheckpointError: As `CheckpointStore.save`, for this checkpoint or the one before.
         """
         step = place.standing.step
         if self._store is None:
             return False
+        self.settle()
         if self._saved_step == step and not again:
             return True
         began, self._saved_step = time.monotonic(), step
-        saved = self._store.save(
+        arrays = {"state": place.state, "best": place.best}
+        done = self._writer.submit(
+            self._store.save,
             step,
-            {"state": place.state, "best": place.best},
+            jax.tree.map(lambda array: np.array(jax.device_get(array)), arrays),
             to_meta(place.standing, place.changes, self._identity),
             best=reason == "best",
         )
         self._saved_at = time.monotonic()
+        self._writing = _Writing(done=done, reason=reason, began=began)
+        self.settle(wait=reason not in _BESIDE)
+        return True
+
+    def settle(self, *, wait: bool = True) -> None:
+        """Tells of the checkpoint that was being written, if it is done, or waits until it is.
+
+        Raises:
+            CheckpointError: As `CheckpointStore.save`.
+        """
+        writing = self._writing
+        if writing is None or not (wait or writing.done.done()):
+            return
+        self._writing = None
+        saved = writing.done.result()
         self._on_event(
             CheckpointSaved(
                 step=saved.step,
-                seconds=self._saved_at - began,
+                seconds=time.monotonic() - writing.began,
                 bytes=saved.size_bytes,
-                reason=reason,
+                reason=writing.reason,
             )
         )
-        return True
 
     def save_if_due(self, place: Place, recipe: TrainRecipe, *, is_best: bool) -> None:
         """Saves a new best, or what the recipe's intervals ask for.
 
         Raises:
-            CheckpointError: As `CheckpointStore.save`.
+            CheckpointError: As `save`.
         """
+        self.settle(wait=False)
         step, every = place.standing.step, recipe.checkpoint_every_steps
         if is_best:
             self.save(place, "best", again=True)
@@ -124,12 +182,18 @@ class Keeper:
     def newest(self, start: Place) -> Place:
         """The newest whole checkpoint's place; `start` where there is none.
 
+        Only the process that leads has checkpoints: the others are told the place by it.
+
         Args:
             start: The run's very first place; its arrays tell the shapes.
 
         Raises:
             CheckpointError: If none is whole, or it is another run's.
         """
+        self.settle()
+        return _shared(self._own_newest(start), start)
+
+    def _own_newest(self, start: Place) -> Place:
         found = self._store.latest() if self._store else None
         if self._store is None or found is None:
             self._saved_step = -1
@@ -143,3 +207,28 @@ class Keeper:
         return dataclasses.replace(
             start, state=arrays["state"], best=arrays["best"], standing=standing, changes=changes
         )
+
+
+def _shared(place: Place, start: Place) -> Place:
+    """The leader's place, in every process."""
+    if peers.is_alone():
+        return place
+    told = peers.agreed(
+        {
+            "is_start": place is start,
+            "standing": dataclasses.asdict(place.standing),
+            "changes": place.changes.to_json(),
+        }
+    )
+    if told["is_start"]:
+        return start
+    arrays = {"state": place.state, "best": place.best}
+    leaves, structure = jax.tree.flatten(arrays)
+    found = peers.shared([np.asarray(jax.device_get(leaf)) for leaf in leaves])
+    placed = [placed_like(array, leaf) for array, leaf in zip(found, leaves, strict=True)]
+    return dataclasses.replace(
+        start,
+        **jax.tree.unflatten(structure, placed),
+        standing=Standing(**told["standing"]),
+        changes=from_json(told["changes"]),
+    )

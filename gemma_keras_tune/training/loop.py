@@ -6,11 +6,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import InitVar, dataclass
 from typing import Any
 
 import jax
 
+from .. import peers
 from ..control_inbox import Inbox
 from ..data.examples import Split
 from ..data.tokenize import TokenSet, tokenize_examples
@@ -25,20 +27,24 @@ from ..events import (
     Warned,
 )
 from ..model.lora import init_adapters
+from ..model.sharding import by_itself, mesh_of, whole_on
 from ..model.value import Model
 from ..recipe import TrainRecipe
-from .changes import change_of, from_events
+from .ahead import Ahead
+from .changes import change_of, from_events, from_json
 from .checkpoints import CheckpointStore
 from .keeping import Keeper, Place, SaveReason
 from .live import Answer, obey, why_not
 from .measure import Measured, MeasureLabels, measure
+from .memory import told_of_memory
 from .nan_guard import NanGuard, not_a_number, rows_text
 from .optimizer import with_learning_rate
 from .plan import TrainPlan
-from .standing import identity_of
+from .standing import check_same_run, identity_of
 from .step import initial_state, train_step
 
 OnEvent = Callable[[Event], None]
+_STOPS = -1  # what a process that is to stop tells the others instead of a count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,8 @@ def train(
         DataError: If the examples can't be used.
         CheckpointError: If a checkpoint can't be written, or belongs to another run.
         StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.
-        TuneError: `LOSS_NAN` if the loss or the gradient is no number.
+        TuneError: `LOSS_NAN` if the loss or the gradient is no number; `OUT_OF_MEMORY`; where
+            several processes train together also `PEER_LOST` and `PEERS_DIFFER`.
     """
     tell = on_event or (lambda event: None)
     if recipe.sample_every_steps and answer is None:
@@ -154,14 +161,18 @@ class _Run:
     measure_labels: MeasureLabels | None
 
     def __post_init__(self, store: CheckpointStore | None) -> None:
+        self.mesh = mesh_of(self.model.weights)
         self.first = self.model.adapters or init_adapters(self.model.config, self.model.lora)
         self.guard = NanGuard(self.plan.recipe)
+        self.ahead = Ahead(self.plan, self.mesh)
         identity = identity_of(self.model, self.plan, self.validation)
+        check_same_run(identity)
         self.keeper = Keeper(store, identity=identity, on_event=self.on_event)
         self.place = self._start()
 
     def _start(self) -> Place:
-        return Place(state=initial_state(self.first, self.plan.recipe), best=self.first)
+        state = initial_state(self.first, self.plan.recipe, self.mesh)
+        return Place(state=state, best=whole_on(self.mesh, self.first))
 
     @property
     def step(self) -> int:
@@ -180,6 +191,10 @@ class _Run:
 
     def to_the_end(self) -> TrainResult:
         """The result, after every step that is still to be done."""
+        with closing(self.ahead), self.keeper, peers.told_of_loss(), told_of_memory():
+            return self._all_steps()
+
+    def _all_steps(self) -> TrainResult:
         self._resume()
         self._measure_if_due()  # a stop may have come between a step and its measurement
         self._sample_if_due()
@@ -187,7 +202,7 @@ class _Run:
             self._one_step()
             is_best = self._measure_if_due()
             self._sample_if_due()
-            if self.should_stop() and self.step < self.last_step:
+            if peers.is_alone() and self.should_stop() and self.step < self.last_step:
                 raise self.stopped()
             self.keeper.save_if_due(self.place, self.recipe, is_best=is_best)
         self.save("end")
@@ -205,9 +220,25 @@ class _Run:
         """Whether another step is to be taken, once all that was asked here is done."""
         if self.inbox is not None:
             self.keeper.leave_out(obey(self.inbox, self))
+        if not peers.is_alone():
+            self._agree()
         patience = self.place.changes.recipe_for(self.step + 1, self.plan.recipe).patience
         is_patient = patience is None or self.place.standing.without_gain < patience
         return is_patient and self.step < self._last_step_now()
+
+    def _agree(self) -> None:
+        """Does what other processes were asked to do: all stop after the same step, or change.
+
+        Raises:
+            TuneError: Whatever `stopped` gives.
+        """
+        stops = self.should_stop() and self.step < self.last_step
+        known = peers.in_all(_STOPS if stops else len(self.place.changes.all))
+        if _STOPS in known:
+            raise self._stopped_here()
+        if len(set(known)) > 1:
+            told = peers.agreed({"changes": self.place.changes.to_json()})
+            self._move(changes=from_json(told["changes"]))
 
     def _last_step_now(self) -> int:
         return self.place.changes.end_for(self.step + 1, self.plan.total_steps)
@@ -218,7 +249,8 @@ class _Run:
         changes, total_steps = self.place.changes, self.plan.total_steps
         recipe = changes.recipe_for(step, self.plan.recipe)
         rate = changes.rate_at(step, self.plan.recipe, total_steps)
-        batches, tokens = self.plan.batches(step)
+        batches, tokens = self.ahead.batches(step)
+        waited = time.monotonic() - began
         optimizer = with_learning_rate(
             self.place.state.optimizer, rate, weight_decay=recipe.weight_decay
         )
@@ -247,6 +279,7 @@ class _Run:
                 learning_rate=rate,
                 grad_norm=found.grad_norm,
                 seconds=seconds,
+                waited_s=waited,
                 tokens_per_s=tokens / seconds,
             )
         )
@@ -294,7 +327,7 @@ class _Run:
             length=self.plan.length,
             recipe=self.recipe,
             measure_labels=self.measure_labels,
-            should_stop=self._interrupted,
+            should_stop=self._interrupted if peers.is_alone() else lambda: False,
         )
         if found is None:
             raise self.stopped()  # the resumed run measures this step anew
@@ -329,7 +362,7 @@ class _Run:
             return "The recipe has no train.sample_prompts: name a prompt."
         if self.answer is None:
             return "This process has no function that answers prompts."
-        answers = self.answer(self._live_model(), prompts, self._interrupted)
+        answers = self.answer(by_itself(self._live_model()), prompts, self._interrupted)
         if answers is None:
             raise self.stopped()
         for asked, text in zip(prompts, answers, strict=True):
@@ -374,11 +407,15 @@ class _Run:
         return self.should_stop() or (self.inbox is not None and self.inbox.stop_waiting())
 
     def stopped(self) -> TuneError:
-        """What to raise after a request to stop, once the checkpoint is saved."""
+        """What to raise after a request to stop, once all know it and the checkpoint is saved."""
+        peers.in_all(_STOPS)
+        return self._stopped_here()
+
+    def _stopped_here(self) -> TuneError:
         step, total = self.step, self.last_step
         if self.inbox is not None:
             self.inbox.accept_stop(step)
-        if not self.save("stop"):
+        if not self.save("stop") and peers.leads():
             return TuneError(
                 f"Stopped after step {step} of {total}; nothing is kept.", code="STOPPED"
             )

@@ -10,6 +10,8 @@ from ..data.batches import make_batch
 from ..data.pack import packing_plan
 from ..data.tokenize import TokenSet
 from ..events import Validation
+from ..model.mesh import DATA
+from ..model.sharding import by_itself, mesh_of
 from ..model.value import Model
 from ..recipe import TrainRecipe
 from .plan import device_batch
@@ -101,7 +103,7 @@ def measure(
         return None
     if measure_labels is None:
         return Measured(loss=loss, labels=None)
-    labels = measure_labels(model, should_stop)
+    labels = measure_labels(by_itself(model), should_stop)
     return None if labels is None else Measured(loss=loss, labels=labels)
 
 
@@ -122,7 +124,8 @@ def measure_loss(
         recipe: Size of a batch and of a chunk of the loss.
         should_stop: Asked between two batches.
     """
-    rows = max(1, recipe.micro_batch_tokens // length)
+    mesh = mesh_of(model.weights)
+    rows = max(1, recipe.micro_batch_tokens // length) * (1 if mesh is None else mesh.shape[DATA])
     plan = packing_plan(tokens.lengths, row_length=length, seed=0, epoch=0)
     losses, count = [], 0
     for start in range(0, len(plan), rows):
@@ -138,7 +141,7 @@ def measure_loss(
         loss, found = loss_sums(
             model.adapters,
             model.weights,
-            device_batch(host, (rows, length)),
+            device_batch(host, (rows, length), mesh),
             config=model.config,
             chunk=recipe.loss_chunk,
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from ..data.batches import Batch as HostBatch
 from ..data.batches import make_batch
 from ..data.pack import packing_plan
 from ..data.tokenize import TokenSet
+from ..model.mesh import DATA
+from ..model.sharding import dealt_to
 from ..recipe import TrainRecipe
 from .step import Batch
 
@@ -44,12 +46,17 @@ class TrainPlan:
         """Micro-batches of an optimizer step: what fits into `batch_tokens`, at least one."""
         return max(1, self.recipe.batch_tokens // (self.rows * self.length))
 
+    @property
+    def rows_of_step(self) -> int:
+        """Packed rows of an optimizer step."""
+        return self.rows * self.micro_batches
+
     @cached_property
     def epoch_ends(self) -> tuple[int, ...]:
         """Steps done at the end of each epoch."""
         ends, done = [], 0
         for epoch in range(self.recipe.epochs):
-            done += -(-len(self._rows_of(epoch)) // (self.rows * self.micro_batches))
+            done += -(-len(self._rows_of(epoch)) // self.rows_of_step)
             ends.append(done)
             if self.recipe.max_steps is not None and done >= self.recipe.max_steps:
                 break
@@ -79,20 +86,33 @@ class TrainPlan:
             raise ValueError(f"step must be from 1 to {self.total_steps}, not {step}")
         epoch = next(index for index, end in enumerate(self.epoch_ends) if step <= end)
         start = self.epoch_ends[epoch - 1] if epoch else 0
-        size = self.rows * self.micro_batches
+        size = self.rows_of_step
         return self._rows_of(epoch)[(step - start - 1) * size : (step - start) * size]
 
-    def batches(self, step: int) -> tuple[Batch, int]:
-        """`(arrays [micro_batches, rows, length], tokens without padding)` of a step."""
+    def batches(self, step: int, mesh: Mesh | None = None) -> tuple[Batch, int]:
+        """`(arrays [micro_batches, rows, length], tokens without padding)` of a step.
+
+        On a mesh the same rows are dealt out along its axis `data`, so there are fewer
+        micro-batches, each with the rows of all groups; rows of padding fill up what is missing.
+        """
+        micro_batches, rows = self.dealt(1 if mesh is None else mesh.shape[DATA])
         host = make_batch(
             self.tokens,
             self.examples_of(step),
-            rows=self.rows * self.micro_batches,
+            rows=rows * micro_batches,
             length=self.length,
             pad_id=self.pad_id,
         )
-        shape = (self.micro_batches, self.rows, self.length)
-        return device_batch(host, shape), int((host.segment_ids > 0).sum())
+        shape = (micro_batches, rows, self.length)
+        return device_batch(host, shape, mesh), int((host.segment_ids > 0).sum())
+
+    def dealt(self, groups: int) -> tuple[int, int]:
+        """`(micro-batches, rows of each)` of a step where so many groups of devices share it.
+
+        No device takes more rows at once than without the others, and a step sees the same rows.
+        """
+        each = min(self.rows, -(-self.rows_of_step // groups))
+        return -(-self.rows_of_step // (each * groups)), each * groups
 
     def _rows_of(self, epoch: int) -> list[list[int]]:
         return _epoch_rows(self.tokens, self.length, self.recipe.seed, epoch)
@@ -103,7 +123,8 @@ def _epoch_rows(tokens: TokenSet, length: int, seed: int, epoch: int) -> list[li
     return packing_plan(tokens.lengths, row_length=length, seed=seed, epoch=epoch)
 
 
-def device_batch(host: HostBatch, shape: tuple[int, ...]) -> Batch:
-    """The arrays of a batch, reshaped, where JAX computes."""
+def device_batch(host: HostBatch, shape: tuple[int, ...], mesh: Mesh | None = None) -> Batch:
+    """The arrays of a batch, reshaped, where JAX computes; on a mesh the rows are dealt out."""
     names = ("token_ids", "targets", "loss_mask", "positions", "segment_ids")
-    return {name: jnp.asarray(getattr(host, name).reshape(shape)) for name in names}
+    axis = len(shape) - 2
+    return {name: dealt_to(mesh, getattr(host, name).reshape(shape), axis=axis) for name in names}

@@ -12,15 +12,17 @@ from typing import Any
 
 import jax
 
+from .. import peers
 from ..data.tokenize import TokenSet
-from ..errors import CheckpointError
+from ..errors import CheckpointError, TuneError
 from ..model.lora import Adapters
 from ..model.value import Model
-from ..recipe import TrainRecipe
+from ..recipe import SAME_RESULT, TrainRecipe
 from .changes import Changes, from_json
 from .plan import TrainPlan
 
 _FREE = {
+    *(key.removeprefix("train.") for key in SAME_RESULT if key.startswith("train.")),
     *("checkpoint_every_steps", "checkpoint_every_s", "keep_checkpoints"),
     *("sample_prompts", "sample_every_steps", "sample_max_tokens", "label_rows"),
 }
@@ -108,7 +110,7 @@ def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> d
     adapters = model.adapters
     start = _digest_of_arrays(adapters) if adapters else model.lora.model_dump_json()
     return {
-        "train section": _digest(_decisive(plan.recipe), plan.length),
+        "train section": _digest(_decisive(plan.recipe), plan.length, plan.rows_of_step),
         "training data": _digest_of_tokens(plan.tokens),
         "validation data": _digest_of_tokens(validation) if validation else "",
         "base model": _digest(model.source.sha256, model.config.to_json(), str(model.dtype)),
@@ -116,9 +118,27 @@ def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> d
     }
 
 
+def check_same_run(identity: Mapping[str, str]) -> None:
+    """Makes sure that all processes are about to train the same.
+
+    Raises:
+        TuneError: `PEERS_DIFFER` if one has other settings, data or weights than the leader.
+    """
+    led = peers.agreed(identity)
+    wrong = [name for name, digest in identity.items() if led[name] != digest]
+    if not any(peers.in_all(len(wrong))):
+        return
+    what = f"Here, the {', '.join(wrong)} differ" if wrong else "Elsewhere something differs"
+    raise TuneError(
+        f"The processes of this run don't train the same. {what} from what process 0 has. Give all "
+        "the same recipe, the same files and the same version of this library.",
+        code="PEERS_DIFFER",
+    )
+
+
 def _decisive(recipe: TrainRecipe) -> dict[str, Any]:
-    """The settings that change the result; how often checkpoints are made, or what is watched,
-    doesn't."""
+    """The settings that change the result; how often checkpoints are made, what is watched, or how
+    many rows pass at once doesn't."""
     return recipe.model_dump(mode="json", exclude=_FREE)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from ..model.config import GemmaConfig
 from ..model.forward import Remat, hidden_states
 from ..model.lora import Adapters
+from ..model.mesh import DATA
+from ..model.sharding import mesh_of, whole_on
 from ..model.weights import output_matrix
 from ..recipe import TrainRecipe
 from .loss import fused_cross_entropy
@@ -48,10 +53,14 @@ class StepMetrics:
     finite: bool
 
 
-def initial_state(adapters: Adapters, recipe: TrainRecipe) -> TrainState:
-    """The state before the first step. The adapters are copied: a step gives its input away."""
-    adapters = jax.tree.map(jnp.copy, adapters)
-    return TrainState(adapters=adapters, optimizer=make_optimizer(recipe).init(adapters))
+def initial_state(adapters: Adapters, recipe: TrainRecipe, mesh: Mesh | None = None) -> TrainState:
+    """The state before the first step, on every device of the mesh.
+
+    The adapters are copied: a step gives its input away.
+    """
+    adapters = whole_on(mesh, jax.tree.map(jnp.copy, adapters))
+    optimizer = make_optimizer(recipe).init(adapters)
+    return TrainState(adapters=adapters, optimizer=whole_on(mesh, optimizer))
 
 
 def train_step(
@@ -70,15 +79,15 @@ def train_step(
 
     Args:
         state: Its arrays are given away and can't be used again.
-        weights: The frozen weights.
+        weights: The frozen weights; where they lie on a mesh, so do the state and the batches.
         batches: Micro-batches, each array `[micro_batches, rows, length]`.
         config: The model's shape.
         recipe: Optimizer, clipping, recomputation, chunk and seed.
         step: Number of this step, from 1; with the seed it decides the dropout.
     """
-    numbers = jnp.uint32(step)
-    settings = _settings(recipe)
-    state, found = _train_step(state, weights, batches, numbers, config=config, recipe=settings)
+    number = np.uint32(step)
+    how: dict[str, Any] = {"config": config, "recipe": _settings(recipe)}
+    state, found = _train_step(state, weights, batches, number, mesh=mesh_of(weights), **how)
     loss, count, norm, finite = jax.device_get(found)
     return state, StepMetrics(
         loss=float(loss), answer_tokens=int(count), grad_norm=float(norm), finite=bool(finite)
@@ -102,11 +111,12 @@ def loss_sums(
         config: The model's shape.
         chunk: Answer tokens whose loss is computed at once.
     """
-    loss, count = jax.device_get(_loss_sums(adapters, weights, batch, config=config, chunk=chunk))
+    found = _loss_sums(adapters, weights, batch, config=config, chunk=chunk, mesh=mesh_of(weights))
+    loss, count = jax.device_get(found)
     return float(loss), int(count)
 
 
-@partial(jax.jit, static_argnames=("config", "recipe"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("config", "recipe", "mesh"), donate_argnums=0)
 def _train_step(
     state: TrainState,
     weights: dict[str, Any],
@@ -115,11 +125,12 @@ def _train_step(
     *,
     config: GemmaConfig,
     recipe: TrainRecipe,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, tuple[jax.Array, ...]]:
     key = jax.random.fold_in(jax.random.key(recipe.seed), step)
-    gradients, loss, count = _summed_gradients(
-        state.adapters, weights, batches, key=key, config=config, recipe=recipe
-    )
+    sums_of = partial(_summed_gradients, config=config, recipe=recipe)
+    summed = _summed_over_groups(mesh, sums_of, batch_axis=1)
+    gradients, loss, count = summed(state.adapters, weights, batches, key)
     divisor = jnp.maximum(count, 1.0)
     gradients = jax.tree.map(lambda gradient: gradient / divisor, gradients)
     norm = optax.global_norm(gradients)
@@ -136,8 +147,8 @@ def _summed_gradients(
     adapters: Adapters,
     weights: dict[str, Any],
     batches: Batch,
-    *,
     key: jax.Array,
+    *,
     config: GemmaConfig,
     recipe: TrainRecipe,
 ) -> tuple[Adapters, jax.Array, jax.Array]:
@@ -163,7 +174,7 @@ def _summed_gradients(
     return gradients, loss, count
 
 
-@partial(jax.jit, static_argnames=("config", "chunk"))
+@partial(jax.jit, static_argnames=("config", "chunk", "mesh"))
 def _loss_sums(
     adapters: Adapters | None,
     weights: dict[str, Any],
@@ -171,8 +182,46 @@ def _loss_sums(
     *,
     config: GemmaConfig,
     chunk: int,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    return _batch_loss(config, weights, batch, adapters=adapters, chunk=chunk)
+    def sums_of(adapters: Adapters | None, weights: dict[str, Any], batch: Batch, _: Any) -> Any:
+        return _batch_loss(config, weights, batch, adapters=adapters, chunk=chunk)
+
+    return _summed_over_groups(mesh, sums_of, batch_axis=0)(
+        adapters, weights, batch, jax.random.key(0)
+    )
+
+
+def _summed_over_groups(
+    mesh: Mesh | None, sums_of: Callable[..., Any], *, batch_axis: int
+) -> Callable[..., Any]:
+    """A function of (adapters, weights, batch, key) that sums what each group of devices finds.
+
+    Each group sees its own rows only, so it computes as a device by itself would; what is cut
+    inside a group (the mesh's axis `model`) is left to the compiler.
+
+    Args:
+        mesh: The mesh; without one, or with a single group, this is the function itself.
+        sums_of: Gives a pytree of sums.
+        batch_axis: The axis of the batch's arrays along which rows are dealt out.
+    """
+    if mesh is None or mesh.shape[DATA] == 1:
+        return sums_of
+
+    def of_group(adapters: Any, weights: Any, batch: Batch, key: jax.Array) -> Any:
+        own = jax.random.fold_in(key, jax.lax.axis_index(DATA))  # each its own dropout
+        return jax.lax.psum(sums_of(adapters, weights, batch, own), DATA)
+
+    everywhere = PartitionSpec()
+    dealt = PartitionSpec(*([None] * batch_axis), DATA)
+    return jax.shard_map(
+        of_group,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, dealt, everywhere),
+        out_specs=everywhere,
+        axis_names={DATA},
+        check_vma=False,
+    )
 
 
 def _batch_loss(

@@ -99,14 +99,15 @@ def keras_hub(model: Model, prompts: list[list[int]], new: int) -> Answer:
     lm = model.to_keras()
     lm.preprocessor = None
     lm.compile(sampler="greedy")
+    # `generate` itself stumbles over the pictures that a text model doesn't get
+    function = lm.make_generate_function()
     ids = np.zeros((len(prompts), PROMPT + new), np.int32)
     ids[:, :PROMPT] = prompts
     mask = np.zeros(ids.shape, np.int32)
     mask[:, :PROMPT] = 1
 
     def answer() -> list[list[int]]:
-        inputs = {"token_ids": ids, "padding_mask": mask}
-        found = lm.generate(inputs, stop_token_ids=None)
+        found = function({"token_ids": ids, "padding_mask": mask}, None)
         rows: list[list[int]] = np.asarray(found["token_ids"])[:, PROMPT:].tolist()
         return rows
 

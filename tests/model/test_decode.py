@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gemma_keras_tune.model import decode
+from gemma_keras_tune.model import decode, tiles
 from gemma_keras_tune.model.decode import empty_cache, grow_cache
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import init_adapters
@@ -84,7 +84,7 @@ def test_a_cache_that_grew_keeps_its_tokens():
     starts = jnp.zeros(3, jnp.int32)
     cache = empty_cache(config, batch=3, slots=12, dtype=jnp.float32)
     _, cache = extend(config, weights, token_ids[:, :12], starts=starts, cache=cache)
-    cache = grow_cache(cache, slots=32)
+    cache = grow_cache(config, cache, slots=32)
     hidden, _ = extend(config, weights, token_ids[:, 12:], starts=starts + 12, cache=cache)
     np.testing.assert_allclose(hidden, expected[:, 12:], atol=2e-5)
 
@@ -107,3 +107,67 @@ def test_adapters_take_part_in_every_step():
     )
     found = np.concatenate([first, rest], axis=1)
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+WINDOWED = {
+    "gemma2": TINY_FAMILIES["gemma2"],
+    "gemma3": TINY_FAMILIES["gemma3"],
+    "gemma4-small": TINY_FAMILIES["gemma4-small"],
+    "gemma4-large": TINY_FAMILIES["gemma4-large"],
+}
+
+
+@pytest.fixture
+def small_rings(monkeypatch):
+    """Local layers keep 12 slots: the window of 8, and 4 that are written at once."""
+    monkeypatch.setattr(tiles, "MOST_AT_ONCE", 4)
+
+
+@pytest.mark.usefixtures("small_rings")
+@pytest.mark.parametrize("name", WINDOWED)
+def test_local_layers_keep_their_window_only_and_give_the_same(name):
+    """Prompts end before, at and after a turn of the ring, and the answers go round twice."""
+    config = WINDOWED[name]
+    lengths = jnp.asarray((13, 1, 24))
+    weights, token_ids = init_random(config, seed=0), _sequences(config, length=60)
+    expected = np.asarray(_whole(config, weights, token_ids))
+    cache = empty_cache(config, batch=3, slots=60, dtype=jnp.float32)
+    of_kind = dict(zip((k.is_local for k in config.kinds if k.has_key), cache.keys, strict=False))
+    assert of_kind[True].shape[2] == 12 and of_kind[False].shape[2] == cache.slots == 60
+    kept = jnp.arange(24) < lengths[:, None]
+    prompts = jnp.where(kept, token_ids[:, :24], 7)
+    last, cache = prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=4)
+    np.testing.assert_allclose(last, expected[np.arange(3), lengths - 1], atol=2e-5)
+    for step in range(60 - 24):
+        starts = lengths + step
+        token = token_ids[jnp.arange(3), starts][:, None]
+        hidden, cache = extend(config, weights, token, starts=starts, cache=cache)
+        np.testing.assert_allclose(hidden[:, 0], expected[np.arange(3), starts], atol=3e-5)
+
+
+@pytest.mark.usefixtures("small_rings")
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_cache_that_grows_beyond_the_window_keeps_its_tokens(name):
+    config = WINDOWED[name]
+    weights, token_ids = init_random(config, seed=0), _sequences(config, length=40)
+    expected = np.asarray(_whole(config, weights, token_ids))
+    cache = empty_cache(config, batch=3, slots=8, dtype=jnp.float32)
+    for first in range(0, 40, 4):
+        if first >= cache.slots:
+            cache = grow_cache(config, cache, slots=2 * cache.slots)
+        starts = jnp.full(3, first, jnp.int32)
+        part = token_ids[:, first : first + 4]
+        hidden, cache = extend(config, weights, part, starts=starts, cache=cache)
+        np.testing.assert_allclose(hidden, expected[:, first : first + 4], atol=3e-5)
+    assert min(keys.shape[2] for keys in cache.keys) == 12 and cache.slots == 64
+
+
+@pytest.mark.usefixtures("small_rings")
+def test_more_at_once_than_a_ring_takes_is_refused():
+    config = tiny_gemma3()
+    weights, token_ids = init_random(config, seed=0), _sequences(config)
+    cache = empty_cache(config, batch=3, slots=30, dtype=jnp.float32)
+    with pytest.raises(ValueError, match="5 tokens at once"):
+        decode.extend(config, weights, token_ids[:, :5], starts=jnp.zeros(3, int), cache=cache)
+    whole = empty_cache(config, batch=3, slots=30, dtype=jnp.float32, rings=False)
+    assert {keys.shape[2] for keys in whole.keys} == {30}

@@ -68,7 +68,8 @@ def test_a_family_without_the_optional_norms_has_none():
 def test_jax_takes_the_filled_memory_without_a_copy(dtype):
     config = tiny_gemma3()
     builder = filled(config, dtype)
-    memory = builder._arrays["embedding"].ctypes.data
+    (part,) = builder._arrays["embedding"]._parts.values()
+    memory = part.ctypes.data
     embedding = builder.finish()["embedding"]
     assert embedding.unsafe_buffer_pointer() == memory
     assert embedding.dtype == dtype

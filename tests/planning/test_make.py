@@ -164,3 +164,30 @@ def test_a_probe_measures_a_step_and_the_compiler_is_named(recipe_file):
     shown = call("plan", recipe_file, "--compile")
     assert "Checked by the compiler for cpu" in shown.stdout
     assert "an earlier answer" in shown.stdout
+
+
+def test_a_run_that_runs_out_of_memory_is_told_what_takes_less(recipe_file):
+    planned = PlannedRun(load_recipe(recipe_file))
+    with pytest.raises(TuneError) as ended, planned.advising():
+        raise TuneError("Memory ran out in a training step.", code="OUT_OF_MEMORY")
+    said = str(ended.value)
+    assert said.startswith("Memory ran out in a training step. By the plan the largest are:")
+    assert "the program and its libraries" in said
+    assert ended.value.code == "OUT_OF_MEMORY"
+    with pytest.raises(TuneError) as other, planned.advising():
+        raise TuneError("Something else.", code="LOSS_NAN")
+    assert str(other.value) == "Something else."
+
+
+def test_the_advice_names_a_setting_that_takes_less_and_the_command_that_goes_on(recipe_file):
+    settings = {"train.batch_tokens": 8192, "train.micro_batch_tokens": 8192}
+    recipe = load_recipe(recipe_file, {**settings, "model.preset": "gemma3_1b"})
+    changes = dict(make.less_memory(recipe))
+    now = gkt.plan(recipe, count=False).memory.needed_bytes
+    assert changes and max(changes.values()) < now
+    planned = PlannedRun(recipe)
+    with pytest.raises(TuneError) as ended, planned.advising():
+        raise TuneError("Memory ran out.", code="OUT_OF_MEMORY")
+    first = next(iter(changes))
+    assert first.startswith("train.micro_batch_tokens=")
+    assert f"`gemma-keras-tune resume RUN --set {first}`" in str(ended.value)

@@ -1,0 +1,184 @@
+"""Two real processes that train one model together, through the command that people use."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gemma_keras_tune.events import Step, read_events
+from tests.support.command_line import (
+    ROOT,
+    environment,
+    run_command,
+    save_tiny_model,
+    write_recipe,
+    write_rows,
+)
+
+pytestmark = pytest.mark.slow
+STEPS = 40
+
+
+class Place:
+    """A model, rows and a recipe, and runs of it by two processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        model = save_tiny_model(folder / "model")
+        write_rows(folder / "rows.csv", count=200)
+        self.recipe = write_recipe(
+            folder / "recipe.toml",
+            data="rows.csv",
+            preset=str(model),
+            epochs=30,
+            max_steps=STEPS,
+            batch_tokens=512,
+            micro_batch_tokens=128,
+            learning_rate=0.01,
+            evaluate_every_steps=5,
+            checkpoint_every_steps=3,
+        )
+
+    def start(self, name: str, process: int, port: int, *more: str) -> subprocess.Popen[str]:
+        """One of the two processes."""
+        meeting = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
+        command = [sys.executable, "-m", "gemma_keras_tune", "train", str(self.recipe)]
+        return subprocess.Popen(
+            [*command, "--run-dir", str(self.folder / name), *meeting, "--process", str(process)]
+            + list(more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            env=environment(self.folder / f"home-{process}"),
+        )
+
+    @contextmanager
+    def both(self, name: str, *more: str) -> Iterator[list[subprocess.Popen[str]]]:
+        """Two processes that are ended, whatever happens."""
+        port = free_port()
+        pair = [self.start(name, process, port, *more) for process in (0, 1)]
+        try:
+            yield pair
+        finally:
+            for one in pair:
+                one.kill()
+                one.wait(timeout=30)
+
+    def steps(self, name: str) -> dict[int, float]:
+        """The last loss that the events tell of each step."""
+        records = read_events(self.folder / name / "events.jsonl", kinds=("step",))
+        steps = [record.event for record in records if isinstance(record.event, Step)]
+        return {step.step: step.loss for step in steps}
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def ended(pair: list[subprocess.Popen[str]]) -> list[str]:
+    """What both said, once they have ended."""
+    return [one.communicate(timeout=240)[0] for one in pair]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def straight(place: Place) -> dict[int, float]:
+    """The losses of a run that two processes did without being disturbed."""
+    with place.both("straight") as pair:
+        said = ended(pair)
+        assert [one.returncode for one in pair] == [0, 0], "\n".join(said)
+    assert "process 0 measures and exports" in said[1]
+    return place.steps("straight")
+
+
+def test_two_processes_give_the_curve_of_one(place: Place, straight: dict[int, float]) -> None:
+    alone = run_command(
+        "train", str(place.recipe), "--run-dir", str(place.folder / "alone"),
+        home=place.folder / "home-alone",
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    losses = place.steps("alone")
+    assert straight.keys() == losses.keys() == set(range(1, STEPS + 1))
+    np.testing.assert_allclose(list(straight.values()), list(losses.values()), rtol=1e-5)
+    reports = [read_json(place.folder / name / "report.json") for name in ("alone", "straight")]
+    assert reports[0]["rows"] == reports[1]["rows"] > 0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def wait_for_checkpoint(place: Place, name: str) -> None:
+    until = time.monotonic() + 180
+    events = place.folder / name / "events.jsonl"
+    while not (events.exists() and any(read_events(events, kinds=("checkpoint",)))):
+        assert time.monotonic() < until, "the run doesn't get on"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_is_killed_and_both_go_on(
+    place: Place, straight: dict[int, float], victim: int
+) -> None:
+    name = f"killed-{victim}"
+    with place.both(name) as pair:
+        wait_for_checkpoint(place, name)
+        os.kill(pair[victim].pid, signal.SIGKILL)
+        said = pair[1 - victim].communicate(timeout=120)[0]
+        assert pair[1 - victim].returncode not in (0, None)
+    if victim == 1:
+        assert "Another process of this run is gone" in said
+    with place.both(name) as pair:
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [0, 0], said
+    assert "Resumed after step" in (place.folder / name / "events.jsonl").read_text()
+    assert place.steps(name) == straight  # bit for bit
+
+
+def test_a_stop_asked_of_any_stops_both_with_a_checkpoint(
+    place: Place, straight: dict[int, float]
+) -> None:
+    with place.both("stopped") as pair:
+        wait_for_checkpoint(place, "stopped")
+        pair[1].send_signal(signal.SIGTERM)
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [75, 75], said
+    done = len(place.steps("stopped"))
+    assert 3 <= done < STEPS
+    with place.both("stopped") as pair:
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [0, 0], said
+    assert place.steps("stopped") == straight
+
+
+def test_processes_with_other_recipes_are_refused(place: Place) -> None:
+    port = free_port()
+    pair = [
+        place.start("differ", 0, port),
+        place.start("differ", 1, port, "--set", "train.learning_rate=0.02"),
+    ]
+    said = ended(pair)
+    assert [one.returncode for one in pair] == [2, 2], "\n".join(said)
+    assert all("don't train the same" in one for one in said)
+    assert "train section" in said[1]
