@@ -73,11 +73,18 @@ def join(meeting: Meeting) -> None:
 
 
 def leave() -> None:
-    """Parts from the others, in all processes at once; from here on each is by itself."""
+    """Parts from the others, once all have come to this; from here on each is by itself.
+
+    Raises:
+        TuneError: `PEER_LOST`.
+    """
+    if is_alone():
+        return
     import jax
 
-    if not is_alone():
-        jax.distributed.shutdown()
+    with told_of_loss():
+        in_all(0)  # however long another still needs: to shut down has its time limit
+    jax.distributed.shutdown()
 
 
 def is_alone() -> bool:

@@ -20,7 +20,7 @@ from .tokenize import TooLong
 LEAKAGE_LIMIT = 0.01  # share of the held-back rows that may also be training rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One row, as the model sees it.
 

@@ -40,18 +40,18 @@ def split_rows(
         test_share: Share for the test, 0 to 0.5.
         seed: Another seed, another split.
     """
-    strata: dict[str, dict[str, list[int]]] = {}
-    home: dict[str, str] = {}
+    groups: dict[bytes, list[int]] = {}
     for index, row in enumerate(rows):
-        key = input_key(row.turns)
-        stratum = home.setdefault(key, row.label or "")
-        strata.setdefault(stratum, {}).setdefault(key, []).append(index)
-    sizes = {name: sum(map(len, groups.values())) for name, groups in strata.items()}
+        groups.setdefault(input_key(row.turns), []).append(index)
+    strata: dict[str, list[bytes]] = {}
+    for key, group in groups.items():
+        strata.setdefault(rows[group[0]].label or "", []).append(key)
+    sizes = {name: sum(len(groups[key]) for key in keys) for name, keys in strata.items()}
     test = _quotas(sizes, test_share)
     validation = _quotas(sizes, validation_share)
     side = ["train"] * len(rows)
-    for name, groups in strata.items():
-        ordered = [groups[key] for key in sorted(groups, key=lambda key: _rank(seed, key))]
+    for name, keys in strata.items():
+        ordered = [groups[key] for key in sorted(keys, key=lambda key: _rank(seed, key))]
         room = sizes[name] - 1
         left = _take(ordered, min(test[name], room), "test", side)
         taken = sum(side[index] == "test" for group in ordered for index in group)
@@ -63,7 +63,7 @@ def split_rows(
     return train, valid, held
 
 
-def input_key(turns: Sequence[Turn]) -> str:
+def input_key(turns: Sequence[Turn]) -> bytes:
     """Hash of what a row gives the model to read, spelling of case and white space aside.
 
     That is everything but the last answer, or all of a raw text: two rows with one key teach and
@@ -71,7 +71,7 @@ def input_key(turns: Sequence[Turn]) -> str:
     """
     given = turns[:-1] if len(turns) > 1 else turns
     text = "\x1e".join(f"{turn.role}\x1f{' '.join(turn.text.casefold().split())}" for turn in given)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _take(groups: list[list[int]], quota: int, part: str, side: list[str]) -> list[list[int]]:
@@ -101,5 +101,5 @@ def _quotas(sizes: dict[str, int], share: float) -> dict[str, int]:
     return quotas
 
 
-def _rank(seed: int, key: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+def _rank(seed: int, key: bytes) -> bytes:
+    return hashlib.sha256(f"{seed}:{key.hex()}".encode()).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +165,9 @@ def fit(
 def _encode(
     examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
 ) -> TokenSet:
-    ids: list[npt.NDArray[np.int32]] = []
-    masks: list[npt.NDArray[np.bool_]] = []
-    rows, cut_rows, over, hopeless = [], [], [], []
+    # one growing buffer each: an array for every row would take more than what is in it
+    ids, mask, lengths = array("i"), bytearray(), array("q")
+    rows, cut_rows, over, hopeless = array("q"), [], [], []
     cut = longest = 0
     for index, example in enumerate(examples):
         parts, cuts = fit(example, template, max_length=max_length)
@@ -180,34 +181,25 @@ def _encode(
                 continue
             cut += length - max_length
             cut_rows.append(index)
-        row_ids, row_mask = _arrays(parts, cuts or [])
-        ids.append(row_ids)
-        masks.append(row_mask)
+        before = len(ids)
+        for part, gone in zip(parts, cuts or [], strict=True):
+            kept = part.ids[: gone.start] + part.ids[gone.stop :] if gone else part.ids
+            ids.extend(kept)
+            mask.extend(bytes([part.supervised]) * len(kept))
+        lengths.append(len(ids) - before)
         rows.append(index)
     _refuse_long(
         examples, over, hopeless, too_long=too_long, max_length=max_length, longest=longest
     )
     return TokenSet(
-        ids=np.concatenate(ids),
-        supervised=np.concatenate(masks),
-        offsets=np.cumsum([0, *map(len, ids)], dtype=np.int64),
-        rows=np.array(rows, np.int64),
+        ids=np.frombuffer(ids, np.int32),
+        supervised=np.frombuffer(mask, np.bool_),
+        offsets=np.concatenate([[0], np.cumsum(np.frombuffer(lengths, np.int64))]),
+        rows=np.frombuffer(rows, np.int64),
         cut_rows=np.array(cut_rows, np.int64),
         dropped_rows=np.array(over if too_long == "drop" else [], np.int64),
         cut=cut,
     )
-
-
-def _arrays(
-    parts: Sequence[Part], cuts: Sequence[range]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    ids: list[int] = []
-    mask: list[bool] = []
-    for part, gone in zip(parts, cuts, strict=True):
-        kept = part.ids[: gone.start] + part.ids[gone.stop :] if gone else part.ids
-        ids += kept
-        mask += [part.supervised] * len(kept)
-    return np.array(ids, np.int32), np.array(mask, np.bool_)
 
 
 def _refuse_long(
@@ -249,7 +241,7 @@ def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int
     if not tokens.supervised_tokens:
         found.append(finding("NOTHING_SUPERVISED", "No token of any row is an answer."))
         return found
-    answers = np.add.reduceat(tokens.supervised.astype(np.int64), tokens.offsets[:-1])
+    answers = np.add.reduceat(tokens.supervised, tokens.offsets[:-1], dtype=np.int64)
     without = tokens.rows[answers == 0]
     if len(without):
         found.append(_about("UNSUPERVISED_ROWS", "Some rows have no answer.", examples, without))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.weights import parameter_count
-from ..recipe import ModelRecipe, Recipe
+from ..recipe import MeshRecipe, ModelRecipe, Recipe
 from ..run_folder import data_root
 from ..starting_point import with_adapters_settings
 from ..text.template import Template
@@ -50,10 +50,10 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     if compile or probe:
         import jax  # noqa: F401 - from here on the platform is what JAX says, not a guess
     platform = likely_platform()
-    if platform != "cpu" and (devices := device_count(platform)) > 1:
-        recipe = with_mesh(
-            recipe, fitting_mesh(recipe, config, platform, devices, together=devices)
-        )
+    devices = device_count(platform)
+    if platform != "cpu" and devices > 1 and recipe.mesh == MeshRecipe():
+        mesh = fitting_mesh(recipe, config, platform, devices, together=devices)
+        recipe = with_mesh(recipe, mesh)
     setting = setting_of(recipe, config, platform)
     steps = _counted(setting, notes) if count else None
     setting = setting_of(recipe, config, setting.platform, steps)

@@ -12,7 +12,7 @@ Role = Literal["system", "user", "model", "text"]
 ROLES: tuple[str, ...] = get_args(Role)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What one side says.
 

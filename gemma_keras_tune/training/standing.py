@@ -100,9 +100,9 @@ def version_changes(meta: Mapping[str, Any]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages, and the kind of device, on which a run's exact bits depend."""
+    """Versions of the packages, and the devices: what a run's exact bits depend on."""
     found = {name: metadata.version(name) for name in _BIT_RELEVANT}
-    return found | {"device": jax.devices()[0].device_kind}
+    return found | {"device": jax.devices()[0].device_kind, "devices": str(jax.device_count())}
 
 
 def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> dict[str, str]:

@@ -1,11 +1,13 @@
-"""How time and memory of a step grow with the length of a row and with the adapters' rank.
+"""How time and memory grow: of a step with the length of a row and with the adapters' rank, and of
+the data's way into the first batch with the number of rows.
 
-    python -m tests.bench.growth [--lengths 256,512,...] [--ranks 4,16,...]
+    python -m tests.bench.growth [--lengths 256,512,...] [--ranks 4,16,...] [--rows 1000,...]
 
 The real 270M in float32, one row of one example a step, 35 % of it answers, only one state a layer
 kept (`remat = "full"`). Each line is a process of its own: one step that compiles, then one that is
 measured. "Beyond the weights" is the process's peak less the weights, imports included. The text is
-that of `tests.bench.rows`. Prints two Markdown tables.
+that of `tests.bench.rows`; where there are more rows than it has, they come again with another
+number before them. Prints three Markdown tables.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
+import time
+from itertools import count, islice
+from pathlib import Path
 
 from gemma_keras_tune.data.examples import Example, Split
 from gemma_keras_tune.model.value import Model
@@ -32,8 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", default="256,512,1024,2048,4096,8192")
     parser.add_argument("--ranks", default="4,16,64,256")
+    parser.add_argument("--rows", default="1000,10000,100000")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.file:
+        print(json.dumps(read_in(given.file)))
+        return
     if given.one:
         length, rank = map(int, given.one.split(","))
         print(json.dumps(measured(length, rank)))
@@ -46,6 +57,10 @@ def main() -> None:
         for length, rank in settings:
             print(line(length if title == "tokens" else rank, length, rank), flush=True)
         print()
+    print("| rows | file MB | s | rows/s | beyond the program MB | bytes a row |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for rows in (int(number) for number in given.rows.split(",") if number):
+        print(line_of_rows(rows), flush=True)
 
 
 def line(first: int, length: int, rank: int) -> str:
@@ -61,6 +76,56 @@ def line(first: int, length: int, rank: int) -> str:
         f"| {found['peak'] / 1e6:,.0f} | {beyond / 1e6:,.0f} "
         f"| {found['first'] - found['seconds']:.1f} |"
     )
+
+
+def line_of_rows(rows: int) -> str:
+    """One line: a file of so many rows, read in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        write_many(path, rows)
+        command = [sys.executable, "-m", "tests.bench.growth", "--file", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=7200)
+        found = json.loads(done.stdout.splitlines()[-1])
+        size = path.stat().st_size
+    return (
+        f"| {rows:,} | {size / 1e6:,.1f} | {found['seconds']:.1f} "
+        f"| {rows / found['seconds']:,.0f} | {found['beyond'] / 1e6:,.0f} "
+        f"| {found['beyond'] / rows:,.0f} |"
+    )
+
+
+def write_many(path: Path, rows: int) -> None:
+    """A file of that many different rows of prompt and response."""
+    from gemma_keras_tune.model.load import describe_model
+    from gemma_keras_tune.recipe import ModelRecipe
+
+    tokenizer = describe_model(ModelRecipe()).template.tokenizer
+    texts = instruction_rows(tokenizer, min(rows, 2000))
+    again = ((number, text) for number in count() for text in texts)
+    with path.open("w", encoding="utf-8") as file:
+        for number, text in islice(again, rows):
+            prompt = f"{number}. {text.prompt}" if number else text.prompt
+            file.write(json.dumps({"prompt": prompt, "response": text.response}) + "\n")
+
+
+def read_in(path: Path) -> dict[str, float]:
+    """Reading, splitting, encoding and packing a file, up to the first batch."""
+    from gemma_keras_tune.data.examples import load_examples
+    from gemma_keras_tune.data.tokenize import tokenize_examples
+    from gemma_keras_tune.machine import peak_memory_bytes
+    from gemma_keras_tune.model.load import describe_model
+    from gemma_keras_tune.recipe import DataRecipe, ModelRecipe, TrainRecipe
+    from gemma_keras_tune.training.plan import TrainPlan
+
+    template = describe_model(ModelRecipe()).template
+    template.tokenizer.encode("what is made once")
+    before, began = peak_memory_bytes(), time.perf_counter()
+    recipe = DataRecipe(path=str(path), task="instruction", max_length=640)
+    rows = load_examples(recipe).train
+    tokens = tokenize_examples(rows, template, max_length=640)
+    plan = TrainPlan(tokens=tokens, length=640, recipe=TrainRecipe(), pad_id=0)
+    plan.batches(1)
+    return {"seconds": time.perf_counter() - began, "beyond": peak_memory_bytes() - before}
 
 
 def measured(length: int, rank: int) -> dict[str, float]:
