@@ -43,8 +43,8 @@ def judge_contents(examples: Examples) -> list[Finding]:
 
 
 def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Finding]:
-    seen: set[tuple[str, str]] = set()
-    answers: dict[str, set[str]] = {}
+    seen: set[tuple[bytes, str]] = set()
+    answers: dict[bytes, set[str]] = {}
     repeated = []
     keys = [input_key(example.turns) for example in every]
     for key, example in zip(keys, every, strict=True):
