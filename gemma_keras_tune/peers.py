@@ -8,9 +8,10 @@ what it says. A process by itself leads, and every function here then gives back
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from .errors import TuneError
 
 _BLOCK = 1024  # bytes; messages are padded to a multiple, so that few sizes are compiled
+_LOST = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\b")
 _HEARTBEAT_S = 20  # after which a process that says nothing counts as dead
 
 
@@ -45,6 +47,11 @@ def join(meeting: Meeting) -> None:
         TuneError: `PEERS_UNKNOWN` if too little is known to find them; `PEERS_MISSING` if some
             didn't come within five minutes.
     """
+    if meeting.coordinator is not None and not re.fullmatch(r".+:\d+", meeting.coordinator):
+        raise TuneError(
+            f"--coordinator {meeting.coordinator!r} is no HOST:PORT, such as 10.0.0.1:8476.",
+            code="PEERS_UNKNOWN",
+        )
     import jax
 
     # else the process would be aborted where another is lost, before it can say so
@@ -57,6 +64,7 @@ def join(meeting: Meeting) -> None:
             heartbeat_timeout_seconds=_HEARTBEAT_S,
             shutdown_timeout_seconds=_HEARTBEAT_S,
         )
+        jax.devices()  # what each has is exchanged here, and not after a long look at the data
     except ValueError as error:
         raise TuneError(
             f"The other processes can't be found: {error} Outside of TPU slices, Slurm and Open "
@@ -83,8 +91,16 @@ def leave() -> None:
     import jax
 
     with told_of_loss():
-        in_all(0)  # however long another still needs: to shut down has its time limit
-    jax.distributed.shutdown()
+        in_all(0)  # whoever still saves has longer for it than to shut down allows
+    lost = suppress(RuntimeError, ValueError)  # all that could be lost is done
+    if leads():  # it serves the others, so it goes last
+        with lost:
+            in_all(0)
+        jax.distributed.shutdown()
+    else:
+        jax.distributed.shutdown()
+        with lost:
+            _gathered(0)
 
 
 def is_alone() -> bool:
@@ -112,12 +128,7 @@ def agreed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def in_all(value: int) -> list[int]:
     """What each process gives here, by its number."""
-    if is_alone():
-        return [value]
-    from jax.experimental import multihost_utils
-
-    gathered = multihost_utils.process_allgather(np.int32(value))
-    return [int(one) for one in np.asarray(gathered).reshape(-1)]
+    return [value] if is_alone() else _gathered(value)
 
 
 def shared(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -140,19 +151,24 @@ def told_of_loss() -> Iterator[None]:
     Raises:
         TuneError: `PEER_LOST`.
     """
-    import jax
-
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if is_alone():
+    except (RuntimeError, ValueError) as error:  # JAX's status comes as either
+        if is_alone() or not _LOST.match(str(error)):
             raise
         raise TuneError(
-            "Another process of this run is gone, or can't be reached any more: "
+            "Most likely another process of this run is gone, or can't be reached any more: "
             f"{str(error).splitlines()[0][:200]}. Start the same command again on all machines; "
             "the run goes on from its newest checkpoint.",
             code="PEER_LOST",
         ) from error
+
+
+def _gathered(value: int) -> list[int]:
+    from jax.experimental import multihost_utils
+
+    gathered = multihost_utils.process_allgather(np.int32(value))
+    return [int(one) for one in np.asarray(gathered).reshape(-1)]
 
 
 def _told(array: Any) -> np.ndarray:

@@ -29,7 +29,7 @@ from .planning.before_start import PlannedRun
 from .planning.devices import planned_mesh
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
-from .run_outputs import keep_adapter, keep_lineage, keep_recipe, keep_report
+from .run_outputs import keep_adapter, keep_lineage, keep_report, recipe_kept
 from .run_result import read_report
 from .stages import (
     OnEvent,
@@ -80,8 +80,14 @@ def run(
     inbox = Inbox(folder)
     with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as events:
         tell = one_at_a_time(events, planned.note, on_event)
-        with told_how_it_ended(tell), planned.advising(), stop_requests() as signalled:
-            for change in keep_recipe(folder, recipe):
+        with (
+            told_how_it_ended(tell),
+            planned.advising(),
+            peers.told_of_loss(),
+            stop_requests() as signalled,
+            recipe_kept(folder, recipe) as changes,
+        ):
+            for change in changes:
                 tell(Note(message=f"{change}. The result may differ in the last bits."))
             _run_stages(recipe, writer, inbox, planned, tell=tell, signalled=signalled)
         planned.remember()
@@ -99,7 +105,7 @@ def follow(recipe: Recipe) -> None:
         TuneError: What the stages raise.
     """
     recipe = with_adapters_settings(recipe)
-    with stop_requests() as signalled:
+    with peers.told_of_loss(), stop_requests() as signalled:
         examples = load_examples(recipe.data)
         base = load_model(recipe.model, mesh=planned_mesh(recipe))
         train(
@@ -135,6 +141,8 @@ def _run_stages(
         tell(event)
 
     def stop_if_asked() -> None:
+        if not peers.is_alone():
+            return  # others would wait for this process: training stops all of them together
         if signalled() or inbox.stop_waiting():
             step = store.steps[-1] if store.steps else 0
             inbox.accept_stop(step)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from .data.examples import Examples, Split
 from .durable import atomic_write_json, atomic_write_text, new_folder
-from .errors import RecipeError, TuneError
+from .errors import RecipeError, StoppedWithCheckpoint, TuneError
 from .evaluation.report import evaluate
 from .events import Note
 from .lineage import collect_lineage
@@ -49,18 +51,18 @@ def need_adapter(folder: RunFolder) -> None:
         )
 
 
-def keep_recipe(folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
-    """Write the resolved recipe, or make sure that it gives the same as the one that is there.
+@contextmanager
+def recipe_kept(folder: RunFolder, recipe: Recipe) -> Iterator[tuple[str, ...]]:
+    """Keeps the resolved recipe in the folder while the run is carried out.
 
-    One that differs in how the same is computed takes the other's place.
-
-    Returns:
-        What differs, such as `train.remat: dots -> full`.
+    Gives what differs from the one that was there, such as `train.remat: dots -> full`. If the run
+    fails, the one that was there comes back: with the other it may never have begun.
 
     Raises:
-        RecipeError: If the folder belongs to a run of another recipe.
+        RecipeError: If the folder belongs to a run with another result.
     """
-    kept = load_recipe(folder.recipe_json) if folder.recipe_json.exists() else None
+    before = folder.recipe_json.read_text("utf-8") if folder.recipe_json.exists() else None
+    kept = None if before is None else load_recipe(folder.recipe_json)
     if kept is not None and not kept.gives_the_same_as(recipe):
         raise RecipeError(
             f"{folder.path} is a run with other settings. Give the new run a folder of its own, "
@@ -69,7 +71,14 @@ def keep_recipe(folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
         )
     if kept != recipe:
         atomic_write_text(folder.recipe_json, recipe.to_json() + "\n")
-    return () if kept is None else kept.computed_otherwise(recipe)
+    try:
+        yield () if kept is None else kept.computed_otherwise(recipe)
+    except StoppedWithCheckpoint:
+        raise
+    except TuneError:
+        if before is not None and kept != recipe:
+            atomic_write_text(folder.recipe_json, before)
+        raise
 
 
 def keep_lineage(

@@ -518,6 +518,36 @@ def test_a_run_goes_on_computed_otherwise_but_not_with_another_result(recipe, ho
     assert told in (run / "events.jsonl").read_text()
 
 
+def test_a_setting_that_can_not_be_gone_on_with_leaves_the_recipe_as_it_was(
+    recipe, home, monkeypatch
+):
+    from gemma_keras_tune import pipeline
+    from gemma_keras_tune.errors import StoppedWithCheckpoint
+
+    def stop_after_training(*_, **__):
+        raise StoppedWithCheckpoint("Stopped.", step=2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "keep_report", stop_after_training)
+        assert call("train", recipe, "--set", "train.max_steps=2").exit_code == 75
+    (run,) = runs(home)
+    before = (run / "recipe.json").read_bytes()
+    for setting, code in (
+        ("mesh.model=3", "MESH_SHAPE"),
+        ("train.micro_batch_tokens=192", "CKPT_OTHER_RUN"),  # three rows a step, not four
+    ):
+        refused = call("resume", "latest", "--set", setting)
+        assert refused.exit_code == 2 and code in refused.stderr, refused.output
+        assert (run / "recipe.json").read_bytes() == before
+    assert call("resume", "latest").exit_code == 0
+
+
+def test_several_processes_need_a_folder_to_come_back_to(recipe, home):
+    refused = call("train", recipe, "--coordinator", "127.0.0.1:1", "--processes", "2")
+    assert refused.exit_code == 2 and "RUN_DIR_NEEDED" in refused.stderr
+    assert runs(home) == []
+
+
 def test_ctrl_c_before_a_run_has_begun_leaves_nothing(recipe, home, monkeypatch):
     from gemma_keras_tune import pipeline
 

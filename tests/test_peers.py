@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from gemma_keras_tune import peers
+from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.model.sharding import by_itself
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.command_line import ROOT
@@ -39,3 +41,9 @@ def test_nobody_to_be_found_is_told_with_what_to_say() -> None:
     )
     assert done.stdout.startswith("PEERS_UNKNOWN"), done.stderr
     assert "--coordinator HOST:PORT" in done.stdout
+
+
+def test_a_place_to_meet_without_a_port_is_refused() -> None:
+    with pytest.raises(TuneError, match="no HOST:PORT") as refused:
+        peers.join(peers.Meeting(coordinator="10.0.0.1", processes=2, process=0))
+    assert refused.value.code == "PEERS_UNKNOWN"

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
+from .. import peers
 from ..errors import StoppedWithCheckpoint, TuneError
 from ..recipe import Recipe
 from ..run_folder import RunFolder, data_root, new_run
@@ -63,8 +64,7 @@ def continue_run(
             run(recipe, folder.path, on_event=view, ignore_plan=ignore_plan)
     except TuneError:
         if _kept_something(folder):
-            again = screen.command("resume", *run_argument(folder, root))
-            said = f"What was done is kept. Once the following is mended, go on with: {again}"
+            said = f"What was done is kept. Once the following is mended, {_go_on(folder, root)}"
             screen.say(screen.err(), screen.text(said))
         raise
     return view
@@ -102,8 +102,8 @@ def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]
         if not folder.recipe_json.is_file():  # it had not begun
             raise
         said = str(stop) or "Interrupted. What was saved before is kept."
-        resume = screen.command("resume", *run_argument(folder, root))
-        screen.say(screen.err(), "", said, screen.text(f"Go on with: {resume}"))
+        again = _go_on(folder, root)
+        screen.say(screen.err(), "", said, screen.text(again[0].upper() + again[1:]))
         raise typer.Exit(STOPPED) from None
 
 
@@ -185,6 +185,13 @@ def _prompt(report: Mapping[str, Any] | None) -> str:
     if not fitting:
         return "What can you do?"
     return fitting[0] if len(fitting[0]) <= 60 else fitting[0][:60].rpartition(" ")[0]
+
+
+def _go_on(folder: RunFolder, root: Path) -> str:
+    """How to go on with a run, the command last."""
+    if not peers.is_alone():
+        return "go on with the same command on all machines."
+    return f"go on with: {screen.command('resume', *run_argument(folder, root))}"
 
 
 def _kept_something(folder: RunFolder) -> bool:

@@ -46,10 +46,16 @@ def train(
         meeting: Where several processes that train together meet.
 
     Raises:
-        TuneError: As `pipeline.run` and `peers.join`.
+        TuneError: As `pipeline.run` and `peers.join`; `RUN_DIR_NEEDED`.
         typer.Exit: With 75, after a stop.
     """
     recipe = sources.named_recipe(source, settings, task=task, columns=columns)
+    if meeting is not None and run_dir is None:
+        raise RecipeError(
+            "A run of several processes needs --run-dir: only then does the same command go on "
+            "with it after a stop.",
+            code="RUN_DIR_NEEDED",
+        )
     if meeting is not None:
         peers.join(meeting)
     if not peers.leads():

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from .. import peers
 from ..errors import ModelError, TuneError
 from ..events import Event, Note, Step, Warned
 from ..machine import peak_memory_bytes
@@ -89,10 +90,10 @@ class PlannedRun:
             words.append(f"What takes less, each by itself: {listed}.")
         again = [change for change, _ in changes if is_same_result(change)]
         if again:
-            words.append(
-                "The newest checkpoint is kept: go on from it with `gemma-keras-tune resume RUN "
-                f"--set {again[0]}`."
-            )
+            how = f"`gemma-keras-tune resume RUN --set {again[0]}`"
+            if not peers.is_alone():
+                how = f"the same command on all machines, and --set {again[0]}"
+            words.append(f"The newest checkpoint is kept: go on from it with {how}.")
         return " ".join(words)
 
     def remember(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .. import peers
 from ..model.config import GemmaConfig
 from ..model.mesh import MeshShape, mesh_shape, mesh_shapes
 from ..recipe import Recipe
 from .batch import MARGIN
 from .estimate import device_stages, setting_of
-from .room import Platform, device_room, likely_platform
+from .room import Platform, device_count, device_room, likely_platform
 
 
 def planned_mesh(recipe: Recipe) -> MeshShape | None:
@@ -22,13 +23,17 @@ def planned_mesh(recipe: Recipe) -> MeshShape | None:
     """
     import jax
 
+    if not peers.leads():  # devices may have different memory free, and one mesh is for all
+        return MeshShape(**peers.agreed({}))
     devices, together = jax.device_count(), jax.local_device_count()
     if devices == 1 and recipe.mesh.data in (None, 1) and recipe.mesh.model in (None, 1):
         return None
     from ..model.load import describe_model
 
     config = describe_model(recipe.model).config
-    return fitting_mesh(recipe, config, likely_platform(), devices, together=together)
+    found = fitting_mesh(recipe, config, likely_platform(), devices, together=together)
+    peers.agreed({"data": found.data, "model": found.model})
+    return found
 
 
 def fitting_mesh(
@@ -60,6 +65,27 @@ def fitting_mesh(
         if free is None or highest <= MARGIN * free:
             break
     return shape
+
+
+def as_planned(recipe: Recipe, config: GemmaConfig, platform: Platform) -> Recipe:
+    """The recipe with the mesh that it gets on this machine's devices, for a plan.
+
+    Args:
+        recipe: What is planned.
+        config: Sizes of its model.
+        platform: What computes.
+
+    Raises:
+        ModelError: `MESH_SHAPE` if the model can't be laid over the devices.
+    """
+    devices, asked = device_count(platform), recipe.mesh
+    if platform == "cpu" or devices == 1 or asked.model is not None:
+        return recipe
+    if asked.data is None:
+        return with_mesh(recipe, fitting_mesh(recipe, config, platform, devices, together=devices))
+    # with more groups than devices here, the rest of them are on other machines
+    cuts = devices // asked.data if devices % asked.data == 0 else 1
+    return with_mesh(recipe, MeshShape(data=asked.data, model=cuts))
 
 
 def with_mesh(recipe: Recipe, shape: MeshShape) -> Recipe:

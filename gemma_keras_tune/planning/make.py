@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.weights import parameter_count
-from ..recipe import MeshRecipe, ModelRecipe, Recipe
+from ..recipe import ModelRecipe, Recipe
 from ..run_folder import data_root
 from ..starting_point import with_adapters_settings
 from ..text.template import Template
 from . import history
 from .batch import judge, smaller, suggest
-from .devices import fitting_mesh, with_mesh
+from .devices import as_planned
 from .estimate import Setting, device_stages, machine_stages, setting_of
 from .known_models import is_local, model_config
-from .room import Platform, device_count, device_room, likely_platform, machine_room
+from .room import Platform, device_room, likely_platform, machine_room
 from .speed import time_by_operations
 from .steps import count_steps
 from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps, StepTime, Verdict
@@ -50,10 +50,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     if compile or probe:
         import jax  # noqa: F401 - from here on the platform is what JAX says, not a guess
     platform = likely_platform()
-    devices = device_count(platform)
-    if platform != "cpu" and devices > 1 and recipe.mesh == MeshRecipe():
-        mesh = fitting_mesh(recipe, config, platform, devices, together=devices)
-        recipe = with_mesh(recipe, mesh)
+    recipe = as_planned(recipe, config, platform)
     setting = setting_of(recipe, config, platform)
     steps = _counted(setting, notes) if count else None
     setting = setting_of(recipe, config, setting.platform, steps)
@@ -92,8 +89,8 @@ def less_memory(recipe: Recipe) -> tuple[tuple[str, int], ...]:
     Args:
         recipe: With the settings of the adapter that it starts from.
     """
-    platform = likely_platform()
-    setting = setting_of(recipe, model_config(recipe.model), platform)
+    platform, config = likely_platform(), model_config(recipe.model)
+    setting = setting_of(as_planned(recipe, config, platform), config, platform)
     past = history.summary(history.past_plans(data_root(), history.machine_key(platform)))
     machine = _Machine(platform, past, by_compiler=False)
     return smaller(setting, needed=machine.needed)

@@ -95,7 +95,11 @@ def device_count(platform: Platform) -> int:
                 [tool, "--list-gpus"], capture_output=True, text=True,
                 stdin=subprocess.DEVNULL, timeout=10, check=True,
             )  # fmt: skip
-            return max(1, len(done.stdout.splitlines()))
+            found = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+            chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+            if chosen is not None:
+                found = min(found, len([one for one in chosen.split(",") if one.strip()]))
+            return max(1, found)
     if platform == "tpu":
         return max(1, len(list(Path("/dev").glob("accel[0-9]*"))))
     return 1

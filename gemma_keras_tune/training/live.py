@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from .. import peers
 from ..control_file import Command
 from ..control_inbox import Inbox
 from ..errors import DataError, TuneError
@@ -14,6 +15,8 @@ from ..model.value import Model
 from .keeping import SaveReason
 
 POLL_S = 0.2  # seconds between two looks at the file while a run is paused
+
+_NO_PAUSE = "Several processes can't wait for each other so long: stop the run, start it later."
 
 Answer = Callable[[Model, Sequence[str], Callable[[], bool]], list[str] | None]
 """The model's answers to prompts, or None if it was asked to stop meanwhile."""
@@ -61,6 +64,8 @@ def obey(inbox: Inbox, run: Controlled) -> float:
             if run.should_stop():
                 raise run.stopped()
             time.sleep(POLL_S)
+        elif command.command == "pause" and not peers.is_alone():
+            inbox.refuse(command, _NO_PAUSE, run.step)
         elif command.command == "pause" and paused_since is None:
             run.save("pause")
             paused_since = time.monotonic()

@@ -166,7 +166,7 @@ class _Run:
         self.guard = NanGuard(self.plan.recipe)
         self.ahead = Ahead(self.plan, self.mesh)
         identity = identity_of(self.model, self.plan, self.validation)
-        check_same_run(identity)
+        check_same_run(identity, self.plan, self.mesh)
         self.keeper = Keeper(store, identity=identity, on_event=self.on_event)
         self.place = self._start()
 

@@ -27,7 +27,7 @@ def told_of_memory() -> Iterator[None]:
         first = (str(error).splitlines() or ["MemoryError"])[0][:200]
         raise TuneError(
             f"Memory ran out in a training step ({first}). Less passes at once with a smaller "
-            "train.micro_batch_tokens, which gives the same result.",
+            "train.micro_batch_tokens.",
             code="OUT_OF_MEMORY",
         ) from error
 

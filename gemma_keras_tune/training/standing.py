@@ -11,11 +11,13 @@ from importlib import metadata
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from .. import peers
 from ..data.tokenize import TokenSet
 from ..errors import CheckpointError, TuneError
 from ..model.lora import Adapters
+from ..model.mesh import DATA
 from ..model.value import Model
 from ..recipe import SAME_RESULT, TrainRecipe
 from .changes import Changes, from_json
@@ -118,14 +120,24 @@ def identity_of(model: Model, plan: TrainPlan, validation: TokenSet | None) -> d
     }
 
 
-def check_same_run(identity: Mapping[str, str]) -> None:
-    """Makes sure that all processes are about to train the same.
+def check_same_run(identity: Mapping[str, str], plan: TrainPlan, mesh: Mesh | None) -> None:
+    """Makes sure that all processes are about to train the same, in the same way.
 
     Raises:
-        TuneError: `PEERS_DIFFER` if one has other settings, data or weights than the leader.
+        TuneError: `PEERS_DIFFER` if one has other settings, data, weights or versions than the
+            leader.
     """
-    led = peers.agreed(identity)
-    wrong = [name for name, digest in identity.items() if led[name] != digest]
+    if peers.is_alone():
+        return
+    groups = 1 if mesh is None else mesh.shape[DATA]
+    how = plan.recipe.model_dump(mode="json", include=_FREE)
+    mine = dict(identity) | {
+        "mesh": "" if mesh is None else str(dict(mesh.shape)),
+        "way to compute": _digest(how, plan.dealt(groups)),
+        "versions": _digest(versions(), metadata.version("gemma-keras-tune")),
+    }
+    led = peers.agreed(mine)
+    wrong = [name for name, digest in mine.items() if led.get(name) != digest]
     if not any(peers.in_all(len(wrong))):
         return
     what = f"Here, the {', '.join(wrong)} differ" if wrong else "Elsewhere something differs"

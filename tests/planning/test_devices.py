@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from gemma_keras_tune.errors import ModelError
 from gemma_keras_tune.model.mesh import MeshShape
 from gemma_keras_tune.planning import devices, room
-from gemma_keras_tune.planning.devices import fitting_mesh, planned_mesh, with_mesh
+from gemma_keras_tune.planning.devices import (
+    as_planned,
+    fitting_mesh,
+    planned_mesh,
+    with_mesh,
+)
 from gemma_keras_tune.planning.known_models import known_config
 from gemma_keras_tune.planning.make import plan
 from gemma_keras_tune.planning.values import Room
@@ -75,10 +81,10 @@ def test_a_plan_for_several_devices_counts_the_part_of_one(
     found = Room(where="device", free_bytes=int(12e9), total_bytes=int(12e9), source="a test")
     for name, value in (
         ("likely_platform", lambda: "gpu"),
-        ("device_count", lambda platform: 8),
         ("device_room", lambda platform: found),
     ):
         monkeypatch.setattr(f"gemma_keras_tune.planning.make.{name}", value)
+    monkeypatch.setattr(devices, "device_count", lambda platform: 8)
     made = plan(RECIPE, count=False)
     weights = {term.name: term.bytes for stage in made.memory.stages for term in stage.terms}[
         "frozen_weights"
@@ -99,3 +105,30 @@ def test_devices_are_counted_without_jax(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "jax", None)
     monkeypatch.setattr(room.shutil, "which", lambda name: None)
     assert room.device_count("gpu") == room.device_count("cpu") == 1
+
+
+@pytest.mark.parametrize(("data", "cuts"), [(2, 4), (8, 1), (16, 1)])
+def test_a_recipe_that_names_its_groups_says_how_often_weights_are_cut(
+    monkeypatch: pytest.MonkeyPatch, data: int, cuts: int
+) -> None:
+    monkeypatch.setattr(devices, "device_count", lambda platform: 8)
+    asked = RECIPE.model_copy(update={"mesh": MeshRecipe(data=data)})
+    assert as_planned(asked, CONFIG, "gpu").mesh == MeshRecipe(data=data, model=cuts)
+    assert as_planned(asked, CONFIG, "cpu") is asked
+
+
+def test_only_the_gpus_that_may_be_used_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    lines = ["GPU 0: A100", "  MIG 1g.10gb Device 0", "GPU 1: A100", "GPU 2: A100"]
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    tool.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.setattr(room.shutil, "which", lambda name: str(tool))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert room.device_count("gpu") == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    assert room.device_count("gpu") == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert room.device_count("gpu") == 1  # none may be used: JAX will be the processor's

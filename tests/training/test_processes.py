@@ -51,8 +51,11 @@ class Place:
             checkpoint_every_steps=3,
         )
 
-    def start(self, name: str, process: int, port: int, *more: str) -> subprocess.Popen[str]:
-        """One of the two processes."""
+    def start(
+        self, name: str, process: int, port: int, *more: str, devices: int = 1
+    ) -> subprocess.Popen[str]:
+        """One of the two processes, with so many devices."""
+        flag = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         meeting = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
         command = [sys.executable, "-m", "gemma_keras_tune", "train", str(self.recipe)]
         return subprocess.Popen(
@@ -63,14 +66,16 @@ class Place:
             stdin=subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
-            env=environment(self.folder / f"home-{process}"),
+            env=environment(self.folder / f"home-{process}") | flag,
         )
 
     @contextmanager
-    def both(self, name: str, *more: str) -> Iterator[list[subprocess.Popen[str]]]:
+    def both(
+        self, name: str, *more: str, devices: int = 1
+    ) -> Iterator[list[subprocess.Popen[str]]]:
         """Two processes that are ended, whatever happens."""
         port = free_port()
-        pair = [self.start(name, process, port, *more) for process in (0, 1)]
+        pair = [self.start(name, process, port, *more, devices=devices) for process in (0, 1)]
         try:
             yield pair
         finally:
@@ -148,7 +153,7 @@ def test_one_is_killed_and_both_go_on(
         said = pair[1 - victim].communicate(timeout=120)[0]
         assert pair[1 - victim].returncode not in (0, None)
     if victim == 1:
-        assert "Another process of this run is gone" in said
+        assert "another process of this run is gone" in said, said
     with place.both(name) as pair:
         said = "\n".join(ended(pair))
         assert [one.returncode for one in pair] == [0, 0], said
@@ -182,3 +187,24 @@ def test_processes_with_other_recipes_are_refused(place: Place) -> None:
     assert [one.returncode for one in pair] == [2, 2], "\n".join(said)
     assert all("don't train the same" in one for one in said)
     assert "train section" in said[1]
+
+
+def test_two_processes_with_two_devices_each_hold_half_the_matrices_on_each(
+    place: Place, straight: dict[int, float]
+) -> None:
+    with place.both("cut", "--set", "mesh.model=2", devices=2) as pair:
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [0, 0], said
+    assert "On 4 devices: data 2 x model 2." in (place.folder / "cut" / "events.jsonl").read_text()
+    losses = place.steps("cut")
+    np.testing.assert_allclose(list(losses.values()), list(straight.values()), rtol=1e-5)
+    assert read_json(place.folder / "cut" / "report.json")["rows"] > 0
+
+
+def test_processes_that_would_deal_rows_otherwise_are_refused(place: Place) -> None:
+    port = free_port()
+    other = ("--set", "train.micro_batch_tokens=256")
+    pair = [place.start("dealt", 0, port), place.start("dealt", 1, port, *other)]
+    said = ended(pair)
+    assert [one.returncode for one in pair] == [2, 2], "\n".join(said)
+    assert "the way to compute differ" in said[1]
