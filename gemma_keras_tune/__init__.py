@@ -34,7 +34,7 @@ _HOME_OF = {
     "on_mesh": "model.sharding",
     "plan": "planning.make",
     "run": "pipeline",
-    "train": "training.loop",
+    "train": "training.train",
     "with_adapter": "starting_point",
 }
 
@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from .recipe_files import load_recipe
     from .run_outputs import load_run
     from .starting_point import with_adapter
-    from .training.loop import TrainResult, train
+    from .training.loop import TrainResult
+    from .training.train import train
 
 
 def __getattr__(name: str) -> Any:

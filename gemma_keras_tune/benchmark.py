@@ -18,8 +18,9 @@ from .planning.before_start import PlannedRun
 from .planning.speed import needed_operations
 from .recipe import Recipe, TrainRecipe
 from .starting_point import start_from_adapter, with_adapters_settings
-from .training.loop import TrainResult, train
+from .training.loop import TrainResult
 from .training.plan import TrainPlan
+from .training.train import train
 
 DEFAULT_STEPS, MOST_STEPS = 5, 999
 

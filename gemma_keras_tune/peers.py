@@ -21,6 +21,9 @@ from .errors import TuneError
 
 _BLOCK = 1024  # bytes; messages are padded to a multiple, so that few sizes are compiled
 _LOST = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED)\b")
+_ALL_END = ("STOPPED", "STOPPED_WITH_CHECKPOINT", "PEERS_DIFFER", "LOSS_NAN")
+"""Codes of errors that all processes raise after the same step, or none."""
+
 _HEARTBEAT_S = 20  # after which a process that says nothing counts as dead
 
 
@@ -142,6 +145,21 @@ def shared(arrays: list[np.ndarray]) -> list[np.ndarray]:
         np.frombuffer(part.tobytes(), array.dtype).reshape(array.shape)
         for part, array in zip(np.split(told, ends[:-1]), arrays, strict=True)
     ]
+
+
+@contextmanager
+def parting() -> Iterator[None]:
+    """Parts from the others in order where all of them end alike: after a stop, say.
+
+    Where only this one fails, the others are somewhere else, and are told by its being gone.
+    """
+    try:
+        yield
+    except TuneError as error:
+        if error.code in _ALL_END:
+            with suppress(TuneError):  # that one is lost now changes nothing any more
+                leave()
+        raise
 
 
 @contextmanager

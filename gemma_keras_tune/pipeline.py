@@ -43,8 +43,8 @@ from .starting_point import start_from_adapter, with_adapters_settings
 from .training.checkpoints import CheckpointStore
 from .training.control import stop_requests
 from .training.live import Answer
-from .training.loop import train
 from .training.measure import MeasureLabels
+from .training.train import train
 
 
 def run(
@@ -83,6 +83,7 @@ def run(
         with (
             told_how_it_ended(tell),
             planned.advising(),
+            peers.parting(),
             peers.told_of_loss(),
             stop_requests() as signalled,
             recipe_kept(folder, recipe) as changes,
@@ -105,7 +106,7 @@ def follow(recipe: Recipe) -> None:
         TuneError: What the stages raise.
     """
     recipe = with_adapters_settings(recipe)
-    with peers.told_of_loss(), stop_requests() as signalled:
+    with peers.parting(), peers.told_of_loss(), stop_requests() as signalled:
         examples = load_examples(recipe.data)
         base = load_model(recipe.model, mesh=planned_mesh(recipe))
         train(

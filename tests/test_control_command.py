@@ -77,8 +77,9 @@ def answering(tmp_path: Path) -> Iterator[Callable[[Event], RunFolder]]:
                 e(StageStarted(stage="training"))
                 ready.set()
                 while not over.wait(0.01):
-                    if folder.control.exists():
-                        asked = json.loads(folder.control.read_text().splitlines()[-1])
+                    written = folder.control.read_text() if folder.control.exists() else ""
+                    if written.endswith("\n"):  # else its line is still being written
+                        asked = json.loads(written.splitlines()[-1])
                         if isinstance(event, ControlApplied) and event.command == "sample":
                             e(Sample(step=event.step, prompt="Who?", text="Nobody."))
                         e(event.model_copy(update={"id": asked["id"]}))

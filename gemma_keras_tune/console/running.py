@@ -57,6 +57,7 @@ def continue_run(
         TuneError: As `pipeline.run`.
         typer.Exit: With 75, after a stop.
     """
+    again = _go_on(folder, root)
     try:
         with stop_tells_how_to_resume(folder, root=root), RunView() as view:
             from ..pipeline import run
@@ -64,7 +65,7 @@ def continue_run(
             run(recipe, folder.path, on_event=view, ignore_plan=ignore_plan)
     except TuneError:
         if _kept_something(folder):
-            said = f"What was done is kept. Once the following is mended, {_go_on(folder, root)}"
+            said = f"What was done is kept. Once the following is mended, {again}"
             screen.say(screen.err(), screen.text(said))
         raise
     return view
@@ -96,13 +97,13 @@ def stop_tells_how_to_resume(folder: RunFolder, *, root: Path) -> Iterator[None]
         typer.Exit: With 75.
         KeyboardInterrupt: If the run had not begun.
     """
+    again = _go_on(folder, root)
     try:
         yield
     except (StoppedWithCheckpoint, KeyboardInterrupt) as stop:
         if not folder.recipe_json.is_file():  # it had not begun
             raise
         said = str(stop) or "Interrupted. What was saved before is kept."
-        again = _go_on(folder, root)
         screen.say(screen.err(), "", said, screen.text(again[0].upper() + again[1:]))
         raise typer.Exit(STOPPED) from None
 
@@ -188,7 +189,7 @@ def _prompt(report: Mapping[str, Any] | None) -> str:
 
 
 def _go_on(folder: RunFolder, root: Path) -> str:
-    """How to go on with a run, the command last."""
+    """How to go on with a run, the command last; to be asked before it begins."""
     if not peers.is_alone():
         return "go on with the same command on all machines."
     return f"go on with: {screen.command('resume', *run_argument(folder, root))}"

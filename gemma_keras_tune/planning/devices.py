@@ -78,8 +78,8 @@ def as_planned(recipe: Recipe, config: GemmaConfig, platform: Platform) -> Recip
     Raises:
         ModelError: `MESH_SHAPE` if the model can't be laid over the devices.
     """
-    devices, asked = device_count(platform), recipe.mesh
-    if platform == "cpu" or devices == 1 or asked.model is not None:
+    asked = recipe.mesh
+    if platform == "cpu" or asked.model is not None or (devices := device_count(platform)) == 1:
         return recipe
     if asked.data is None:
         return with_mesh(recipe, fitting_mesh(recipe, config, platform, devices, together=devices))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -89,20 +90,15 @@ def device_count(platform: Platform) -> int:
     jax = sys.modules.get("jax")
     if jax is not None:
         return int(jax.local_device_count())
+    found = 0
     if platform == "gpu" and (tool := shutil.which("nvidia-smi")) is not None:
-        with suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-                [tool, "--list-gpus"], capture_output=True, text=True,
-                stdin=subprocess.DEVNULL, timeout=10, check=True,
-            )  # fmt: skip
-            found = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-            chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-            if chosen is not None:
-                found = min(found, len([one for one in chosen.split(",") if one.strip()]))
-            return max(1, found)
-    if platform == "tpu":
-        return max(1, len(list(Path("/dev").glob("accel[0-9]*"))))
-    return 1
+        found = _listed_gpus(tool)
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if chosen is not None:
+            found = min(found, len([one for one in chosen.split(",") if one.strip()]))
+    if platform == "tpu":  # older chips are the first, newer ones the second
+        found = sum(1 for name in ("accel[0-9]*", "vfio/[0-9]*") for _ in Path("/dev").glob(name))
+    return max(1, found)
 
 
 def _group_limits(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
@@ -151,6 +147,18 @@ def _installed(*names: str) -> bool:
             version(name)
             return True
     return False
+
+
+@cache
+def _listed_gpus(tool: str) -> int:
+    """How many GPUs a machine has; asked once, since a form plans at every change."""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            [tool, "--list-gpus"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=10, check=True,
+        )  # fmt: skip
+        return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    return 0
 
 
 def _nvidia_memory() -> tuple[int, int] | None:

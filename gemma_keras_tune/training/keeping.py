@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import jax
@@ -47,11 +48,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class _Writing:
-    """A checkpoint that is being written."""
+    """A checkpoint that is being written; `done` gives it and the seconds that it took."""
 
-    done: Future[Checkpoint]
+    done: Future[tuple[Checkpoint, float]]
     reason: SaveReason
-    began: float
 
 
 class Keeper:
@@ -113,17 +113,16 @@ class Keeper:
         self.settle()
         if self._saved_step == step and not again:
             return True
-        began, self._saved_step = time.monotonic(), step
+        self._saved_step, self._saved_at = step, time.monotonic()
         arrays = {"state": place.state, "best": place.best}
-        done = self._writer.submit(
+        write = partial(
             self._store.save,
             step,
             jax.tree.map(lambda array: np.array(jax.device_get(array)), arrays),
             to_meta(place.standing, place.changes, self._identity),
             best=reason == "best",
         )
-        self._saved_at = time.monotonic()
-        self._writing = _Writing(done=done, reason=reason, began=began)
+        self._writing = _Writing(done=self._writer.submit(_timed, write), reason=reason)
         self.settle(wait=reason not in _BESIDE)
         return True
 
@@ -137,11 +136,11 @@ class Keeper:
         if writing is None or not (wait or writing.done.done()):
             return
         self._writing = None
-        saved = writing.done.result()
+        saved, seconds = writing.done.result()
         self._on_event(
             CheckpointSaved(
                 step=saved.step,
-                seconds=time.monotonic() - writing.began,
+                seconds=seconds,
                 bytes=saved.size_bytes,
                 reason=writing.reason,
             )
@@ -207,6 +206,11 @@ class Keeper:
         return dataclasses.replace(
             start, state=arrays["state"], best=arrays["best"], standing=standing, changes=changes
         )
+
+
+def _timed(write: Callable[[], Checkpoint]) -> tuple[Checkpoint, float]:
+    began = time.monotonic()
+    return write(), time.monotonic() - began
 
 
 def _shared(place: Place, start: Place) -> Place:

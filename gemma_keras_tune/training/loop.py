@@ -15,7 +15,7 @@ import jax
 from .. import peers
 from ..control_inbox import Inbox
 from ..data.examples import Split
-from ..data.tokenize import TokenSet, tokenize_examples
+from ..data.tokenize import TokenSet
 from ..errors import StoppedWithCheckpoint, TuneError
 from ..events import (
     ControlApplied,
@@ -67,87 +67,12 @@ class TrainResult:
     stopped_early: bool
 
 
-def train(
-    model: Model,
-    examples: Split,
-    recipe: TrainRecipe,
-    *,
-    validation: Split | None = None,
-    on_event: OnEvent | None = None,
-    store: CheckpointStore | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    cache_dir: Any = None,
-    inbox: Inbox | None = None,
-    answer: Answer | None = None,
-    measure_labels: MeasureLabels | None = None,
-) -> TrainResult:
-    """The model with trained adapters beside its weights.
-
-    The base weights are not changed. Data order and every random key are pure functions of the
-    seed and the step: on one machine and one version, a run that was interrupted and resumed
-    gives the same bits as one that wasn't.
-
-    Args:
-        model: Start; its adapters, or fresh ones as `model.lora` says.
-        examples: What to learn from.
-        recipe: How.
-        validation: Measures the loss at intervals; the best step's adapters are returned.
-        on_event: Receives every event.
-        store: Where checkpoints go and are resumed from; None keeps none.
-        should_stop: Asked after each step; True saves a checkpoint and ends the run.
-        cache_dir: A folder that keeps tokenised data.
-        inbox: What others ask of the run while it works; read between two steps.
-        answer: Answers prompts, for samples.
-        measure_labels: Scores the labels of a classification at each measurement.
-
-    Raises:
-        DataError: If the examples can't be used.
-        CheckpointError: If a checkpoint can't be written, or belongs to another run.
-        StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.
-        TuneError: `LOSS_NAN` if the loss or the gradient is no number; `OUT_OF_MEMORY`; where
-            several processes train together also `PEER_LOST` and `PEERS_DIFFER`.
-    """
-    tell = on_event or (lambda event: None)
-    if recipe.sample_every_steps and answer is None:
-        text = "train.sample_prompts are not asked: train() was given no function `answer`."
-        tell(Warned(code="NO_SAMPLES", message=text))
-
-    def tokens_of(split: Split) -> TokenSet:
-        tokens = tokenize_examples(
-            split,
-            model.template,
-            max_length=split.max_length,
-            too_long=split.too_long,
-            cache_dir=cache_dir,
-        )
-        for finding in tokens.findings:
-            tell(Warned(code=finding.code, message=str(finding)))
-        return tokens
-
-    plan = TrainPlan(
-        tokens=tokens_of(examples),
-        length=examples.max_length,
-        recipe=recipe,
-        pad_id=model.tokenizer.pad_id,
-    )
-    run = _Run(
-        model=model,
-        examples=examples,
-        plan=plan,
-        validation=tokens_of(validation) if validation else None,
-        on_event=tell,
-        store=store,
-        should_stop=should_stop,
-        inbox=inbox,
-        answer=answer,
-        measure_labels=measure_labels,
-    )
-    return run.to_the_end()
-
-
 @dataclass(kw_only=True)
-class _Run:
-    """One run's moving parts; `to_the_end` is the loop."""
+class Run:
+    """One run's moving parts: what `train` was given, its rows as tokens, and where it stands.
+
+    `to_the_end` is the loop.
+    """
 
     model: Model
     examples: Split

@@ -21,8 +21,8 @@ from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
-from gemma_keras_tune.training.loop import train
 from gemma_keras_tune.training.step import loss_sums
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_models import tiny_gemma3
 from tests.support.tiny_runs import spam_rows, tiny_model
 

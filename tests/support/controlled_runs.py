@@ -16,7 +16,8 @@ from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import TrainRecipe
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.loop import TrainResult, train
+from gemma_keras_tune.training.loop import TrainResult
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_runs import spam_rows
 
 Ask = Callable[[RunFolder, Event], None]

@@ -53,6 +53,8 @@ class Work:
             result = {"status": status, "code": "MADE_UP" if status == "failed" else ""}
             temporary = self.path / ".result.tmp"
             temporary.write_text(json.dumps(result | {"message": "", "value": {}}))
+            if status != "stopped":
+                self._ledger("end")  # right before it counts: a kill between makes two of them
             temporary.rename(self.path / "result.json")
         for handle in held:
             locks.release(handle)
@@ -75,7 +77,6 @@ class Work:
             self._event(kind="checkpoint", step=step, seconds=0.0, bytes=1, reason="asked")
             if self._must_stop(step):
                 return "stopped"
-        self._ledger("end")
         return "failed" if "fail" in self.said else "done"
 
     def _stand_still(self) -> None:

@@ -21,14 +21,12 @@ from gemma_keras_tune.model.load import load_model
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.mesh import MeshShape
 from gemma_keras_tune.model.sharding import by_itself, mesh_of, on_mesh
-from gemma_keras_tune.model.value import Model, ModelSource
-from gemma_keras_tune.model.weights import init_random
+from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LoraRecipe, ModelRecipe, TrainRecipe
-from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
-from gemma_keras_tune.training.loop import train
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_models import TINY_FAMILIES
-from tests.support.tiny_runs import spam_rows
+from tests.support.tiny_runs import spam_rows, tiny_model
 from tests.support.tiny_tokenizer import tiny_proto
 
 EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
@@ -36,7 +34,7 @@ EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 
 SHAPES = {"1x1": None, "8x1": (8, 1), "4x2": (4, 2), "2x4": (2, 4)}
 RECIPE = TrainRecipe(
-    epochs=2, batch_tokens=512, micro_batch_tokens=128, learning_rate=1e-2, evaluate_every_steps=2
+    epochs=2, batch_tokens=512, micro_batch_tokens=128, learning_rate=2e-3, evaluate_every_steps=2
 )
 
 
@@ -73,22 +71,13 @@ def curve(config: GemmaConfig, shape: tuple[int, int] | None) -> dict[str, list[
 
 def random_model(config: GemmaConfig) -> Model:
     """A random model of these sizes whose adapters change something from the start."""
-    tokenizer = Tokenizer(tiny_proto())
     lora = LoraRecipe(rank=4, targets=("all-linear",))
-    adapters = init_adapters(config, lora)
     noise = np.random.default_rng(0)
     adapters = jax.tree.map(
-        lambda leaf: leaf + jnp.asarray(noise.normal(0, 0.05, leaf.shape), leaf.dtype), adapters
+        lambda leaf: leaf + jnp.asarray(noise.normal(0, 0.05, leaf.shape), leaf.dtype),
+        init_adapters(config, lora),
     )
-    return Model(
-        config=config,
-        weights=init_random(config, seed=0),
-        tokenizer=tokenizer,
-        template=template_for("gemma", tokenizer),
-        source=ModelSource(name="tiny", kind="random"),
-        adapters=adapters,
-        lora=lora,
-    )
+    return tiny_model(Tokenizer(tiny_proto()), config=config, lora=lora).replace(adapters=adapters)
 
 
 def loaded(folder: str) -> dict[str, Any]:

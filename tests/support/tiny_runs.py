@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from gemma_keras_tune.data.examples import Example, Split
+from gemma_keras_tune.model.config import GemmaConfig
 from gemma_keras_tune.model.value import Model, ModelSource
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe
@@ -17,10 +18,15 @@ WORDS = "win a free prize now call this number lunch tomorrow at noon fox dog la
 
 
 def tiny_model(
-    tokenizer: Tokenizer, *, lora: LoraRecipe | None = None, seed: int = 0, template: str = "gemma"
+    tokenizer: Tokenizer,
+    *,
+    config: GemmaConfig | None = None,
+    lora: LoraRecipe | None = None,
+    seed: int = 0,
+    template: str = "gemma",
 ) -> Model:
-    """A random Gemma 3 of two layers, whose vocabulary is the tokenizer's."""
-    config = tiny_gemma3(
+    """A random model: of these sizes, or a Gemma 3 of two layers with the tokenizer's words."""
+    config = config or tiny_gemma3(
         layers=2, layer_is_local=(True, False), vocab_size=tokenizer.vocab_size, sliding_window=8
     )
     return Model(

@@ -14,7 +14,7 @@ from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.loop import train
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_runs import spam_rows, tiny_model
 from tests.support.tiny_tokenizer import tiny_proto
 

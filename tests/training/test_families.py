@@ -20,8 +20,8 @@ from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import Adapters, load_adapter, save_adapter
 from gemma_keras_tune.recipe import EvaluateRecipe, LoraRecipe, TrainRecipe
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.loop import train
 from gemma_keras_tune.training.loss import fused_cross_entropy
+from gemma_keras_tune.training.train import train
 from tests.model.test_families import small_model
 from tests.model.test_forward import random_adapters
 from tests.support.hf_models import tiny_hf, weights_from_hf

@@ -19,8 +19,9 @@ from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.loop import TrainResult, train
+from gemma_keras_tune.training.loop import TrainResult
 from gemma_keras_tune.training.step import initial_state, train_step
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_runs import spam_rows, tiny_model
 
 RECIPE = TrainRecipe(

@@ -17,8 +17,8 @@ from gemma_keras_tune.recipe import TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training import loop
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.loop import train
 from gemma_keras_tune.training.memory import told_of_memory
+from gemma_keras_tune.training.train import train
 from tests.support.tiny_runs import spam_rows, tiny_model
 
 RECIPE = TrainRecipe(epochs=2, batch_tokens=256, micro_batch_tokens=128, learning_rate=1e-2)

@@ -169,6 +169,7 @@ def test_a_stop_asked_of_any_stops_both_with_a_checkpoint(
         pair[1].send_signal(signal.SIGTERM)
         said = "\n".join(ended(pair))
         assert [one.returncode for one in pair] == [75, 75], said
+        assert "Go on with the same command on all machines." in said
     done = len(place.steps("stopped"))
     assert 3 <= done < STEPS
     with place.both("stopped") as pair:

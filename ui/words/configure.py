@@ -68,6 +68,7 @@ MORE = {
     "model": "More about the model",
     "model.lora": "More about LoRA",
     "train": "More about the training",
+    "mesh": "Several devices",
     "evaluate": "More about measuring",
 }
 NO_VALUE = "none"

@@ -51,14 +51,14 @@ async def test_a_draft_holds_only_what_somebody_chose() -> None:
 
 
 async def test_every_setting_has_a_field_its_default_and_a_help_text() -> None:
-    sections = ("data", "model", "model.lora", "train", "evaluate")
+    sections = ("data", "model", "model.lora", "train", "mesh", "evaluate")
     keys = {key for section in sections for key in keys_of(section)}
     elsewhere = {
         "name", "schema", "data.path", "data.validation_path", "data.test_path", "data.task",
         "data.columns", "model.preset", "export",
     }  # fmt: skip
     every = {key for key in recipe_keys() if not key.startswith(("export.", "data.columns."))}
-    assert every - elsewhere - {"data", "model", "model.lora", "train", "evaluate"} <= keys
+    assert every - elsewhere - set(sections) <= keys
     for key in keys:
         assert field_of(key).description, key
     whole = Recipe.model_validate({"name": "x", "data": {"path": "a", "task": "text"}})
