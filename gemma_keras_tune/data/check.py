@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +85,7 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
         examples = examine(recipe)
     except DataError as error:
         return DataReport(rows=0, score=0, findings=error.findings)
-    every = (*examples.train, *examples.validation, *examples.test)
+    every = examples.every
     findings = [*examples.findings, *judge_contents(examples)]
     tokens: dict[str, float] | None = None
     histogram: Histogram = ()
@@ -127,7 +128,7 @@ def score_of(findings: list[Finding], *, rows: int) -> int:
 
 
 def _lengths(
-    every: tuple[Example, ...], template: Template, recipe: DataRecipe
+    every: Sequence[Example], template: Template, recipe: DataRecipe
 ) -> tuple[dict[str, float] | None, Histogram, list[Finding]]:
     try:
         tokens = tokenize_examples(every, template, max_length=_NO_LIMIT)
@@ -174,7 +175,7 @@ def histogram_of(lengths: npt.NDArray[np.integer]) -> Histogram:
     )
 
 
-def _label_counts(examples: Examples, every: tuple[Example, ...]) -> dict[str, int]:
+def _label_counts(examples: Examples, every: Sequence[Example]) -> dict[str, int]:
     counts = dict.fromkeys(examples.labels, 0)
     for example in every:
         if example.label is not None:

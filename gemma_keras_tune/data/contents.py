@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from .examples import Example, Examples
-from .findings import Finding, finding, place
-from .split import input_key
+from .findings import PLACES, Finding, Notes, finding, place
+from .split import HASH_BYTES, hash_numbers, input_key
 
 FEW_ROWS = 50
 IMBALANCE = 10  # rows of the most common label for one of the rarest
@@ -26,14 +30,14 @@ _HIDDEN = re.compile("[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]")
 
 def judge_contents(examples: Examples) -> list[Finding]:
     """Warnings and remarks about what the usable rows of all splits say."""
-    every = (*examples.train, *examples.validation, *examples.test)
+    every = examples.every
     if not every:
         return []
     findings = _repetitions(every, classification=examples.task == "classification")
     if examples.task == "classification":
         findings += _labels(every, allowed=examples.labels)
     elif examples.task != "text":
-        short = [row for row in every if len(row.turns[-1].text.strip()) < SHORT_LETTERS]
+        short = (row for row in every if len(row.turns[-1].text.strip()) < SHORT_LETTERS)
         findings += _about("SHORT_ANSWERS", f"Answers below {SHORT_LETTERS} letters.", short)
     findings += _letters(every)
     if len(examples.train) < FEW_ROWS:
@@ -43,20 +47,20 @@ def judge_contents(examples: Examples) -> list[Finding]:
 
 
 def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Finding]:
-    seen: set[tuple[bytes, str]] = set()
-    answers: dict[bytes, set[str]] = {}
-    repeated = []
-    keys = [input_key(example.turns) for example in every]
-    for key, example in zip(keys, every, strict=True):
-        answer = example.turns[-1].text.strip()
-        if (key, answer) in seen:
-            repeated.append(example)
-        seen.add((key, answer))
-        answers.setdefault(key, set()).add(answer)
-    findings = _about("DUPLICATE_ROWS", "Rows that repeat an earlier one.", repeated)
+    inputs, pairs = bytearray(), bytearray()
+    for example in every:
+        key, answer = input_key(example.turns), example.turns[-1].text.strip()
+        inputs += key[:HASH_BYTES]
+        pairs += hashlib.sha256(key + answer.encode("utf-8", "surrogatepass")).digest()[:HASH_BYTES]
+    asked, said = hash_numbers(inputs), hash_numbers(pairs)
+    _, firsts = np.unique(said, return_index=True)
+    repeated = np.setdiff1d(np.arange(len(every)), firsts)
+    findings = _about_places("DUPLICATE_ROWS", "Rows that repeat an earlier one.", every, repeated)
     if classification:
-        torn = [row for key, row in zip(keys, every, strict=True) if len(answers[key]) > 1]
-        findings += _about("CONTRADICTING_ROWS", "One text has several labels.", torn)
+        keys, answers = np.unique(asked[firsts], return_counts=True)
+        torn = np.flatnonzero(np.isin(asked, keys[answers > 1]))
+        what = "One text has several labels."
+        findings += _about_places("CONTRADICTING_ROWS", what, every, torn)
     return findings
 
 
@@ -83,7 +87,7 @@ def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding
         spellings.setdefault("".join(label.casefold().split()), set()).add(label)
     alike = {label for group in spellings.values() if len(group) > 1 for label in group}
     if alike:
-        rows = [example for example in every if example.label in alike]
+        rows = (example for example in every if example.label in alike)
         findings += _about("LABEL_SPELLING", f"Hardly different: {_listed(alike)}.", rows)
     return findings
 
@@ -95,18 +99,29 @@ def _letters(every: Sequence[Example]) -> list[Finding]:
         "HIDDEN_LETTERS": (_HIDDEN.search, "Texts with zero-width or direction letters."),
         "REPLACEMENT_LETTERS": (re.compile("\ufffd").search, "Texts with U+FFFD."),
     }
-    findings = []
-    for code, (found, what) in tests.items():
-        rows = [row for row in every if any(found(turn.text) for turn in row.turns)]
-        findings += _about(code, what, rows)
-    return findings
+    notes = Notes()
+    for row in every:
+        for code, (found, what) in tests.items():
+            if any(found(turn.text) for turn in row.turns):
+                notes.add(code, what, place(row.file, row.row))
+    return sorted(notes.findings(), key=lambda item: list(tests).index(item.code))
 
 
-def _about(code: str, what: str, rows: Sequence[Example]) -> list[Finding]:
-    if not rows:
+def _about(code: str, what: str, rows: Iterable[Example]) -> list[Finding]:
+    notes = Notes()
+    for row in rows:
+        notes.add(code, what, place(row.file, row.row))
+    return list(notes.findings())
+
+
+def _about_places(
+    code: str, what: str, every: Sequence[Example], places: npt.NDArray[np.int64]
+) -> list[Finding]:
+    if not len(places):
         return []
-    where = [place(row.file, row.row) for row in rows[:10]]
-    return [finding(code, what, count=len(rows), where=where)]
+    first = [every[int(index)] for index in places[:PLACES]]
+    where = [place(row.file, row.row) for row in first]
+    return [finding(code, what, count=len(places), where=where)]
 
 
 def _listed(labels: Iterable[str]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from ..errors import RecipeError
 from ..recipe import DataRecipe
 from ..text.turns import Turn
 from .findings import Finding, Notes, fatal, finding, place, raise_errors
 from .jsonl_rows import RowFault
-from .read import Table, scan_table
+from .kept import Joined, Keeper, Kept
+from .read import FileFacts, stream_rows
 from .rows import turns_of, wanted_columns
 from .split import input_key, split_rows
 from .tokenize import TooLong
@@ -45,14 +47,14 @@ class Split(Sequence[Example]):
     """Some examples, and what the recipe says of them: all that training on them must know.
 
     Args:
-        examples: The rows.
+        examples: The rows. Those of a file are kept outside of memory where they are many.
         task: The recipe's task.
         labels: The allowed labels of a classification, in order; else empty.
         max_length: Most tokens of an example.
         too_long: What is done with longer ones: `error`, `truncate` or `drop`.
     """
 
-    examples: tuple[Example, ...] = field(repr=False)
+    examples: Sequence[Example] = field(repr=False)
     task: str
     labels: tuple[str, ...] = ()
     max_length: int = 512
@@ -93,6 +95,11 @@ class Examples:
     sources: dict[str, str]
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def every(self) -> Sequence[Example]:
+        """Those of all three parts, one after the other."""
+        return Joined(self.train, self.validation, self.test)
+
 
 def load_examples(recipe: DataRecipe) -> Examples:
     """The examples of a data recipe, with some held back.
@@ -129,12 +136,13 @@ def examine(recipe: DataRecipe) -> Examples:
     }
     files = [main, *given.values()]
     findings = [item for file in files for item in file.findings]
-    train, validation, test = split_rows(
+    parts = split_rows(
         main.examples,
         validation_share=0.0 if "validation" in given else recipe.validation_share,
         test_share=0.0 if "test" in given else recipe.test_share,
         seed=recipe.split_seed,
     )
+    train, validation, test = map(main.examples.take, parts)
     held_back = {"validation": validation, "test": test}
     for part, file in given.items():
         held_back[part] = file.examples
@@ -163,7 +171,7 @@ class FileExamples(NamedTuple):
 
     path: str
     sha256: str
-    examples: tuple[Example, ...]
+    examples: Kept[Example]
     labels: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -182,8 +190,23 @@ def read_examples(
     Raises:
         DataError: If the file as a whole can't be used.
     """
-    table = scan_table(
+    notes = Notes(skip_rows=recipe.bad_rows == "skip")
+    keeper = Keeper(_dump, partial(_load, file=path))
+    found: set[str] = set()
+
+    def take(number: int, row: dict[str, Any]) -> None:
+        try:
+            made = turns_of(row, recipe, labels=labels)
+        except RowFault as fault:
+            notes.add(fault.code, str(fault), place(path, number))
+            return
+        keeper.add(Example(made.turns, made.label, number, path, made.frame))
+        if made.label is not None:
+            found.add(made.label)
+
+    facts = stream_rows(
         path,
+        take,
         format=recipe.format,
         encoding=recipe.encoding,
         delimiter=recipe.delimiter,
@@ -191,41 +214,39 @@ def read_examples(
         bad_rows=recipe.bad_rows,
         limit=limit,
     )
-    _check_columns(recipe, table)
-    notes = Notes(skip_rows=recipe.bad_rows == "skip")
-    examples = []
-    for number, row in zip(table.lines, table.rows, strict=True):
-        try:
-            made = turns_of(row, recipe, labels=labels)
-        except RowFault as fault:
-            notes.add(fault.code, str(fault), place(path, number))
-            continue
-        examples.append(Example(made.turns, made.label, number, path, made.frame))
-    findings = table.findings + notes.findings()
-    if not examples and not any(item.severity == "error" for item in findings):
+    _check_columns(recipe, facts)
+    findings = facts.findings + notes.findings()
+    if not keeper and not any(item.severity == "error" for item in findings):
         what = "The file has no rows that can be used."
         raise fatal("EMPTY_DATASET", what, where=place(path, 1), others=findings)
-    found = tuple(sorted({example.label for example in examples if example.label is not None}))
-    return FileExamples(path, table.sha256, tuple(examples), found, findings)
+    return FileExamples(path, facts.sha256, keeper.items(), tuple(sorted(found)), findings)
 
 
-def _check_columns(recipe: DataRecipe, table: Table) -> None:
+def _dump(example: Example) -> bytes:
+    turns = [(turn.role, turn.text) for turn in example.turns]
+    return json.dumps((turns, example.label, example.row, example.frame)).encode()
+
+
+def _load(stored: bytes, *, file: str) -> Example:
+    turns, label, row, (before, after) = json.loads(stored)
+    return Example(tuple(Turn(*turn) for turn in turns), label, row, file, (before, after))
+
+
+def _check_columns(recipe: DataRecipe, facts: FileFacts) -> None:
     """Refuse a file without a column that the task needs.
 
     Raises:
         DataError: `MISSING_COLUMN`, with the columns that there are.
     """
-    if not table.rows:
-        return
-    missing = [name for name in wanted_columns(recipe) if name not in table.columns]
-    if missing:
-        there = ", ".join(map(repr, table.columns[:20]))
-        more = f" and {len(table.columns) - 20} more" if len(table.columns) > 20 else ""
+    missing = [name for name in wanted_columns(recipe) if name not in facts.columns]
+    if missing and facts.columns:
+        there = ", ".join(map(repr, facts.columns[:20]))
+        more = f" and {len(facts.columns) - 20} more" if len(facts.columns) > 20 else ""
         raise fatal(
             "MISSING_COLUMN",
             f"The task {recipe.task!r} needs {', '.join(map(repr, missing))}; "
             f"the file has {there}{more}.",
-            where=place(table.path, 1),
+            where=place(facts.path, 1),
         )
 
 
@@ -248,10 +269,11 @@ def _check_settings(recipe: DataRecipe) -> None:
         )
 
 
-def _leakage(train: tuple[Example, ...], held_back: tuple[Example, ...]) -> list[Finding]:
+def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Finding]:
     """Held-back rows whose input is also a training row's: an error above one in a hundred."""
-    seen = {input_key(example.turns) for example in train}
-    both = [example for example in held_back if input_key(example.turns) in seen]
+    keys = [input_key(example.turns) for example in held_back]
+    seen = set(keys).intersection(input_key(example.turns) for example in train)
+    both = [index for index, key in enumerate(keys) if key in seen]
     if not both:
         return []
     share = len(both) / len(held_back)
@@ -262,12 +284,12 @@ def _leakage(train: tuple[Example, ...], held_back: tuple[Example, ...]) -> list
             f"{share:.1%} of the held-back rows are also training rows "
             f"({LEAKAGE_LIMIT:.0%} is allowed).",
             count=len(both),
-            where=[place(example.file, example.row) for example in both[:10]],
+            where=[place(row.file, row.row) for row in map(held_back.__getitem__, both[:10])],
         )
     ]
 
 
-def _empty_splits(recipe: DataRecipe, parts: dict[str, tuple[Example, ...]]) -> list[Finding]:
+def _empty_splits(recipe: DataRecipe, parts: dict[str, Kept[Example]]) -> list[Finding]:
     asked = {
         "validation": recipe.validation_path or recipe.validation_share,
         "test": recipe.test_path or recipe.test_share,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +12,38 @@ import numpy.typing as npt
 WINDOW = 16_384  # examples that are packed together; smaller wastes more, larger mixes less
 
 
+class PackingPlan(Sequence[list[int]]):
+    """Rows, each the indices of the examples in it.
+
+    Args:
+        members: `[n]` int64 indices of examples, row after row.
+        offsets: `[rows + 1]` int64 places where rows begin, and the end.
+    """
+
+    def __init__(self, members: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
+        self._members, self._offsets = members, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self._row(place) for place in places]
+        return self._row(places)
+
+    def _row(self, place: int) -> list[int]:
+        row: list[int] = self._members[self._offsets[place] : self._offsets[place + 1]].tolist()
+        return row
+
+
 def packing_plan(
     lengths: Sequence[int] | npt.NDArray[np.integer], *, row_length: int, seed: int, epoch: int
-) -> list[list[int]]:
+) -> PackingPlan:
     """Rows of example indices: every example once, no row above its length, rows in random order.
 
     The examples are shuffled, cut into windows of `WINDOW`, and each window is packed by
@@ -37,12 +68,28 @@ def packing_plan(
         raise ValueError(f"lengths must lie in 1..{row_length}, not {sizes.min()}..{sizes.max()}")
     stream = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
     order = _shuffled(len(sizes), stream)
-    rows: list[list[int]] = []
+    members, counts = array("q"), array("q")
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
         decreasing = window[np.argsort(-sizes[window], kind="stable")]
-        rows += _best_fit(decreasing.tolist(), sizes[decreasing].tolist(), row_length)
-    return [rows[index] for index in _shuffled(len(rows), stream).tolist()]
+        for row in _best_fit(decreasing.tolist(), sizes[decreasing].tolist(), row_length):
+            members.extend(row)
+            counts.append(len(row))
+    return _in_order(
+        np.frombuffer(members, np.int64),
+        np.frombuffer(counts, np.int64),
+        _shuffled(len(counts), stream),
+    )
+
+
+def _in_order(
+    members: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], order: npt.NDArray[np.int64]
+) -> PackingPlan:
+    """The rows of `counts` members each, in another order."""
+    starts = np.cumsum(counts) - counts
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[order])])
+    moved = np.repeat(starts[order] - offsets[:-1], counts[order])
+    return PackingPlan(members[moved + np.arange(len(members))], offsets)
 
 
 def waste(

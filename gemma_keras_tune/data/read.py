@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,8 @@ _SUFFIXES = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """The rows of one file.
+class FileFacts:
+    """What is known of a file that was read.
 
     Args:
         path: The file, as it was named.
@@ -28,11 +29,9 @@ class Table:
         encoding: The codec it was read with.
         delimiter: Between CSV columns; empty for JSONL.
         columns: Their names: of the CSV header, or every key seen in JSONL.
-        rows: Column to value; JSONL rows have only the keys that their line has.
-        lines: Line number of each row in the file, from 1.
         sha256: Hash of the file's bytes.
         size_bytes: Size of the file.
-        findings: What is wrong with it; rows with a fault are not in `rows`.
+        findings: What is wrong with it; rows with a fault are left out.
         total: How many rows there are, also behind the limit; None if they weren't counted.
     """
 
@@ -41,12 +40,23 @@ class Table:
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
-    lines: tuple[int, ...] = field(repr=False)
     sha256: str
     size_bytes: int
     findings: tuple[Finding, ...] = ()
     total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(FileFacts):
+    """The rows of one file.
+
+    Args:
+        rows: Column to value; JSONL rows have only the keys that their line has.
+        lines: Line number of each row in the file, from 1.
+    """
+
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    lines: tuple[int, ...] = field(repr=False)
 
 
 def read_table(
@@ -104,6 +114,55 @@ def scan_table(
     Raises:
         DataError: If the file as a whole can't be read.
     """
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+
+    def keep(line: int, row: dict[str, Any]) -> None:
+        lines.append(line)
+        rows.append(row)
+
+    facts = stream_rows(
+        path,
+        keep,
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        wanted=wanted,
+        bad_rows=bad_rows,
+        limit=limit,
+        count_all=count_all,
+    )
+    return Table(**vars(facts), rows=tuple(rows), lines=tuple(lines))
+
+
+def stream_rows(
+    path: str | os.PathLike[str],
+    take: Callable[[int, dict[str, Any]], None],
+    *,
+    format: Format = "auto",
+    encoding: str = "auto",
+    delimiter: str = "auto",
+    wanted: Sequence[str] = (),
+    bad_rows: Literal["error", "skip"] = "error",
+    limit: int | None = None,
+    count_all: bool = False,
+) -> FileFacts:
+    """As `scan_table`, but each row is handed over as it comes: no more than one is in memory.
+
+    Args:
+        path: A CSV or JSONL file.
+        take: Gets the line number, from 1, and the row.
+        format: As for `read_table`, and so are all others.
+        encoding: See there.
+        delimiter: See there.
+        wanted: See there.
+        bad_rows: See there.
+        limit: See there.
+        count_all: Rows behind the limit are read too, and counted, but not handed over.
+
+    Raises:
+        DataError: If the file as a whole can't be read; rows may have been handed over by then.
+    """
     name = os.fspath(path)
     size_bytes, modified = _check_file(name)
     sha256 = sha256_file(name)
@@ -118,41 +177,29 @@ def scan_table(
         else:
             delimiter = ""
             columns, found = read_jsonl_rows(lines, name, notes=notes)
-        rows, numbers = _collect(found, limit)
-        total = len(rows) + sum(1 for _ in found) if count_all else None
+        taken = 0
+        for number, row in islice(found, limit):
+            take(number, row)
+            taken += 1
+        total = taken + sum(1 for _ in found) if count_all else None
     if _stamp(name) != (size_bytes, modified):
         raise fatal("FILE_CHANGED", "The file was changed while it was read.", where=name)
     findings = _explain(notes.findings(), name, codec)
-    if not rows and not any(item.severity == "error" for item in findings):
+    if not taken and not any(item.severity == "error" for item in findings):
         left = " that can be used" if any(item.severity == "warning" for item in findings) else ""
         what = f"The file has no rows{left}."
         raise fatal("EMPTY_DATASET", what, where=place(name, 1), others=findings)
-    return Table(
+    return FileFacts(
         path=name,
         format=chosen,
         encoding=codec,
         delimiter=delimiter,
         columns=tuple(columns),
-        rows=tuple(rows),
-        lines=tuple(numbers),
         sha256=sha256,
         size_bytes=size_bytes,
         findings=findings,
         total=total,
     )
-
-
-def _collect(
-    found: Iterator[tuple[int, dict[str, Any]]], limit: int | None
-) -> tuple[list[dict[str, Any]], list[int]]:
-    rows: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    for number, row in found:
-        rows.append(row)
-        numbers.append(number)
-        if limit is not None and len(rows) >= limit:
-            break
-    return rows, numbers
 
 
 def _explain(findings: tuple[Finding, ...], path: str, codec: str) -> tuple[Finding, ...]:

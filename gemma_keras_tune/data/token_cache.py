@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..durable import atomic_write_bytes
+from ..durable import atomic_write_json, new_folder, sha256_file
 
-_DIGEST_BYTES = 32
+_SUMS = "sha256.json"
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """The arrays as .npz, with the SHA-256 of its bytes behind them, durably or not at all.
-
-    NumPy reads the file as it is: bytes behind a ZIP archive don't count.
+def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """A folder with each array as .npy and the SHA-256 of all, durably or not at all.
 
     Raises:
-        OSError: If the file can't be written.
+        OSError: If it can't be written.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    data = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, data + hashlib.sha256(data).digest())
-
-
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays of a whole file; None if it is missing or any byte of it is wrong."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        content = path.read_bytes()
+        with new_folder(folder, replace=True) as made:
+            for name, array in arrays.items():
+                np.save(_file(made, name), array, allow_pickle=False)
+            sums = {name: sha256_file(_file(made, name)) for name in arrays}
+            atomic_write_json(made / _SUMS, sums)
     except OSError:
+        if read_arrays(folder, arrays) is None:  # else another process was faster
+            raise
+
+
+def read_arrays(folder: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]] | None:
+    """The arrays of a folder, which stay on disk; None if any byte of one is wrong or missing."""
+    try:
+        sums = json.loads((folder / _SUMS).read_bytes())
+        return {name: _load(_file(folder, name), sums[name]) for name in names}
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
-        return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+
+
+def _load(path: Path, digest: str) -> npt.NDArray[Any]:
+    if sha256_file(path) != digest:
+        raise ValueError(f"{path} is not as it was written")
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"

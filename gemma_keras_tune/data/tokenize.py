@@ -17,12 +17,14 @@ from ..errors import DataError
 from ..text.template import Part, Template
 from ..text.turns import Turn
 from .findings import Finding, finding, place, raise_errors
+from .scratch import Scratch
 from .shorten import find_cuts, frame_tokens
 from .token_cache import read_arrays, write_arrays
 
 TooLong = Literal["error", "truncate", "drop"]
 LOW_SUPERVISED_SHARE = 0.01
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+_BLOCK = 4096  # examples that are looked at together
 
 
 class Tokenizable(Protocol):
@@ -53,7 +55,8 @@ class Tokenizable(Protocol):
 class TokenSet:
     """Token ids of many examples, end to end.
 
-    Example `i` is `ids[offsets[i]:offsets[i + 1]]`.
+    Example `i` is `ids[offsets[i]:offsets[i + 1]]`. Where there are many, `ids` and `supervised`
+    lie in a file of which only what is looked at comes into memory, and may leave it again.
 
     Args:
         ids: `[total]` int32 token ids; every example begins with bos.
@@ -86,7 +89,7 @@ class TokenSet:
     @property
     def supervised_tokens(self) -> int:
         """Tokens that the model must predict, in all."""
-        return int(self.supervised.sum())
+        return int(np.count_nonzero(self.supervised))
 
     def example(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """`(ids, supervised)` of one example, both `[length]`."""
@@ -117,11 +120,12 @@ def tokenize_examples(
         too_long: `error` refuses longer ones, `truncate` shortens their prompts
             (`shorten.find_cuts` says how), `drop` leaves them out.
         cache_dir: A folder for the result, named by the hash of examples, tokenizer, template
-            and limits. A damaged file in it is made again.
+            and limits. A damaged one is made again.
 
     Raises:
         DataError: `TOO_LONG`, `ALL_ROWS_TOO_LONG`, `ANSWER_TOO_LONG`, `NOTHING_SUPERVISED`,
             `EMPTY_DATASET`, or what `Template.render` raises, with file and row.
+        TuneError: `NEEDS_SPACE`, if there are too many for memory and the disk is full.
     """
     if not examples:
         raise DataError("There are no examples to encode.", code="EMPTY_DATASET")
@@ -129,7 +133,7 @@ def tokenize_examples(
     tokens = None
     if cache_dir is not None:
         key = _cache_key(examples, template, max_length=max_length, too_long=too_long)
-        path = Path(cache_dir) / f"tokens-{key}.npz"
+        path = Path(cache_dir) / f"tokens-{key}"
         tokens = _read_cache(path)
     if tokens is None:
         tokens = _encode(examples, template, max_length=max_length, too_long=too_long)
@@ -165,9 +169,8 @@ def fit(
 def _encode(
     examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
 ) -> TokenSet:
-    # one growing buffer each: an array for every row would take more than what is in it
-    ids, mask, lengths = array("i"), bytearray(), array("q")
-    rows, cut_rows, over, hopeless = array("q"), [], [], []
+    ids, mask, offsets, rows = Scratch(), Scratch(), array("q", [0]), array("q")
+    cut_rows, over, hopeless = array("q"), array("q"), array("q")
     cut = longest = 0
     for index, example in enumerate(examples):
         parts, cuts = fit(example, template, max_length=max_length)
@@ -181,31 +184,33 @@ def _encode(
                 continue
             cut += length - max_length
             cut_rows.append(index)
-        before = len(ids)
+        kept_ids, kept_mask = array("i"), bytearray()
         for part, gone in zip(parts, cuts or [], strict=True):
             kept = part.ids[: gone.start] + part.ids[gone.stop :] if gone else part.ids
-            ids.extend(kept)
-            mask.extend(bytes([part.supervised]) * len(kept))
-        lengths.append(len(ids) - before)
+            kept_ids.extend(kept)
+            kept_mask += bytes([part.supervised]) * len(kept)
+        ids.append(kept_ids.tobytes())
+        mask.append(bytes(kept_mask))
+        offsets.append(offsets[-1] + len(kept_ids))
         rows.append(index)
     _refuse_long(
         examples, over, hopeless, too_long=too_long, max_length=max_length, longest=longest
     )
     return TokenSet(
-        ids=np.frombuffer(ids, np.int32),
-        supervised=np.frombuffer(mask, np.bool_),
-        offsets=np.concatenate([[0], np.cumsum(np.frombuffer(lengths, np.int64))]),
+        ids=ids.array(np.int32),
+        supervised=mask.array(np.bool_),
+        offsets=np.frombuffer(offsets, np.int64),
         rows=np.frombuffer(rows, np.int64),
-        cut_rows=np.array(cut_rows, np.int64),
-        dropped_rows=np.array(over if too_long == "drop" else [], np.int64),
+        cut_rows=np.frombuffer(cut_rows, np.int64),
+        dropped_rows=np.frombuffer(over if too_long == "drop" else array("q"), np.int64),
         cut=cut,
     )
 
 
 def _refuse_long(
     examples: Sequence[Tokenizable],
-    over: list[int],
-    hopeless: list[int],
+    over: Sequence[int],
+    hopeless: Sequence[int],
     *,
     too_long: TooLong,
     max_length: int,
@@ -241,8 +246,7 @@ def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int
     if not tokens.supervised_tokens:
         found.append(finding("NOTHING_SUPERVISED", "No token of any row is an answer."))
         return found
-    answers = np.add.reduceat(tokens.supervised, tokens.offsets[:-1], dtype=np.int64)
-    without = tokens.rows[answers == 0]
+    without = tokens.rows[_without_answer(tokens)]
     if len(without):
         found.append(_about("UNSUPERVISED_ROWS", "Some rows have no answer.", examples, without))
     share = tokens.supervised_tokens / len(tokens.ids)
@@ -250,6 +254,17 @@ def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int
         what = f"Only {share:.2%} of all tokens are answers ({LOW_SUPERVISED_SHARE:.0%} is usual)."
         found.append(finding("LOW_SUPERVISED_SHARE", what))
     return found
+
+
+def _without_answer(tokens: TokenSet) -> npt.NDArray[np.int64]:
+    """Indices of the examples of which no token is supervised, `[k]` int64."""
+    found = []
+    for start in range(0, len(tokens), _BLOCK):  # all at once would be cast to eight bytes a token
+        begins = tokens.offsets[start : start + _BLOCK + 1]
+        block = tokens.supervised[begins[0] : begins[-1]]
+        answers = np.add.reduceat(block, begins[:-1] - begins[0], dtype=np.int64)
+        found.append(start + np.flatnonzero(answers == 0))
+    return np.concatenate(found)
 
 
 def _about(
@@ -290,14 +305,14 @@ def _cache_key(
     return digest.hexdigest()
 
 
-def _read_cache(path: Path) -> TokenSet | None:
-    stored = read_arrays(path)
+def _read_cache(folder: Path) -> TokenSet | None:
+    stored = read_arrays(folder, (*_ARRAYS, "cut"))
     if stored is None:
         return None
     arrays: dict[str, Any] = {name: stored[name] for name in _ARRAYS}
     return TokenSet(**arrays, cut=int(stored["cut"]))
 
 
-def _write_cache(path: Path, tokens: TokenSet) -> None:
+def _write_cache(folder: Path, tokens: TokenSet) -> None:
     arrays = {name: getattr(tokens, name) for name in _ARRAYS}
-    write_arrays(path, {**arrays, "cut": np.array(tokens.cut, np.int64)})
+    write_arrays(folder, {**arrays, "cut": np.array(tokens.cut, np.int64)})

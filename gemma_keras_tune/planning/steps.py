@@ -40,7 +40,7 @@ def count_steps(recipe: Recipe, template: Template, *, rows_of_step: int) -> Ste
     if os.stat(Path(recipe.data.path)).st_size > COUNTED_BYTES:
         return _from_sample(recipe, template, rows_of_step)
     examples = load_examples(recipe.data).train
-    tokens = _tokenize(recipe, template, examples.examples)
+    tokens = _tokenize(recipe, template, examples)
     length, train = recipe.data.max_length, recipe.train
     total = 0
     for epoch in range(train.epochs):

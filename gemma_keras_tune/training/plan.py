@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from ..data.batches import Batch as HostBatch
 from ..data.batches import make_batch
-from ..data.pack import packing_plan
+from ..data.pack import PackingPlan, packing_plan
 from ..data.tokenize import TokenSet
 from ..model.mesh import DATA
 from ..model.sharding import dealt_to
@@ -114,12 +114,12 @@ class TrainPlan:
         each = min(self.rows, -(-self.rows_of_step // groups))
         return -(-self.rows_of_step // (each * groups)), each * groups
 
-    def _rows_of(self, epoch: int) -> list[list[int]]:
+    def _rows_of(self, epoch: int) -> PackingPlan:
         return _epoch_rows(self.tokens, self.length, self.recipe.seed, epoch)
 
 
 @lru_cache(maxsize=2)
-def _epoch_rows(tokens: TokenSet, length: int, seed: int, epoch: int) -> list[list[int]]:
+def _epoch_rows(tokens: TokenSet, length: int, seed: int, epoch: int) -> PackingPlan:
     return packing_plan(tokens.lengths, row_length=length, seed=seed, epoch=epoch)
 
 

@@ -161,7 +161,7 @@ def _digest(*values: Any) -> str:
 def _digest_of_tokens(tokens: TokenSet) -> str:
     digest = hashlib.sha256()
     for array in (tokens.ids, tokens.supervised, tokens.offsets):
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -18,7 +18,8 @@ def test_every_example_is_there_once_and_no_row_is_too_long(lengths, seed, epoch
     plan = packing_plan(lengths, row_length=32, seed=seed, epoch=epoch)
     assert sorted(index for row in plan for index in row) == list(range(len(lengths)))
     assert all(1 <= sum(lengths[index] for index in row) <= 32 for row in plan)
-    assert packing_plan(np.array(lengths, int), row_length=32, seed=seed, epoch=epoch) == plan
+    again = packing_plan(np.array(lengths, int), row_length=32, seed=seed, epoch=epoch)
+    assert list(again) == list(plan)
 
 
 @given(st.lists(st.integers(1, 32), min_size=1, max_size=200))
@@ -39,7 +40,7 @@ def test_a_small_case_worked_out_by_hand():
 def test_seed_and_epoch_change_the_plan():
     lengths = [5, 7, 9, 11] * 50
     plans = {
-        str(packing_plan(lengths, row_length=32, seed=seed, epoch=epoch))
+        str(list(packing_plan(lengths, row_length=32, seed=seed, epoch=epoch)))
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -48,7 +49,8 @@ def test_seed_and_epoch_change_the_plan():
 
 def test_the_plan_is_the_same_on_every_machine():
     # PCG64's stream for SeedSequence([3, 1]) is fixed by NumPy's policy (NEP 19).
-    assert packing_plan([3, 1, 2, 4, 2], row_length=6, seed=3, epoch=1) == [[0, 4, 1], [3, 2]]
+    plan = packing_plan([3, 1, 2, 4, 2], row_length=6, seed=3, epoch=1)
+    assert list(plan) == [[0, 4, 1], [3, 2]]
 
 
 def test_rows_stand_in_random_order_and_not_by_length():
@@ -84,4 +86,13 @@ def test_lengths_that_fit_no_row_are_a_callers_mistake(lengths):
 
 
 def test_no_examples_need_no_rows():
-    assert packing_plan([], row_length=32, seed=0, epoch=0) == []
+    assert list(packing_plan([], row_length=32, seed=0, epoch=0)) == []
+
+
+def test_rows_of_a_plan_are_read_as_those_of_a_list():
+    plan = packing_plan(list(range(1, 33)) * 4, row_length=32, seed=0, epoch=0)
+    rows = list(plan)
+    assert len(plan) == len(rows) and plan[3] == rows[3] and plan[-1] == rows[-1]
+    assert plan[2:5] == rows[2:5] and plan[len(rows) - 1 : len(rows) + 9] == rows[-1:]
+    with pytest.raises(IndexError):
+        plan[len(rows)]

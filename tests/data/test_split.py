@@ -22,7 +22,8 @@ def row(text, label=None, answer="x"):
 
 
 def split(rows, *, validation=0.1, test=0.2, seed=0):
-    return split_rows(rows, validation_share=validation, test_share=test, seed=seed)
+    parts = split_rows(rows, validation_share=validation, test_share=test, seed=seed)
+    return tuple(tuple(rows[place] for place in part) for part in parts)
 
 
 @given(

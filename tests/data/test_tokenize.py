@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemma_keras_tune.data import scratch, token_cache
 from gemma_keras_tune.data.examples import Example
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import DataError
@@ -155,11 +158,15 @@ def test_whatever_is_cut_the_answers_and_markers_stay(turns, limit, frame):
     assert tokens.cut == len(whole.ids) - len(ids)
 
 
-def test_rows_without_any_answer_are_refused_and_some_are_a_warning():
+@pytest.mark.parametrize("block", [1, 2, 4096])
+def test_rows_without_any_answer_are_refused_and_some_are_a_warning(block, monkeypatch):
     alone = Example((Turn("user", "no"),), None, 3, "data.csv")
     assert refusal([alone], max_length=9).code == "NOTHING_SUPERVISED"
-    tokens = tokenize_examples([alone, example("no", "it")], PLAIN, max_length=9)
-    assert [(f.code, f.count) for f in tokens.findings] == [("UNSUPERVISED_ROWS", 1)]
+    monkeypatch.setattr("gemma_keras_tune.data.tokenize._BLOCK", block)
+    rows = [example("no", "it"), alone, example("no", "it"), alone, example("no", "it")]
+    (found,) = tokenize_examples(rows, PLAIN, max_length=9).findings
+    assert (found.code, found.count) == ("UNSUPERVISED_ROWS", 2)
+    assert found.where == ("data.csv:3", "data.csv:3")
 
 
 def test_below_one_answer_token_in_a_hundred_warns_but_not_a_classification():
@@ -196,10 +203,8 @@ def test_the_second_time_comes_from_the_cache_and_is_the_same(tmp_path, monkeypa
     first = cached(tmp_path)
     monkeypatch.setattr("gemma_keras_tune.data.tokenize._encode", None)
     assert same(cached(tmp_path), first)
-    (file,) = tmp_path.iterdir()
-    assert file.suffix == ".npz"
-    with np.load(file) as stored:
-        assert np.array_equal(stored["ids"], first.ids)
+    (folder,) = tmp_path.iterdir()
+    assert np.array_equal(np.load(folder / "ids.npy"), first.ids)
 
 
 def test_anything_that_matters_makes_another_cache_file(tmp_path):
@@ -215,16 +220,54 @@ def test_anything_that_matters_makes_another_cache_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 8
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "garbage"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "garbage", "gone", "other"])
 def test_a_damaged_cache_is_made_again(damage, tmp_path):
     first = cached(tmp_path)
-    (file,) = tmp_path.iterdir()
-    whole = file.read_bytes()
-    positions = range(0, len(whole), 97) if damage == "flip" else [0]
-    for position in positions:
-        flipped = bytearray(whole)
-        flipped[position] ^= 0x10
-        damaged = {"flip": bytes(flipped), "cut": whole[:-40], "empty": b"", "garbage": b"x" * 99}
-        file.write_bytes(damaged[damage])
-        assert same(cached(tmp_path), first)
-        assert file.read_bytes() == whole
+    (folder,) = tmp_path.iterdir()
+    for file in sorted(folder.iterdir()):
+        whole = file.read_bytes()
+        for position in range(0, len(whole), 97) if damage == "flip" else [0]:
+            flipped = bytearray(whole)
+            flipped[position] ^= 0x10
+            damaged = {"flip": bytes(flipped), "cut": whole[:-9], "empty": b"", "other": b"{}"}
+            if damage == "gone":
+                file.unlink()
+            else:
+                file.write_bytes(damaged.get(damage, b"x" * 99))
+            assert same(cached(tmp_path), first)
+            assert file.read_bytes() == whole
+
+
+def test_two_that_fill_the_cache_at_once_both_have_their_tokens(tmp_path, monkeypatch):
+    write = token_cache.new_folder
+
+    def slower(folder, **options):
+        with monkeypatch.context() as undo:
+            undo.setattr(token_cache, "new_folder", write)
+            token_cache.write_arrays(folder, {"ids": np.arange(3), "cut": np.array(0)})
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(token_cache, "new_folder", slower)
+    arrays = {"ids": np.arange(3), "cut": np.array(0)}
+    token_cache.write_arrays(tmp_path / "tokens", arrays)
+    stored = token_cache.read_arrays(tmp_path / "tokens", arrays)
+    assert stored is not None and stored["ids"].tolist() == [0, 1, 2]
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(token_cache, "new_folder", mock.Mock(side_effect=full))
+    with pytest.raises(OSError, match="No space left"):
+        cached(tmp_path)
+
+
+def test_tokens_of_many_rows_lie_in_a_file_and_are_the_same(tmp_path, monkeypatch):
+    rows = [example("no" * (index % 4 + 1), "it") for index in range(400)]
+    small = tokenize_examples(rows, PLAIN, max_length=40)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 200)
+    large = tokenize_examples(rows, PLAIN, max_length=40)
+    stored = tokenize_examples(rows, PLAIN, max_length=40, cache_dir=tmp_path)
+    assert isinstance(large.ids, np.memmap) and not isinstance(small.ids, np.memmap)
+    assert same(large, small) and same(stored, small)
+    with pytest.raises(ValueError, match="read-only"):
+        large.ids[0] = 1
