@@ -59,6 +59,19 @@ class MissingExtraError(TuneError):
     """An optional library is not installed; the text has the command that installs it."""
 
 
+class OutOfMemory(TuneError):
+    """Memory ran out. What was saved before stands.
+
+    Args:
+        message: Where it ran out and what takes less.
+        stage: The run's stage, such as `training`.
+    """
+
+    def __init__(self, message: str, *, stage: str) -> None:
+        super().__init__(message, code="OUT_OF_MEMORY")
+        self.stage = stage
+
+
 class StoppedWithCheckpoint(TuneError):
     """A run was asked to stop, has saved a checkpoint, and can be resumed (exit code 75).
 

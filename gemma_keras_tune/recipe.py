@@ -250,7 +250,7 @@ class ExportRecipe(_Section):
 
 SAME_RESULT = (
     *("train.micro_batch_tokens", "train.remat", "train.loss_chunk"),
-    *("mesh.data", "mesh.model"),
+    *("mesh.data", "mesh.model", "evaluate.batch_rows"),
 )
 """Settings that decide how a result is computed, and not which: a run may go on with others.
 

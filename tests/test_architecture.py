@@ -26,6 +26,7 @@ RANKS = {
     **dict.fromkeys(
         ("control_file", "control_inbox", "load_watch", "catalogue", "compile_cache", "peers"), 1
     ),
+    "out_of_memory": 1,
     **dict.fromkeys(("data", "model"), 2),
     "starting_point": 3,
     "training": 3,

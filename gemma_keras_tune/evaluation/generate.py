@@ -17,6 +17,7 @@ from ..model.decode import Cache, empty_cache, extend, grow_cache, prefill
 from ..model.forward import logits
 from ..model.lora import Adapters
 from ..model.value import Model
+from ..out_of_memory import told_of_memory
 from ..text.turns import Turn
 from .progress import OnEvent, Reporter
 from .sampling import Sampling, choose, make_sampling
@@ -46,6 +47,7 @@ class Generation:
     stop_reason: Literal["stop", "length"]
 
 
+@told_of_memory("generation")
 def generate(
     model: Model,
     prompts: Sequence[Prompt],
@@ -82,6 +84,7 @@ def generate(
     Raises:
         ValueError: If an argument is out of its range.
         DataError: `PROMPT_TOO_LONG`, or what the template refuses.
+        OutOfMemory: If there isn't enough memory for so many rows.
     """
     _check(prompts, max_tokens=max_tokens, batch_rows=batch_rows, seed=seed)
     config = model.config

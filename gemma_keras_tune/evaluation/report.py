@@ -14,6 +14,7 @@ from ..data.examples import Split
 from ..errors import ModelError, TuneError
 from ..event_types import Warned
 from ..model.value import Model
+from ..out_of_memory import told_of_memory
 from ..recipe import EvaluateRecipe
 from .generate import generate
 from .held_back import HeldBack, Question, read_held_back
@@ -25,6 +26,7 @@ from .score import AnswerLoss, LabelScores, label_scores, mean_loss, score_piece
 _LONGEST_TEXT = 2000  # characters of a prompt or an answer in a line of the predictions
 
 
+@told_of_memory("evaluation")
 def evaluate(
     model: Model,
     examples: Split,
@@ -55,6 +57,7 @@ def evaluate(
         DataError: If there are no rows, or they can't be used; see `held_back.read_held_back`.
         ModelError: `LOSS_NOT_FINITE`, with the row.
         TuneError: `PREDICTIONS_FILE`, if the file can't be written.
+        OutOfMemory: If there isn't enough memory for so many rows at once.
         ValueError: If the base model has another tokenizer or template.
     """
     recipe = EvaluateRecipe() if recipe is None else recipe

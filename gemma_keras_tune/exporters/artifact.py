@@ -18,6 +18,7 @@ from ..event_types import Event, Note, Progress
 from ..lineage import collect_lineage
 from ..model.value import Model
 from ..model.weights import parameter_count
+from ..out_of_memory import told_of_memory
 from ..recipe import ExportRecipe
 from .card import model_card
 from .consumer import Job, compute_dtype, need_consumer
@@ -59,6 +60,7 @@ class _Work:
     on_event: OnEvent | None
 
 
+@told_of_memory("export")
 def export(
     model: Model,
     format: str,
@@ -90,6 +92,7 @@ def export(
         ExportError: If the format is unknown or can't express the model, the disk is full, or the
             artifact did not compute what the model computes; the text has the numbers.
         MissingExtraError: If a library of the extra `export` isn't installed.
+        OutOfMemory: If there isn't enough memory for it.
     """
     if format not in _WRITERS:
         raise ExportError(

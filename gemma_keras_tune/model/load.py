@@ -15,6 +15,7 @@ import numpy as np
 from ..catalogue import DEMO, find, nearest, why_not
 from ..durable import sha256_file
 from ..errors import ModelError
+from ..out_of_memory import told_of_memory
 from ..recipe import ModelRecipe
 from ..text.template import Template, template_for
 from ..text.tokenizer import Tokenizer
@@ -61,6 +62,7 @@ class ModelDescription:
     files: tuple[Path, ...] = ()
 
 
+@told_of_memory("model")
 def load_model(
     recipe: ModelRecipe, *, mesh: MeshShape | None = None, on_progress: Progress | None = None
 ) -> Model:
@@ -79,6 +81,7 @@ def load_model(
     Raises:
         ModelError: If the model is unknown, can't be reached, is damaged, or isn't supported;
             `MESH_SHAPE` if the mesh doesn't fit it.
+        OutOfMemory: If there isn't enough memory for its weights.
         MissingExtraError: If it needs a package that isn't installed.
     """
     opened = _open(recipe.preset)

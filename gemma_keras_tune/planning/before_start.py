@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from .. import peers
-from ..errors import ModelError, TuneError
+from ..errors import ModelError, OutOfMemory, TuneError
 from ..events import Event, Note, Step, Warned
 from ..machine import peak_memory_bytes
 from ..recipe import Recipe, is_same_result
@@ -72,28 +72,35 @@ class PlannedRun:
         """Says, where memory runs out all the same, what took most of it and what takes less.
 
         Raises:
-            TuneError: `OUT_OF_MEMORY`, as it was raised, with this advice.
+            OutOfMemory: As it was raised, with this advice.
         """
         try:
             yield
-        except TuneError as error:
-            if error.code != "OUT_OF_MEMORY" or self.plan is None:
+        except OutOfMemory as error:
+            if self.plan is None:
                 raise
-            raise TuneError(f"{error} {self._advice(self.plan)}", code="OUT_OF_MEMORY") from error
+            advice = self._advice(self.plan, error.stage)
+            raise OutOfMemory(f"{error} {advice}", stage=error.stage) from error
 
-    def _advice(self, plan: Plan) -> str:
-        stages = {stage.name: stage for stage in plan.memory.stages}
-        words = [f"By the plan the largest are: {largest(stages['training'])}."]
-        changes = less_memory(self.recipe)
-        if changes:
+    def _advice(self, plan: Plan, stage: str) -> str:
+        if stage == "generation":
+            stage = "evaluation"  # the plan has them as one
+        planned = [found for found in plan.memory.stages if found.name == stage]
+        words = [f"By the plan the largest are: {largest(found)}." for found in planned]
+        again: list[str] = []
+        if stage in ("model", "training"):
+            changes = less_memory(self.recipe)
+            again = [change for change, _ in changes if is_same_result(change)]
             listed = "; ".join(f"{change} ({size / 1e9:.2f} GB)" for change, size in changes)
-            words.append(f"What takes less, each by itself: {listed}.")
-        again = [change for change, _ in changes if is_same_result(change)]
+            if changes:
+                words.append(f"What takes less, each by itself: {listed}.")
+        elif stage == "evaluation" and self.recipe.evaluate.batch_rows > 1:
+            again = [f"evaluate.batch_rows={self.recipe.evaluate.batch_rows // 2}"]
         if again:
             how = f"`gemma-keras-tune resume RUN --set {again[0]}`"
             if not peers.is_alone():
                 how = f"the same command on all machines, and --set {again[0]}"
-            words.append(f"The newest checkpoint is kept: go on from it with {how}.")
+            words.append(f"What was saved last is kept: go on from it with {how}.")
         return " ".join(words)
 
     def remember(self) -> None:

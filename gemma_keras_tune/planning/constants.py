@@ -7,6 +7,8 @@ Past runs on the machine at hand correct what is different there: see `history`.
 
 from __future__ import annotations
 
+from ..data.scratch import IN_MEMORY_BYTES
+
 PROGRAM_BYTES = {"cpu": 190_000_000, "gpu": 1_500_000_000, "tpu": 1_500_000_000}
 """Interpreter, libraries and JAX's client. The accelerators' figures are a guess, not measured."""
 
@@ -14,7 +16,16 @@ TOKENIZER_PIECE_BYTES = 540
 """Of each piece of the vocabulary: texts, SentencePiece's own table and the file's header."""
 
 DATA_FACTOR = 8
-"""Bytes of memory for a byte of the data files: texts, turns, token ids."""
+"""Bytes of memory for a byte of small data files: texts, turns, token ids."""
+
+DATA_IN_MEMORY = 3 * IN_MEMORY_BYTES
+"""Rows, ids and masks that are more lie in files."""
+
+DATA_PLACES = 0.2
+"""Bytes of memory for a byte of large data files: a hundred for each row, about."""
+
+HELD_BACK_FACTOR = 15
+"""Bytes of memory for a byte of the rows that the report is about, while it is made."""
 
 LOADING_BYTES = 30_000_000
 """Blocks of the file, and its parsed header, while weights are read."""

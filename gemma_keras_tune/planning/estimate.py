@@ -37,6 +37,7 @@ class Setting:
         config: Sizes of its model.
         platform: What computes.
         data_bytes: Size of the data files.
+        held_back_bytes: About how much of it is held back for the report.
         answer_share: Share of the tokens that are answers, where it was counted.
     """
 
@@ -44,6 +45,7 @@ class Setting:
     config: GemmaConfig
     platform: Platform
     data_bytes: int = 0
+    held_back_bytes: int = 0
     answer_share: float | None = None
 
     @property
@@ -98,12 +100,17 @@ def setting_of(
         platform: What computes.
         steps: What was counted in the data.
     """
-    paths = (recipe.data.path, recipe.data.validation_path, recipe.data.test_path)
+    data = recipe.data
+    sizes = [
+        0 if path is None else _size(path)
+        for path in (data.path, data.validation_path, data.test_path)
+    ]
     return Setting(
         recipe=recipe,
         config=config,
         platform=platform,
-        data_bytes=sum(_size(path) for path in paths if path is not None),
+        data_bytes=sum(sizes),
+        held_back_bytes=sizes[2] if data.test_path else round(sizes[0] * data.test_share),
         answer_share=None if steps is None else steps.answer_share,
     )
 
@@ -185,7 +192,8 @@ def _process(setting: Setting) -> list[Term]:
         data = Term(
             name="data",
             words="the rows and their tokens",
-            bytes=setting.data_bytes * constants.DATA_FACTOR,
+            bytes=min(setting.data_bytes * constants.DATA_FACTOR, constants.DATA_IN_MEMORY)
+            + round(setting.data_bytes * constants.DATA_PLACES),
         )
         terms.append(data)
     return terms
@@ -258,6 +266,9 @@ def _evaluation(
     terms = _adapters_kept(setting, copies=1)
     if programs:
         terms.append(_programs(setting, "evaluation"))
+        size = setting.held_back_bytes * constants.HELD_BACK_FACTOR
+        if size:
+            terms.append(Term(name="held_back", words="the held-back rows", bytes=size))
     by_label = recipe.data.task == "classification"
     rows, length = scored_shape(setting)
     scoring = of_scoring(

@@ -29,6 +29,7 @@ from ..events import (
 from ..model.lora import init_adapters
 from ..model.sharding import by_itself, mesh_of, whole_on
 from ..model.value import Model
+from ..out_of_memory import told_of_memory
 from ..recipe import TrainRecipe
 from .ahead import Ahead
 from .changes import change_of, from_events, from_json
@@ -36,7 +37,6 @@ from .checkpoints import CheckpointStore
 from .keeping import Keeper, Place, SaveReason
 from .live import Answer, obey, why_not
 from .measure import Measured, MeasureLabels, measure
-from .memory import told_of_memory
 from .nan_guard import NanGuard, not_a_number, rows_text
 from .optimizer import with_learning_rate
 from .plan import TrainPlan
@@ -116,7 +116,7 @@ class Run:
 
     def to_the_end(self) -> TrainResult:
         """The result, after every step that is still to be done."""
-        with closing(self.ahead), self.keeper, peers.told_of_loss(), told_of_memory():
+        with closing(self.ahead), self.keeper, peers.told_of_loss(), told_of_memory("training"):
             return self._all_steps()
 
     def _all_steps(self) -> TrainResult:

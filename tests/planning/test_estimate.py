@@ -9,7 +9,7 @@ import pytest
 
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.weights import init_random
-from gemma_keras_tune.planning.estimate import device_stages, machine_stages
+from gemma_keras_tune.planning.estimate import device_stages, machine_stages, setting_of
 from gemma_keras_tune.recipe import LoraRecipe
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.training.step import initial_state
@@ -134,3 +134,21 @@ def test_an_estimate_takes_milliseconds_and_loads_no_jax(tmp_path):
     seconds, heavy = done.stdout.splitlines()
     assert heavy == "[]"
     assert float(seconds) < 1.0  # measured: 0.003; a busy machine is given room
+
+
+def test_a_large_file_is_not_in_memory_but_the_rows_of_the_report_are(tmp_path):
+    path = tmp_path / "rows.csv"
+    recipe = tiny_setting().recipe
+    planned = {}
+    for size in (1000, 10**6, 10**9, 2 * 10**9):
+        with path.open("wb") as file:
+            file.truncate(size)
+        data = recipe.data.model_copy(update={"path": str(path), "test_share": 0.05})
+        setting = setting_of(recipe.model_copy(update={"data": data}), tiny_gemma3(), "cpu")
+        planned[size] = terms(setting)["data"]
+        assert terms(setting, "evaluation")["held_back"] == pytest.approx(15 * 0.05 * size)
+    assert planned[10**6] == pytest.approx(1000 * planned[1000])
+    assert planned[2 * 10**9] - planned[10**9] == pytest.approx(0.2e9)
+    given = recipe.data.model_copy(update={"path": str(path), "test_path": str(path)})
+    setting = setting_of(recipe.model_copy(update={"data": given}), tiny_gemma3(), "cpu")
+    assert terms(setting, "evaluation")["held_back"] == 15 * 2 * 10**9

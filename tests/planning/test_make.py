@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 import gemma_keras_tune as gkt
 from gemma_keras_tune import cli
-from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.errors import OutOfMemory, TuneError
 from gemma_keras_tune.planning import make
 from gemma_keras_tune.planning.before_start import PlannedRun
 from gemma_keras_tune.planning.history import FILE, PastPlan, machine_key, remember
 from gemma_keras_tune.planning.values import Room
+from gemma_keras_tune.recipe import is_same_result
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import HOME_VARIABLE
 from tests.support.command_line import save_tiny_model, write_recipe, write_rows
@@ -169,7 +170,7 @@ def test_a_probe_measures_a_step_and_the_compiler_is_named(recipe_file):
 def test_a_run_that_runs_out_of_memory_is_told_what_takes_less(recipe_file):
     planned = PlannedRun(load_recipe(recipe_file))
     with pytest.raises(TuneError) as ended, planned.advising():
-        raise TuneError("Memory ran out in a training step.", code="OUT_OF_MEMORY")
+        raise OutOfMemory("Memory ran out in a training step.", stage="training")
     said = str(ended.value)
     assert said.startswith("Memory ran out in a training step. By the plan the largest are:")
     assert "the program and its libraries" in said
@@ -187,7 +188,21 @@ def test_the_advice_names_a_setting_that_takes_less_and_the_command_that_goes_on
     assert changes and max(changes.values()) < now
     planned = PlannedRun(recipe)
     with pytest.raises(TuneError) as ended, planned.advising():
-        raise TuneError("Memory ran out.", code="OUT_OF_MEMORY")
+        raise OutOfMemory("Memory ran out.", stage="training")
     first = next(iter(changes))
     assert first.startswith("train.micro_batch_tokens=")
     assert f"`gemma-keras-tune resume RUN --set {first}`" in str(ended.value)
+
+
+@pytest.mark.parametrize("stage", ["evaluation", "generation"])
+def test_where_rows_are_measured_fewer_of_them_at_once_are_advised(recipe_file, stage):
+    recipe = load_recipe(recipe_file, {"evaluate.batch_rows": 8})
+    with pytest.raises(OutOfMemory, match="By the plan the largest are:") as ended:
+        with PlannedRun(recipe).advising():
+            raise OutOfMemory("Memory ran out.", stage=stage)
+    assert "`gemma-keras-tune resume RUN --set evaluate.batch_rows=4`" in str(ended.value)
+    assert is_same_result("evaluate.batch_rows=4") and ended.value.stage == stage
+    one = load_recipe(recipe_file, {"evaluate.batch_rows": 1})
+    with pytest.raises(OutOfMemory) as hopeless, PlannedRun(one).advising():
+        raise OutOfMemory("Memory ran out.", stage=stage)
+    assert "resume" not in str(hopeless.value)

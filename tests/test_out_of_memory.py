@@ -10,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from gemma_keras_tune.errors import CheckpointError, StoppedWithCheckpoint, TuneError
+import gemma_keras_tune as gkt
+from gemma_keras_tune.errors import CheckpointError, OutOfMemory, StoppedWithCheckpoint, TuneError
 from gemma_keras_tune.events import Event, Step
 from gemma_keras_tune.model.value import Model
-from gemma_keras_tune.recipe import TrainRecipe
+from gemma_keras_tune.out_of_memory import told_of_memory
+from gemma_keras_tune.recipe import ModelRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training import loop
 from gemma_keras_tune.training.checkpoints import CheckpointStore
-from gemma_keras_tune.training.memory import told_of_memory
 from gemma_keras_tune.training.train import train
 from tests.support.tiny_runs import spam_rows, tiny_model
 
@@ -27,12 +28,12 @@ LIMITED = """
 import resource
 import jax, jax.numpy as jnp
 from gemma_keras_tune.errors import TuneError
-from gemma_keras_tune.training.memory import told_of_memory
+from gemma_keras_tune.out_of_memory import told_of_memory
 
 jnp.zeros(8).block_until_ready()
 resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))
 try:
-    with told_of_memory():
+    with told_of_memory("training"):
         jax.jit(lambda: jnp.full((1 << 32,), 1.5, jnp.float32))().block_until_ready()
 except TuneError as error:
     print(error.code, error)
@@ -53,10 +54,38 @@ def test_what_jax_really_says_is_understood() -> None:
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(jax.errors.JaxRuntimeError), told_of_memory():
+    with pytest.raises(jax.errors.JaxRuntimeError), told_of_memory("training"):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
-    with pytest.raises(TuneError, match="MemoryError"), told_of_memory():
+    with pytest.raises(TuneError, match="MemoryError"), told_of_memory("training"):
         raise MemoryError
+
+
+def ran_out(*_: object, **__: object) -> object:
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+
+@pytest.mark.parametrize(
+    ("stage", "inner"),
+    [
+        ("model", "gemma_keras_tune.model.load._open"),
+        ("generation", "gemma_keras_tune.evaluation.generate._first_tokens"),
+        ("evaluation", "gemma_keras_tune.evaluation.report.score_pieces"),
+        ("export", "gemma_keras_tune.exporters.artifact.need_consumer"),
+    ],
+)
+def test_every_stage_says_that_it_was_the_one(
+    model: Model, stage: str, inner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stages = {
+        "model": lambda: gkt.load_model(ModelRecipe()),
+        "generation": lambda: gkt.generate(model, ["a"], max_tokens=2),
+        "evaluation": lambda: gkt.evaluate(model, ROWS[:2]),
+        "export": lambda: gkt.export(model, "hf", tmp_path),
+    }
+    monkeypatch.setattr(inner, ran_out)
+    with pytest.raises(OutOfMemory, match="Out of memory allocating 9 bytes") as ended:
+        stages[stage]()
+    assert (ended.value.stage, ended.value.code) == (stage, "OUT_OF_MEMORY")
 
 
 def losses(events: list[Event]) -> list[float]:
