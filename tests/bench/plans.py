@@ -1,11 +1,11 @@
-"""The error of plans: five runs of the real 270M, each planned, run in a process, and measured.
+"""The error of plans: ten runs of the real 270M, each planned, run in a process, and measured.
 
     python -m tests.bench.plans
 
 Prints one Markdown table. Each run takes two optimizer steps, measures a few rows and (the first
 one) exports; the peak is what the run itself remembers in `plans.jsonl`. The formula's own error
 is shown, the compiler's (the formula with XLA's word on the step in it), and that of the formula
-corrected by the other four runs, which a machine with past runs would see.
+corrected by the other nine runs, which a machine with past runs would see.
 """
 
 from __future__ import annotations
@@ -37,6 +37,38 @@ CONFIGURATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "chat_answers, 2,048 tokens at once, chunks of 256": (
         "chat_answers",
         (*LONG, "train.loss_chunk=256", "export=[]"),
+    ),
+    "spam_classifier, bfloat16, all projections, rank 16, remat none": (
+        "spam_classifier",
+        (
+            *("model.dtype=bfloat16", "model.lora.targets=['all-linear']", "model.lora.rank=16"),
+            *("train.remat=none", "export=[]"),
+        ),
+    ),
+    "chat_answers, one row of 4,096 tokens, remat full": (
+        "chat_answers",
+        (
+            *("data.max_length=4096", "train.micro_batch_tokens=4096", "train.batch_tokens=4096"),
+            *("train.remat=full", "export=[]"),
+        ),
+    ),
+    "chat_answers, four rows of 1,024 tokens, remat dots": (
+        "chat_answers",
+        (
+            *("data.max_length=1024", "train.micro_batch_tokens=4096", "train.batch_tokens=4096"),
+            *("train.remat=dots", "export=[]"),
+        ),
+    ),
+    "spam_classifier, 32 rows measured at once": (
+        "spam_classifier",
+        ("evaluate.batch_rows=32", "export=[]"),
+    ),
+    "chat_answers, 512 tokens at once, with its exports in bfloat16": (
+        "chat_answers",
+        (
+            *("train.micro_batch_tokens=512", "train.batch_tokens=512", "data.max_length=256"),
+            "model.dtype=bfloat16",
+        ),
     ),
 }
 _FEW = ("train.max_steps=2", "evaluate.samples=2", "data.too_long=truncate")
