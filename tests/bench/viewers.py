@@ -87,7 +87,7 @@ class Viewer:
         for found in _LISTENER.finditer(page):
             element = _ELEMENT.findall(page, 0, found.start())[-1]
             said = {"id": int(element), "client_id": client[1], "listener_id": found[1]}
-            await self.socket.emit("event", said | {"args": []})
+            await self.socket.emit("event", said | {"args": ["0"]})  # the first drawing
         return passed
 
     async def close(self) -> None:

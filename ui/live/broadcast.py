@@ -8,9 +8,11 @@ page is never in the way of others.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,7 +24,7 @@ from .run_state import RunState
 from .standing import Standing
 
 LEAST_S, MOST_S = 0.2, 0.35
-"""Between two rounds of calling whoever looks."""
+"""Between the beginnings of two rounds of calling whoever looks, taken over a few of them."""
 
 _REST = 2  # a round is followed by so many times its own length of rest
 _KEEP_S = 30.0  # after the last viewer has gone: a reload finds it warm
@@ -32,6 +34,7 @@ _log = logger("live")
 
 Hear = Callable[[], None]
 Look = Callable[[RunFolder], Awaitable[Standing]]
+_Made = TypeVar("_Made")
 
 
 class LiveRun:
@@ -46,15 +49,17 @@ class LiveRun:
         state: What its events say.
         standing: How it stands beside them.
         viewers: How many look at it.
+        changes: Rises whenever either of them changes.
         is_whole: Set once all that was written before is in the state.
     """
 
     def __init__(self, folder: RunFolder, feed: EventFeed, look: Look) -> None:
         self.folder, self.state, self.standing = folder, RunState(), Standing()
-        self.viewers = 0
+        self.viewers = self.changes = 0
         self.is_whole = asyncio.Event()
         self.left_at = time.monotonic()
         self._feed, self._look = feed, look
+        self._made: dict[Hashable, object] = {}
         self._news = asyncio.Event()
         self._hearing: set[Hear] = set()
         self._tasks = [
@@ -71,11 +76,19 @@ class LiveRun:
         """Calls it no more."""
         self._hearing.discard(hear)
 
+    def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """What `make` returns: made once for all who ask by that key, until something changes."""
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = make()
+        return cast("_Made", made)
+
     async def look(self) -> None:
         """Looks how the run stands, now."""
         standing = await self._look(self.folder)
         if standing != self.standing:
             self.standing = standing
+            self._changed()
             self._news.set()
 
     def close(self) -> None:
@@ -85,6 +98,7 @@ class LiveRun:
 
     async def _tell(self) -> None:
         loop = asyncio.get_running_loop()
+        due = -math.inf
         while True:
             await self._news.wait()
             self._news.clear()
@@ -94,7 +108,10 @@ class LiveRun:
                 if number % _IN_ONE_GO == _IN_ONE_GO - 1:
                     await asyncio.sleep(0)
             await asyncio.sleep(0)
-            await asyncio.sleep(min(MOST_S, max(LEAST_S, _REST * (loop.time() - begun))))
+            rest = min(MOST_S, max(LEAST_S, _REST * (loop.time() - begun)))
+            # Two rounds may follow close after a pause: no step waits because of a look before it.
+            due = max(due, begun - MOST_S) + rest
+            await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _keep_looking(self) -> None:
         while True:
@@ -119,6 +136,7 @@ class LiveRun:
         size, read = await asyncio.to_thread(_size, self.folder), 0
         if self.state.changes:
             self.state = RunState()
+            self._changed()
         if size == 0:
             self.is_whole.set()
         async for batch in self._feed.follow(self.folder.events):
@@ -135,6 +153,11 @@ class LiveRun:
     def _hear(self, kind: str, fields: dict[str, object]) -> None:
         with suppress(KeyError, TypeError, ValueError):  # a line that isn't as events are
             self.state.hear(kind, fields)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._made.clear()
 
 
 class LiveRuns:

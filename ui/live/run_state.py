@@ -92,7 +92,9 @@ class RunState:
 
     def curve(self, name: str) -> Curve:
         """The curve of that name, empty if nothing was told of it."""
-        return self.curves.setdefault(name, Curve())
+        if name not in self.curves:
+            self.curves[name] = Curve()
+        return self.curves[name]
 
     def hear(self, kind: str, said: Mapping[str, Any]) -> None:
         """Takes in one event; of kinds that it doesn't know, nothing."""

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..live.curves import Curve
 from ..live.run_state import Mark, RunState
 from ..words import runs as words
 from .charts import COLOURS, chart, figure
-from .live_charts import LiveCharts
+from .live_news import LiveNews
 
 _MOST_POINTS = 1000  # of a line, when it is drawn
 _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
+
+# The browser says once of each drawing that it is there, and not again at every point that comes.
+_SAY_ONCE = """() => {{
+  const plot = getHtmlElement({id});
+  if (plot.said !== plot.layout.meta) emit((plot.said = plot.layout.meta));
+}}"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class LiveChart:
     browser has drawn it: those sent before would be lost, and leave a hole.
 
     Args:
-        charts: What sends to the charts of this page.
+        news: What sends to the charts of this page.
         state: Where the curves are.
         lines: The chart's lines.
         label: What it shows, in a sentence, for screen readers.
@@ -56,7 +63,7 @@ class LiveChart:
 
     def __init__(
         self,
-        charts: LiveCharts,
+        news: LiveNews,
         state: RunState,
         lines: Sequence[LineOf],
         *,
@@ -65,61 +72,63 @@ class LiveChart:
         y: str,
         is_time: bool = False,
     ) -> None:
-        self._charts, self._state = charts, state
+        self._news, self._state = news, state
         self._lines, self._x, self._y = tuple(lines), x, y
         self._is_time, self._is_ready = is_time, False
+        self._drawing = 0
         self._drawn = [_Drawn() for _ in self._lines]
         self._marks: tuple[Mark, ...] = ()
         self.plot = chart(self._figure(), label=label).mark("live-chart")
-        self.plot.on("plotly_afterplot", self._plotted, args=[], throttle=1.0)
+        say = _SAY_ONCE.format(id=self.plot.id)
+        self.plot.on("plotly_afterplot", lambda event: self._plotted(event.args), js_handler=say)
 
     def shows(self, curve: str) -> bool:
         """Whether one of its lines is of that curve."""
         return any(line.curve == curve for line in self._lines)
 
     def tick(self, state: RunState | None = None) -> None:
-        """Gives out what is new, to be sent by the page's `charts`, if the chart is there."""
+        """Gives out what is new, to be sent with the page's news, if the chart is there."""
         if state is not None and state is not self._state:
             self._state = state
             self._draw_anew()
         if not self._is_ready:
             return
-        if any(self._is_gone(at) for at in range(len(self._lines))):
+        curves = [self._state.curve(line.curve) for line in self._lines]
+        if any(map(_is_gone, curves, self._drawn)):
             self._draw_anew()
             return
-        self._extend()
+        self._extend(curves)
         if self._marks != tuple(self._state.marks) and not self._is_time:
             self._marks = tuple(self._state.marks)
-            self._charts.call(self.plot, "relayout", _marked(self._marks))
+            self._call("relayout", _marked(self._marks))
 
-    def _plotted(self) -> None:
-        if not self._is_ready:
+    def _plotted(self, drawing: object) -> None:
+        """The browser has drawn what was sent as that drawing."""
+        if not self._is_ready and drawing == self._drawing:
             self._is_ready = True
             self.tick()
-            self._charts.flush()
-
-    def _is_gone(self, at: int) -> bool:
-        """Whether a line shows points that are no more, or more than can be drawn well."""
-        curve, drawn = self._state.curve(self._lines[at].curve), self._drawn[at]
-        new = len(curve) - drawn.until
-        return curve.version != drawn.version or drawn.shown + new > _MOST_SHOWN
+            self._news.flush()
 
     def _draw_anew(self) -> None:
         self._is_ready = False
+        self._drawing += 1
         self.plot.update_figure(self._figure())
 
-    def _extend(self) -> None:
+    def _extend(self, curves: Sequence[Curve]) -> None:
         xs, ys, which = [], [], []
-        for at, (line, drawn) in enumerate(zip(self._lines, self._drawn, strict=True)):
-            x, y = self._state.curve(line.curve).since(drawn.until)
-            if x:
+        for at, (curve, drawn) in enumerate(zip(curves, self._drawn, strict=True)):
+            if len(curve) > drawn.until:
+                x, y = curve.since(drawn.until)
                 xs.append(self._shown_x(x))
-                ys.append(_scaled(y, line.scale))
+                ys.append(_scaled(y, self._lines[at].scale))
                 which.append(at)
                 drawn.until += len(x)
                 drawn.shown += len(x)
         if which:
-            self._charts.call(self.plot, "extendTraces", {"x": xs, "y": ys}, which)
+            self._call("extendTraces", {"x": xs, "y": ys}, which)
+
+    def _call(self, name: str, *args: Any) -> None:
+        self._news.call(self.plot, "run_plot_method", name, *args)
 
     def _figure(self) -> dict[str, Any]:
         data = []
@@ -139,12 +148,19 @@ class LiveChart:
             )
         self._marks = tuple(self._state.marks)
         layout = {} if self._is_time else _marked(self._marks)
+        layout["meta"] = self._drawing
         if self._is_time:
             layout["xaxis"] = {"type": "date"}
         return figure(data, x=self._x, y=self._y, layout=layout)
 
     def _shown_x(self, xs: list[float]) -> list[float]:
         return [x * 1000 for x in xs] if self._is_time else xs  # Plotly's dates are milliseconds
+
+
+def _is_gone(curve: Curve, drawn: _Drawn) -> bool:
+    """Whether a line shows points that are no more, or more than can be drawn well."""
+    new = len(curve) - drawn.until
+    return curve.version != drawn.version or drawn.shown + new > _MOST_SHOWN
 
 
 def _colours() -> list[str]:

@@ -10,6 +10,7 @@ from nicegui import ui
 
 from ..words import common
 from ..words.glossary import TERMS
+from .live_news import LiveText
 
 
 def heading(text: str, *, level: int) -> ui.label:
@@ -63,13 +64,22 @@ class Figure:
         value: The figure as text.
         note: A line below it.
         term: What explains its name.
+        text: What shows its texts.
     """
 
-    def __init__(self, name: str, value: str = common.NONE, note: str = "", term: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        value: str = common.NONE,
+        note: str = "",
+        *,
+        term: str = "",
+        text: Callable[[str], ui.label | LiveText] = ui.label,
+    ) -> None:
         with ui.column().classes("gkt-figure"):
             labelled(name, term=term)
-            self._value = ui.label(value).classes("gkt-figure-value")
-            self._note = ui.label(note).classes("gkt-note")
+            self._value = text(value).classes("gkt-figure-value")
+            self._note = text(note).classes("gkt-note")
             self._note.set_visibility(bool(note))
 
     def show(self, value: str, note: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from gemma_keras_tune.event_types import (
 from gemma_keras_tune.events import EventWriter, read_events, resolved
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.jobs.event_feed import EventFeed
-from gemma_keras_tune_ui.live.broadcast import LiveRuns
+from gemma_keras_tune_ui.live import broadcast
+from gemma_keras_tune_ui.live.broadcast import LiveRun, LiveRuns
 from gemma_keras_tune_ui.live.run_state import RunState
 from gemma_keras_tune_ui.live.standing import Standing
 
@@ -150,11 +151,53 @@ async def test_one_reader_serves_all_who_look_and_goes_on_with_what_is_written(
         assert one is other and one.viewers == 2
         assert one.state.step == 5, "all that was written before is known at once"
         written(folder, [(1, step(6))])
-        for _ in range(200):
-            if one.state.step == 6:
-                break
-            await asyncio.sleep(0.01)
-        assert one.state.step == 6
+        await until(lambda: one.state.step == 6)
     async with runs.watched(folder) as again:
         assert again is one, "who reloads the page finds it warm"
     runs.close()
+
+
+async def test_what_all_readers_are_shown_is_made_once_until_something_changes(
+    folder: RunFolder,
+) -> None:
+    written(folder, HISTORY[:7])
+    runs, made = LiveRuns(EventFeed(poll_s=0.01), look_at_nothing), []
+
+    def make() -> str:
+        made.append(live.state.step)
+        return f"step {live.state.step}"
+
+    async with runs.watched(folder) as live:
+        assert [live.once("step", make), live.once("step", make)] == ["step 5", "step 5"]
+        assert made == [5]
+        written(folder, [(1, step(6))])
+        await until(lambda: live.state.step == 6)
+        assert live.once("step", make) == "step 6" and made == [5, 6]
+    runs.close()
+
+
+async def test_two_rounds_may_follow_close_after_a_pause_and_the_third_waits(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "LEAST_S", 1000.0)
+    monkeypatch.setattr(broadcast, "MOST_S", 1000.0)
+    written(folder, HISTORY[:7])
+    heard: list[int] = []
+    live = LiveRun(folder, EventFeed(poll_s=0.01), look_at_nothing)
+    live.listen(lambda: heard.append(live.state.step))
+    await until(lambda: heard == [5])
+    written(folder, [(1, step(6))])
+    await until(lambda: heard == [5, 6])
+    written(folder, [(1, step(7))])
+    await until(lambda: live.state.step == 7)
+    await asyncio.sleep(0.05)
+    assert heard == [5, 6]
+    live.close()
+
+
+async def until(what: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if what():
+            return
+        await asyncio.sleep(0.01)
+    assert what()

@@ -11,7 +11,7 @@ from nicegui.testing import User
 
 from gemma_keras_tune_ui.live.run_state import Mark, RunState
 from gemma_keras_tune_ui.pages.live_chart import LineOf, LiveChart, _marked
-from gemma_keras_tune_ui.pages.live_charts import LiveCharts
+from gemma_keras_tune_ui.pages.live_news import LiveNews
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,9 +28,9 @@ async def chart(app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch) -> Any
         state.curve("loss").add(step, 1.0 / step)
     await ann.open("/help")
     with ann:
-        charts = LiveCharts()
-        made = LiveChart(charts, state, [LineOf("loss", "Training")], label="l", x="x", y="y")
-    monkeypatch.setattr(charts, "call", lambda plot, *call: sent.append((call[0], call[1:])))
+        news = LiveNews()
+        made = LiveChart(news, state, [LineOf("loss", "Training")], label="l", x="x", y="y")
+    monkeypatch.setattr(news, "call", lambda plot, _, *call: sent.append((call[0], call[1:])))
     return made, state, sent
 
 
@@ -42,7 +42,7 @@ async def test_what_is_known_stands_in_the_figure_and_the_rest_waits_for_the_plo
     state.curve("loss").add(4, 0.25)
     made.tick()
     assert sent == [], "the browser has not drawn it yet: what is sent now would be lost"
-    made._plotted()
+    made._plotted(0)
     assert sent == [("extendTraces", ({"x": [[4]], "y": [[0.25]]}, [0]))]
     made.tick()
     assert len(sent) == 1, "nothing is sent twice"
@@ -50,12 +50,15 @@ async def test_what_is_known_stands_in_the_figure_and_the_rest_waits_for_the_plo
 
 async def test_steps_that_are_done_again_draw_it_anew(chart: Any) -> None:
     made, state, sent = chart
-    made._plotted()
+    made._plotted(0)
     state.curve("loss").cut_after(1)
     state.curve("loss").add(2, 9.0)
     made.tick()
     assert sent == [] and made.plot.figure["data"][0]["y"] == [1.0, 9.0]
-    made._plotted()
+    made._plotted(0)
+    made.tick()
+    assert sent == [], "what the browser said of the old drawing says nothing of the new one"
+    made._plotted(1)
     state.curve("loss").add(3, 8.0)
     made.tick()
     assert sent == [("extendTraces", ({"x": [[3]], "y": [[8.0]]}, [0]))]
@@ -63,7 +66,7 @@ async def test_steps_that_are_done_again_draw_it_anew(chart: Any) -> None:
 
 async def test_a_long_curve_is_thinned_out_when_too_much_was_appended(chart: Any) -> None:
     made, state, sent = chart
-    made._plotted()
+    made._plotted(0)
     for step in range(4, 5000):
         state.curve("loss").add(step, float(step % 7))
     made.tick()

@@ -36,6 +36,7 @@ class Controls:
         self._visit, self._run_id, self._live = visit, run_id, live
         self._job: Job | None = None
         self._told: str | None = None
+        self._shown: object = None
         tells = visit.tells
         self._row = ui.row().classes("w-full gap-2 items-center")
         with self._row:
@@ -62,7 +63,12 @@ class Controls:
     def show(self, row_state: str, *, job: Job | None, is_at_work: bool) -> None:
         """Shows the buttons that do something now."""
         self._job = job
+        self._tell_refused()
         state, may = self._live.state, self._visit.may
+        asked_by = (row_state, job, is_at_work, state.stage, state.is_paused, self._visit.principal)
+        if asked_by == self._shown:
+            return
+        self._shown = asked_by
         trains = is_at_work and may(Action.CONTROL_RUN) and state.stage in ("training", "", "model")
         self._pause.set_visibility(trains and not state.is_paused)
         self._go_on.set_visibility(trains and state.is_paused)
@@ -75,6 +81,9 @@ class Controls:
         self._resume.set_visibility(ended and may(Action.SUBMIT_TRAIN))
         buttons = self._row.default_slot.children
         self._row.set_visibility(any(button.visible for button in buttons))
+
+    def _tell_refused(self) -> None:
+        state = self._live.state
         if state.refused is not None and state.refused[0] == self._told:
             reason = self._visit.without_paths(state.refused[1])
             ui.notify(words.REFUSED.format(reason=reason), type="warning", multi_line=True)

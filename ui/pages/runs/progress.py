@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nicegui import ui
 
+from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
 from ...live.standing import Standing
+from ...reader import Reader
 from ...words import runs as words
+from ..live_news import LiveBar, LiveNews, LiveText
 from ..visit import Visit
 from ..widgets import Figure, card, note
+
+_FIGURES: Mapping[str, tuple[str, str]] = {
+    "steps": (words.STEPS, "step"),
+    "loss": (words.LOSS, "loss"),
+    "validation": (words.VALIDATION, "validation"),
+    "speed": (words.SPEED, "tokens_per_s"),
+    "memory": (words.MEMORY, ""),
+    "storage": (words.STORAGE, "checkpoint"),
+}
 
 
 class Progress:
@@ -19,105 +33,127 @@ class Progress:
 
     Args:
         visit: The open page.
+        live: The run.
+        news: What sends the page what is new.
     """
 
-    def __init__(self, visit: Visit) -> None:
-        self._reader, self._visit = visit.reader, visit
+    def __init__(self, visit: Visit, live: LiveRun, news: LiveNews) -> None:
+        self._visit, self._live = visit, live
         self._error = note("", kind="bad")
+        self._error.set_visibility(False)
         self._error_text = _label_of(self._error)
         with card(words.PROGRESS):
             with ui.row().classes("w-full items-baseline justify-between gap-x-4 gap-y-0"):
-                self._stage = ui.label().classes("font-semibold").mark("stage")
-                self._detail = ui.label().classes("gkt-note")
-            self._bar = ui.linear_progress(0, show_value=False, size="0.75rem").props(
-                f'rounded aria-label="{words.PROGRESS}"'
-            )
+                self._stage = LiveText(news).classes("font-semibold").mark("stage")
+                self._detail = LiveText(news).classes("gkt-note")
+            self._bar = LiveBar(news, words.PROGRESS)
             with ui.element("div").classes("gkt-figures"):
-                self._steps = Figure(words.STEPS, term="step")
-                self._loss = Figure(words.LOSS, term="loss")
-                self._validation = Figure(words.VALIDATION, term="validation")
-                self._speed = Figure(words.SPEED, term="tokens_per_s")
-                self._memory = Figure(words.MEMORY)
-                self._storage = Figure(words.STORAGE, term="checkpoint")
-        self._best: float | None = None
+                self._figures = {
+                    key: Figure(name, term=term, text=partial(LiveText, news))
+                    for key, (name, term) in _FIGURES.items()
+                }
 
-    def show(self, state: RunState, standing: Standing) -> None:
+    def show(self) -> None:
         """Puts in how the run stands now."""
-        row = standing.row
-        text, share = self._words_of(state, standing)
-        _put(self._stage, text)
-        _put(self._detail, self._detail_of(state, is_at_work=standing.is_at_work))
-        if self._bar.value != share:
-            self._bar.value = share
-        self._show_error(state, standing)
-        self._show_figures(state, row)
+        shown = self._live.once(("progress", self._visit.reader), self._make)
+        self._stage.text, self._detail.text, self._bar.value = (
+            shown.stage,
+            shown.detail,
+            shown.share,
+        )
+        for key, (value, below) in shown.figures.items():
+            self._figures[key].show(value, below)
+        if self._error_text.text != shown.error:
+            self._error_text.text = shown.error
+            self._error.set_visibility(bool(shown.error))
 
-    def _words_of(self, state: RunState, standing: Standing) -> tuple[str, float]:
-        job, is_at_work = standing.job, standing.is_at_work
-        share = state.step / state.total_steps if state.total_steps else 0.0
-        if is_at_work and state.is_paused:
-            return words.PAUSED, share
-        if is_at_work:
-            text = words.STAGES.get(state.stage, state.stage)
-            if state.stage != "training" and state.total:
-                share = state.done / state.total
-            return text, min(1.0, share)
-        if job is not None and job.state == "queued":
-            text = words.WAITING.format(ahead=self._reader.number(standing.ahead))
-            return (text if standing.ahead else words.WAITING_NEXT), share
-        if job is not None:
-            return words.STARTING, share
-        ends = {"done": (words.DONE, 1.0), "stopped": (words.STOPPED, share),
-                "failed": (words.FAILED, share), "died": (words.DIED, share)}  # fmt: skip
-        return ends.get(standing.row["state"], (words.STAGES[""], share))
-
-    def _detail_of(self, state: RunState, *, is_at_work: bool) -> str:
-        reader, parts = self._reader, []
-        if state.total_steps:
-            step, total = reader.number(state.step), reader.number(state.total_steps)
-            parts.append(words.STEP_OF.format(step=step, total=total))
-            parts.append(words.EPOCH.format(epoch=reader.number(state.epoch, digits=2)))
-        left = state.seconds_left
-        if left is None and state.stage == "training" and state.seconds_a_step is not None:
-            left = (state.total_steps - state.step) * state.seconds_a_step
-        if is_at_work and not state.is_paused and left is not None:
-            parts.append(words.LEFT.format(time=reader.duration(left)))
-        return " \u00b7 ".join(parts)
-
-    def _show_error(self, state: RunState, standing: Standing) -> None:
-        row, job = standing.row, standing.job
-        failed = row["state"] == "failed" or (job is not None and job.state == "quarantined")
-        text = ""
-        if failed:
-            told = state.message or (job.message if job is not None else "") or ""
-            code = f" ({state.code})" if state.code else ""
-            text = self._visit.without_paths(f"{told}{code}".strip())
-        _put(self._error_text, text)
-        self._error.set_visibility(bool(text))
-
-    def _show_figures(self, state: RunState, row: Mapping[str, Any]) -> None:
-        reader, load = self._reader, state.load
-        steps = reader.number(state.step)
-        total = words.OF.format(total=reader.number(state.total_steps))
-        self._steps.show(steps, total if state.total_steps else "")
-        self._loss.show(reader.number(state.curve("loss").last, digits=4))
-        measured = state.curve("validation_loss")
-        best = min((y for y in measured.since(0)[1] if y is not None), default=None)
-        lowest = "" if best is None else words.BEST.format(value=reader.number(best, digits=4))
-        self._validation.show(reader.number(measured.last, digits=4), lowest)
-        self._speed.show(reader.number(state.curve("tokens_per_s").last))
-        device = load.get("device_bytes")
-        used, peak = load.get("rss_bytes"), load.get("peak_rss_bytes")
-        if device:
-            used, peak = device, load.get("peak_device_bytes")
-        most = words.PEAK.format(size=reader.size(peak)) if peak else ""
-        self._memory.show(reader.size(used), most)
-        self._storage.show(reader.size(row["size"]))
+    def _make(self) -> _Shown:
+        state, standing, reader = self._live.state, self._live.standing, self._visit.reader
+        stage, share = _stage_of(state, standing, reader)
+        return _Shown(
+            stage=stage,
+            share=share,
+            detail=_detail_of(state, reader, is_at_work=standing.is_at_work),
+            error=self._visit.without_paths(_error_of(state, standing)),
+            figures=_figures_of(state, standing.row, reader),
+        )
 
 
-def _put(label: ui.label, text: str) -> None:
-    if label.text != text:
-        label.text = text
+@dataclass(frozen=True)
+class _Shown:
+    """What readers with the same locale are shown, whoever they are."""
+
+    stage: str
+    share: float
+    detail: str
+    error: str
+    figures: Mapping[str, tuple[str, str]]
+
+
+def _stage_of(state: RunState, standing: Standing, reader: Reader) -> tuple[str, float]:
+    job, is_at_work = standing.job, standing.is_at_work
+    share = state.step / state.total_steps if state.total_steps else 0.0
+    if is_at_work and state.is_paused:
+        return words.PAUSED, share
+    if is_at_work:
+        text = words.STAGES.get(state.stage, state.stage)
+        if state.stage != "training" and state.total:
+            share = state.done / state.total
+        return text, min(1.0, share)
+    if job is not None and job.state == "queued":
+        text = words.WAITING.format(ahead=reader.number(standing.ahead))
+        return (text if standing.ahead else words.WAITING_NEXT), share
+    if job is not None:
+        return words.STARTING, share
+    ends = {"done": (words.DONE, 1.0), "stopped": (words.STOPPED, share),
+            "failed": (words.FAILED, share), "died": (words.DIED, share)}  # fmt: skip
+    return ends.get(standing.row["state"], (words.STAGES[""], share))
+
+
+def _detail_of(state: RunState, reader: Reader, *, is_at_work: bool) -> str:
+    parts = []
+    if state.total_steps:
+        step, total = reader.number(state.step), reader.number(state.total_steps)
+        parts.append(words.STEP_OF.format(step=step, total=total))
+        parts.append(words.EPOCH.format(epoch=reader.number(state.epoch, digits=2)))
+    left = state.seconds_left
+    if left is None and state.stage == "training" and state.seconds_a_step is not None:
+        left = (state.total_steps - state.step) * state.seconds_a_step
+    if is_at_work and not state.is_paused and left is not None:
+        parts.append(words.LEFT.format(time=reader.duration(left)))
+    return " \u00b7 ".join(parts)
+
+
+def _error_of(state: RunState, standing: Standing) -> str:
+    job = standing.job
+    if standing.row["state"] != "failed" and (job is None or job.state != "quarantined"):
+        return ""
+    told = state.message or (job.message if job is not None else "") or ""
+    code = f" ({state.code})" if state.code else ""
+    return f"{told}{code}".strip()
+
+
+def _figures_of(
+    state: RunState, row: Mapping[str, Any], reader: Reader
+) -> Mapping[str, tuple[str, str]]:
+    """Each figure and the line below it."""
+    load, measured = state.load, state.curve("validation_loss")
+    total = words.OF.format(total=reader.number(state.total_steps))
+    best = min((y for y in measured.since(0)[1] if y is not None), default=None)
+    lowest = "" if best is None else words.BEST.format(value=reader.number(best, digits=4))
+    device = load.get("device_bytes")
+    used, peak = load.get("rss_bytes"), load.get("peak_rss_bytes")
+    if device:
+        used, peak = device, load.get("peak_device_bytes")
+    most = words.PEAK.format(size=reader.size(peak)) if peak else ""
+    return {
+        "steps": (reader.number(state.step), total if state.total_steps else ""),
+        "loss": (reader.number(state.curve("loss").last, digits=4), ""),
+        "validation": (reader.number(measured.last, digits=4), lowest),
+        "speed": (reader.number(state.curve("tokens_per_s").last), ""),
+        "memory": (reader.size(used), most),
+        "storage": (reader.size(row["size"]), ""),
+    }
 
 
 def _label_of(row: ui.row) -> ui.label:

@@ -12,9 +12,9 @@ from sqlalchemy.engine import RowMapping
 from ...api.run_rows import folder_of, run_row
 from ...identity.access import Action
 from ...identity.refusals import Forbidden, NotFound, not_found
-from ...live.standing import Standing
 from ...words import runs as words
 from ..frame import page
+from ..live_news import LiveNews
 from ..run_tabs import run_tabs
 from ..visit import Visit
 from .controls import Controls
@@ -40,7 +40,7 @@ class _Page:
     def __init__(self, visit: Visit, row: RowMapping) -> None:
         self._visit, self._id, self._workspace = visit, row["id"], row["workspace_id"]
         self._folder = folder_of(visit.parts.settings.root, row["id"])
-        self._shown: tuple[int, Standing] | None = None
+        self._shown: int | None = None  # which of the run's changes was the last one
 
     async def start(self) -> None:
         """Builds the page of all that was written so far, and keeps it new."""
@@ -53,11 +53,12 @@ class _Page:
         if not self._is_ours(row):
             raise not_found("The run")
         self._chip = run_tabs(visit, row, at="")
-        self._progress = Progress(visit)
+        self._news = LiveNews()
+        self._progress = Progress(visit, live, self._news)
         self._controls = Controls(visit, self._id, live)
         self._tell_me = TellMe(visit, row["user_id"])
         await self._tell_me.start()
-        self._views = Views(visit, self._folder, live)
+        self._views = Views(visit, self._folder, live, self._news)
         self._show()
         live.listen(self._hear)
         ui.timer(_ASK_AGAIN_S, self._ask_again)
@@ -78,16 +79,17 @@ class _Page:
                 return
             self._show()
             self._views.tick(self._live.state)
+            self._news.flush()
 
     def _show(self) -> None:
         state, standing = self._live.state, self._live.standing
-        if self._shown == (state.changes, standing):
+        if self._shown == self._live.changes:
             return
-        self._shown = state.changes, standing
+        self._shown = self._live.changes
         row, job, is_at_work = standing.row, standing.job, standing.is_at_work
         row_state = "paused" if state.is_paused and is_at_work else row["state"]
         self._chip.show(row_state)
-        self._progress.show(state, standing)
+        self._progress.show()
         self._controls.show(row["state"], job=job, is_at_work=is_at_work)
         self._tell_me.show(row_state)
 
@@ -100,3 +102,4 @@ class _Page:
             return
         self._shown = None
         self._show()
+        self._news.flush()

@@ -15,7 +15,7 @@ from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
 from ...words import runs as words
 from ..live_chart import LineOf, LiveChart
-from ..live_charts import LiveCharts
+from ..live_news import LiveNews
 from ..visit import Visit
 from ..widgets import card, empty_state, heading, note
 
@@ -31,11 +31,12 @@ class Views:
         visit: The open page.
         folder: The run's folder.
         live: Its events.
+        news: What sends the charts what is new.
     """
 
-    def __init__(self, visit: Visit, folder: RunFolder, live: LiveRun) -> None:
+    def __init__(self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews) -> None:
         self._visit, self._folder, self._state = visit, folder, live.state
-        self._sending, self._charts = LiveCharts(), list[LiveChart]()
+        self._news, self._charts = news, list[LiveChart]()
         self._confidence: list[str] = []
         self._samples_shown: object = None
         self._remarks_shown = -1
@@ -64,11 +65,10 @@ class Views:
         build(words.LEARNING)
 
     def tick(self, state: RunState) -> None:
-        """Shows what is new."""
+        """Shows what is new; the charts have it after the next `flush` of the news."""
         self._state = state
         for chart in self._charts:
             chart.tick(state)
-        self._sending.flush()
         self._show_confidence()
         self._show_samples()
         if len(state.remarks) != self._remarks_shown:
@@ -152,7 +152,7 @@ class Views:
         x = words.AXIS_TIME if is_time else words.AXIS_STEP
         with card(title, term=term):
             self._charts.append(
-                LiveChart(self._sending, self._state, lines, label=label, x=x, y=y, is_time=is_time)
+                LiveChart(self._news, self._state, lines, label=label, x=x, y=y, is_time=is_time)
             )
 
     def _samples(self) -> None:

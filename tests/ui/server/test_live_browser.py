@@ -1,0 +1,108 @@
+"""A real Chromium at the page of a run that is at work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gemma_keras_tune.event_types import RunStarted, StageStarted, Step
+from gemma_keras_tune.events import EventWriter
+from gemma_keras_tune.run_folder import new_run, open_for_writing
+from tests.support.app_server import AppServer, make_administrator
+
+from .test_browser import (  # noqa: F401
+    axe,
+    chromium,
+    complaints,
+    page,
+    server,
+    sign_in,
+    violations,
+)
+from .test_walk import steps_drawn, wait_for_steps
+
+pytestmark = pytest.mark.slow
+
+TOTAL = 1000
+CHARTS = 4  # on the first tab of a run of which no label was measured
+
+
+def step(number: int) -> Step:
+    return Step(
+        step=number, total_steps=TOTAL, epoch=number / 100, loss=4.0 / number, tokens=8,
+        answer_tokens=2, learning_rate=1e-4, grad_norm=1.0, seconds=0.1, tokens_per_s=1234.5,
+    )  # fmt: skip
+
+
+def shown(page: Any) -> tuple[str, float]:  # noqa: F811
+    """What stands below the stage, and how long the bar is."""
+    bar = page.get_by_role("progressbar", name="Progress")
+    return (
+        page.get_by_text("Step ", exact=False).first.inner_text(),
+        float(bar.get_attribute("aria-valuenow")),
+    )
+
+
+def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+    axe: str,  # noqa: F811
+) -> None:
+    make_administrator(server).close()
+    sign_in(page, server.address)
+    said: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda one: said.append(str(one))))
+    folder = new_run(server.root, "at-work")
+    folder.recipe_json.write_text('{"name": "at work"}')
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        tell(StageStarted(stage="training"))
+        for number in range(1, 4):
+            tell(step(number))
+        page.goto(f"{server.address}/runs")
+        page.get_by_role("link", name="at work").click()
+        wait_for_steps(page, 3)
+        said.clear()
+        for number in range(4, 31):
+            tell(step(number))
+            page.wait_for_timeout(100)
+        wait_for_steps(page, 30)
+        page.get_by_text("Step 30 of 1,000").wait_for()
+        assert steps_drawn(page) == [float(number) for number in range(1, 31)]
+        assert shown(page)[1] == pytest.approx(30 / TOTAL)
+        assert page.get_by_text("0.1333", exact=True).is_visible(), "the loss"
+        assert violations(page, axe) == []
+        assert complaints(page) == []
+        answers = [one for one in said if '["event"' in one]
+        assert len(answers) <= CHARTS, "a page says of each drawing that it is there, and no more"
+        page.reload()
+        wait_for_steps(page, 30)
+        tell(step(31))
+        wait_for_steps(page, 31)
+        assert steps_drawn(page) == [float(number) for number in range(1, 32)]
+        assert shown(page) == (page.get_by_text("Step 31 of 1,000").inner_text(), 31 / TOTAL)
+
+
+def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    folder = new_run(server.root, "again")
+    folder.recipe_json.write_text('{"name": "again"}')
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        for number in range(1, 6):
+            tell(step(number))
+        page.goto(f"{server.address}/runs")
+        page.get_by_role("link", name="again").click()
+        wait_for_steps(page, 5)
+        tell(RunStarted(resumed_from=2))
+        page.get_by_text("Step 2 of 1,000").wait_for()
+        for number in range(3, 9):
+            tell(step(number))
+            page.wait_for_timeout(100)
+        wait_for_steps(page, 8)
+        assert steps_drawn(page) == [float(number) for number in range(1, 9)]
+        assert complaints(page) == []
