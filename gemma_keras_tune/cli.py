@@ -326,7 +326,7 @@ def resume(
     """Go on with a run that was stopped, killed or failed, from its newest checkpoint.
 
     What may be set is how the same result is computed: train.micro_batch_tokens, train.remat,
-    train.loss_chunk, mesh.data, mesh.model and evaluate.batch_rows.
+    train.attention, train.loss_chunk, mesh.data, mesh.model and evaluate.batch_rows.
 
     Example: gemma-keras-tune resume latest
     """

@@ -169,6 +169,9 @@ class TrainRecipe(_Section):
     less takes less memory and gives the same result."""
     remat: Literal["none", "dots", "full"] = "dots"
     """What the backward pass computes again to save memory: nothing, all but products, all."""
+    attention: Literal["auto", "plain"] = "auto"
+    """How long rows are attended to: `auto` takes a kernel of the device's own where there is one
+    (on a TPU), `plain` never; the result is the same but for the last bits."""
     loss_chunk: int = Field(default=128, ge=8, json_schema_extra={"unit": "tokens"})
     """Answer tokens whose loss is computed at once, each for some of the vocabulary at a time."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -249,7 +252,7 @@ class ExportRecipe(_Section):
 
 
 SAME_RESULT = (
-    *("train.micro_batch_tokens", "train.remat", "train.loss_chunk"),
+    *("train.micro_batch_tokens", "train.remat", "train.attention", "train.loss_chunk"),
     *("mesh.data", "mesh.model", "evaluate.batch_rows"),
 )
 """Settings that decide how a result is computed, and not which: a run may go on with others.

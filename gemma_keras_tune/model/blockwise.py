@@ -22,7 +22,8 @@ ATTENDED = "attended"
 """What is kept of attention where the backward pass computes the rest again."""
 
 _MASKED = float(jnp.finfo(jnp.float32).min)
-_NOBODY = -1  # the segment of what a row is padded with
+NOBODY = -1
+"""The segment of what a row is padded with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +81,20 @@ def blockwise_attention(
     kv_heads = key.shape[2]
     more = -length % settings.block
     grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    q = _padded(jnp.moveaxis(grouped, 1, 3), more, axis=3)
-    k, v = (_padded(jnp.moveaxis(array, 1, 2), more, axis=2) for array in (key, value))
+    q = padded(jnp.moveaxis(grouped, 1, 3), more, axis=3)
+    k, v = (padded(jnp.moveaxis(array, 1, 2), more, axis=2) for array in (key, value))
     positions, segments, branches = places
-    padded = Places(
-        _padded(positions, more, axis=1),
-        _padded(segments, more, axis=1, fill=_NOBODY),
-        None if branches is None else _padded(branches, more, axis=1),
+    filled = Places(
+        padded(positions, more, axis=1),
+        padded(segments, more, axis=1, fill=NOBODY),
+        None if branches is None else padded(branches, more, axis=1),
     )
-    out = _attend(q, k, v, padded, jnp.asarray(is_local), settings)
+    out = _attend(q, k, v, filled, jnp.asarray(is_local), settings)
     return jnp.moveaxis(out[..., :length, :], 3, 1).reshape(batch, length, heads, head_dim)
 
 
-def _padded(array: jax.Array, more: int, *, axis: int, fill: int = 0) -> jax.Array:
+def padded(array: jax.Array, more: int, *, axis: int, fill: int = 0) -> jax.Array:
+    """The array with so many more entries, all `fill`, at the end of an axis."""
     width = [(0, more if at == axis else 0) for at in range(array.ndim)]
     return jnp.pad(array, width, constant_values=fill)
 

@@ -16,14 +16,18 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from .attention import attention, attention_masks, rope_tables, softcap_scores
+from .attention import attention as with_mask
+from .attention import attention_masks, rope_tables, softcap_scores
 from .blockwise import ATTENDED, BlockSettings, Places, blockwise_attention
 from .config import GemmaConfig
 from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
+from .mesh import MODEL
+from .paths import AttentionWish, attention_path
 from .products import PRODUCT, product
-from .tiles import block_size
+from .splash import splash_attention
 from .weights import layer_places, output_matrix
 
 Remat = Literal["none", "dots", "full"]
@@ -40,6 +44,8 @@ def hidden_states(
     adapters: Adapters | None = None,
     dropout_key: jax.Array | None = None,
     remat: Remat = "none",
+    attention: AttentionWish = "plain",
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Hidden states after the final norm, `[batch, length, width]` in the weights' dtype.
 
@@ -59,10 +65,13 @@ def hidden_states(
         adapters: LoRA matrices beside the frozen ones.
         dropout_key: Key of the adapters' dropout; None switches it off.
         remat: What the backward pass computes again: nothing, all but matrix products, all.
+        attention: Whether long rows may be attended to by a kernel of the device's own.
+        mesh: The mesh that the weights lie on, which such a kernel must know.
     """
     x = embed(config, weights, token_ids)
     rope = rope_tables(config, positions)
-    attend_in = _attention_of(config, Places(positions, segment_ids, branch_ids))
+    places = Places(positions, segment_ids, branch_ids)
+    attend_in = _attention_of(config, places, x.dtype, asked=attention, mesh=mesh)
 
     def scanned(x: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, None]:
         x, _ = decoder_layer(
@@ -101,18 +110,32 @@ def hidden_states(
     return rms_norm(x, weights["final_norm"], config)
 
 
-def _attention_of(config: GemmaConfig, places: Places) -> Callable[[bool | jax.Array], Attend]:
-    """From whether a layer is local to its attention: by blocks for long rows, else by a mask."""
-    block = block_size(places.positions.shape[1], jax.default_backend())
-    softcap = config.attention_softcap
-    if block is not None:
-        settings = BlockSettings(block=block, window=config.sliding_window, softcap=softcap)
-        by_blocks = partial(blockwise_attention, places=places, settings=settings)
+def _attention_of(
+    config: GemmaConfig, places: Places, dtype: Any, *, asked: AttentionWish, mesh: Mesh | None
+) -> Callable[[bool | jax.Array], Attend]:
+    """From whether a layer is local to its attention, in the way that `attention_path` says."""
+    length, softcap = places.positions.shape[1], config.attention_softcap
+    path = attention_path(
+        config,
+        length=length,
+        platform=jax.default_backend(),
+        dtype=jnp.dtype(dtype).name,
+        asked=asked,
+        cuts=1 if mesh is None else mesh.shape[MODEL],
+        branched=places.branches is not None,
+    )
+    if path.name != "mask":
+        window = config.sliding_window if any(config.layer_is_local) else length
+        settings = BlockSettings(block=path.block, window=window, softcap=softcap)
+        by_blocks: Callable[..., Any] = partial(splash_attention, mesh=mesh)
+        if path.name == "blocks":
+            by_blocks = blockwise_attention
+        by_blocks = partial(by_blocks, places=places, settings=settings)
         return lambda is_local: partial(by_blocks, is_local=is_local)
     local, everywhere = attention_masks(config, *places)
 
     def attend_in(is_local: bool | jax.Array) -> Attend:
-        return partial(attention, mask=jnp.where(is_local, local, everywhere), softcap=softcap)
+        return partial(with_mask, mask=jnp.where(is_local, local, everywhere), softcap=softcap)
 
     return attend_in
 

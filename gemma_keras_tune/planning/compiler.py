@@ -108,7 +108,12 @@ def _lowered(setting: Setting) -> dict[str, Any]:
             recipe=_settings(recipe.train),
         ),
         "validation": _loss_sums.lower(
-            state.adapters, weights, one, config=config, chunk=recipe.train.loss_chunk
+            state.adapters,
+            weights,
+            one,
+            config=config,
+            chunk=recipe.train.loss_chunk,
+            attention=recipe.train.attention,
         ),
         "evaluation": _log_probabilities.lower(config, weights, state.adapters, grid, more),
     }
@@ -144,7 +149,7 @@ def _place(setting: Setting, device: str) -> Path:
     question = {
         "config": setting.config.to_json(),
         "lora": recipe.model.lora.model_dump(mode="json", exclude={"seed", "alpha"}),
-        "train": train.model_dump(mode="json", include={"loss_chunk", "remat"}),
+        "train": train.model_dump(mode="json", include={"loss_chunk", "remat", "attention"}),
         "clipped": train.max_grad_norm > 0,
         "shape": [setting.micro_batches, setting.rows, setting.length, *scored_shape(setting)],
         "task": recipe.data.task == "classification",

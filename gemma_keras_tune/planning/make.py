@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..model.paths import attention_path
 from ..model.weights import parameter_count
 from ..recipe import ModelRecipe, Recipe
 from ..run_folder import data_root
@@ -217,6 +218,7 @@ def _notes(setting: Setting, check: CompilerCheck | None, past: PastPlans) -> li
         notes.append(
             "The formula was measured on processors only: on an accelerator trust --compile more."
         )
+        notes.append(_attention(setting))
     if past.count < history.FEWEST:
         notes.append("Too few past runs on this machine to correct the formula by.")
     if setting.recipe.data.max_length > setting.recipe.train.micro_batch_tokens:
@@ -225,3 +227,15 @@ def _notes(setting: Setting, check: CompilerCheck | None, past: PastPlans) -> li
             f"train.micro_batch_tokens = {setting.recipe.train.micro_batch_tokens}."
         )
     return notes
+
+
+def _attention(setting: Setting) -> str:
+    path = attention_path(
+        setting.config,
+        length=setting.length,
+        platform=setting.platform,
+        dtype=setting.dtype,
+        asked=setting.recipe.train.attention,
+        cuts=setting.recipe.mesh.model or 1,
+    )
+    return path.in_words(setting.length)

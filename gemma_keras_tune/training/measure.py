@@ -94,7 +94,7 @@ def measure(
         model: What to measure, adapters included.
         tokens: The rows.
         length: Tokens of a packed row.
-        recipe: Size of a batch and of a chunk of the loss.
+        recipe: Size of a batch and of a chunk of the loss, and the way of attention.
         measure_labels: Scores the labels.
         should_stop: Asked between two batches.
     """
@@ -121,7 +121,7 @@ def measure_loss(
         model: What to measure.
         tokens: The rows.
         length: Tokens of a packed row.
-        recipe: Size of a batch and of a chunk of the loss.
+        recipe: Size of a batch and of a chunk of the loss, and the way of attention.
         should_stop: Asked between two batches.
     """
     mesh = mesh_of(model.weights)
@@ -144,6 +144,7 @@ def measure_loss(
             device_batch(host, (rows, length), mesh),
             config=model.config,
             chunk=recipe.loss_chunk,
+            attention=recipe.attention,
         )
         losses.append(loss)
         count += found

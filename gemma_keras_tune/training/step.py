@@ -17,6 +17,7 @@ from ..model.config import GemmaConfig
 from ..model.forward import Remat, hidden_states
 from ..model.lora import Adapters
 from ..model.mesh import DATA
+from ..model.paths import AttentionWish
 from ..model.sharding import mesh_of, whole_on
 from ..model.weights import output_matrix
 from ..recipe import TrainRecipe
@@ -101,6 +102,7 @@ def loss_sums(
     *,
     config: GemmaConfig,
     chunk: int,
+    attention: AttentionWish = "plain",
 ) -> tuple[float, int]:
     """`(loss, count)` of one batch: summed nats and answer tokens; no gradient, no dropout.
 
@@ -110,8 +112,10 @@ def loss_sums(
         batch: Arrays `[rows, length]`.
         config: The model's shape.
         chunk: Answer tokens whose loss is computed at once.
+        attention: Whether long rows may be attended to by a kernel of the device's own.
     """
-    found = _loss_sums(adapters, weights, batch, config=config, chunk=chunk, mesh=mesh_of(weights))
+    how: dict[str, Any] = {"config": config, "chunk": chunk, "attention": attention}
+    found = _loss_sums(adapters, weights, batch, mesh=mesh_of(weights), **how)
     loss, count = jax.device_get(found)
     return float(loss), int(count)
 
@@ -128,7 +132,7 @@ def _train_step(
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, tuple[jax.Array, ...]]:
     key = jax.random.fold_in(jax.random.key(recipe.seed), step)
-    sums_of = partial(_summed_gradients, config=config, recipe=recipe)
+    sums_of = partial(_summed_gradients, config=config, recipe=recipe, mesh=mesh)
     summed = _summed_over_groups(mesh, sums_of, batch_axis=1)
     gradients, loss, count = summed(state.adapters, weights, batches, key)
     divisor = jnp.maximum(count, 1.0)
@@ -151,6 +155,7 @@ def _summed_gradients(
     *,
     config: GemmaConfig,
     recipe: TrainRecipe,
+    mesh: Mesh | None,
 ) -> tuple[Adapters, jax.Array, jax.Array]:
     """Sums over the micro-batches: gradients, nats, answer tokens."""
 
@@ -158,7 +163,7 @@ def _summed_gradients(
         dropout_key = key if adapters.config.dropout else None
         return _batch_loss(
             config, weights, batch, adapters=adapters, chunk=recipe.loss_chunk,
-            dropout_key=dropout_key, remat=recipe.remat,
+            dropout_key=dropout_key, remat=recipe.remat, attention=recipe.attention, mesh=mesh,
         )  # fmt: skip
 
     def add(sums: Any, item: tuple[Batch, jax.Array]) -> tuple[Any, None]:
@@ -174,7 +179,7 @@ def _summed_gradients(
     return gradients, loss, count
 
 
-@partial(jax.jit, static_argnames=("config", "chunk", "mesh"))
+@partial(jax.jit, static_argnames=("config", "chunk", "attention", "mesh"))
 def _loss_sums(
     adapters: Adapters | None,
     weights: dict[str, Any],
@@ -182,10 +187,13 @@ def _loss_sums(
     *,
     config: GemmaConfig,
     chunk: int,
+    attention: AttentionWish = "plain",
     mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     def sums_of(adapters: Adapters | None, weights: dict[str, Any], batch: Batch, _: Any) -> Any:
-        return _batch_loss(config, weights, batch, adapters=adapters, chunk=chunk)
+        return _batch_loss(
+            config, weights, batch, adapters=adapters, chunk=chunk, attention=attention, mesh=mesh
+        )
 
     return _summed_over_groups(mesh, sums_of, batch_axis=0)(
         adapters, weights, batch, jax.random.key(0)
@@ -233,6 +241,8 @@ def _batch_loss(
     chunk: int,
     dropout_key: jax.Array | None = None,
     remat: Remat = "none",
+    attention: AttentionWish,
+    mesh: Mesh | None,
 ) -> tuple[jax.Array, jax.Array]:
     hidden = hidden_states(
         config,
@@ -243,6 +253,8 @@ def _batch_loss(
         adapters=adapters,
         dropout_key=dropout_key,
         remat=remat,
+        attention=attention,
+        mesh=mesh,
     )
     return fused_cross_entropy(
         hidden,
@@ -259,5 +271,8 @@ def _settings(recipe: TrainRecipe) -> TrainRecipe:
 
     Runs that differ only in, say, their number of epochs thus share one compiled step.
     """
-    used = ("adam_b1", "adam_b2", "adam_eps", "max_grad_norm", "loss_chunk", "remat", "seed")
+    used = (
+        *("adam_b1", "adam_b2", "adam_eps", "max_grad_norm"),
+        *("loss_chunk", "remat", "attention", "seed"),
+    )
     return TrainRecipe(**{name: getattr(recipe, name) for name in used})

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from ..control_inbox import Inbox
 from ..data.examples import Split
 from ..data.tokenize import TokenSet, tokenize_examples
-from ..events import Warned
+from ..events import Note, Warned
+from ..model.mesh import MODEL
+from ..model.paths import attention_path
+from ..model.sharding import mesh_of
 from ..model.value import Model
 from ..recipe import TrainRecipe
 from .checkpoints import CheckpointStore
@@ -81,6 +86,7 @@ def train(
         recipe=recipe,
         pad_id=model.tokenizer.pad_id,
     )
+    tell(Note(message=_attention_in_words(model, plan)))
     run = Run(
         model=model,
         examples=examples,
@@ -94,3 +100,17 @@ def train(
         measure_labels=measure_labels,
     )
     return run.to_the_end()
+
+
+def _attention_in_words(model: Model, plan: TrainPlan) -> str:
+    """Which way the training's attention takes here, for people."""
+    mesh = mesh_of(model.weights)
+    path = attention_path(
+        model.config,
+        length=plan.length,
+        platform=jax.default_backend(),
+        dtype=str(model.dtype),
+        asked=plan.recipe.attention,
+        cuts=1 if mesh is None else mesh.shape[MODEL],
+    )
+    return path.in_words(plan.length)

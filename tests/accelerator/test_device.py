@@ -16,13 +16,17 @@ import pytest
 from gemma_keras_tune.evaluation.generate import generate
 from gemma_keras_tune.event_types import Step
 from gemma_keras_tune.load_watch import LoadWatch
+from gemma_keras_tune.model.attention import attention, attention_masks
+from gemma_keras_tune.model.blockwise import BlockSettings
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import init_adapters
+from gemma_keras_tune.model.splash import splash_attention
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training.step import loss_sums
 from gemma_keras_tune.training.train import train
+from tests.model.test_blockwise import places, random_heads, value_and_gradients
 from tests.support.tiny_models import tiny_gemma3
 from tests.support.tiny_runs import spam_rows, tiny_model
 
@@ -96,6 +100,25 @@ def test_the_fused_loss_is_the_processor_s(device: Any) -> None:
         )
     assert count == same
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("is_local", "softcap"), [(True, None), (False, 50.0)])
+def test_splash_attention_is_the_processor_s_with_a_mask(
+    device: Any, is_local: bool, softcap: float | None
+) -> None:
+    if device.platform != "tpu":
+        pytest.skip("the kernel is for a TPU")
+    where = places([[2500], [1000, 1200]])
+    heads = random_heads(where, heads=4, kv_heads=1, head_dim=256)
+    heads[0] /= 16  # queries come scaled
+    settings = BlockSettings(block=512, window=700, softcap=softcap)
+    mask = attention_masks(tiny_gemma3(sliding_window=700), *where)[not is_local]
+    with jax.default_device(jax.devices("cpu")[0]):
+        expected = value_and_gradients(partial(attention, mask=mask, softcap=softcap), heads)
+    heads, where = on(device, heads), on(device, where)
+    by_kernel = partial(splash_attention, places=where, is_local=is_local, settings=settings)
+    for one, other in zip(value_and_gradients(by_kernel, heads), expected, strict=True):
+        assert relative(one, other) < 0.02  # products of a TPU are bfloat16's by default
 
 
 def test_a_training_learns(device: Any, tiny_tokenizer: Tokenizer) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gemma_keras_tune.model import forward as forward_module
+from gemma_keras_tune.model import paths
 from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.blockwise import BlockSettings, Places, blockwise_attention
 from gemma_keras_tune.model.forward import hidden_states
@@ -46,13 +46,20 @@ def places(lengths: list[list[int]], *, branched: bool = False) -> Places:
     return Places(arrays[0], arrays[1], arrays[2] if branched else None)
 
 
-def random_heads(where: Places, *, dtype: Any = jnp.float32) -> list[jax.Array]:
-    """Query of 4 heads, key and value of 2, and a weight for each number of the result."""
+def random_heads(
+    where: Places,
+    *,
+    dtype: Any = jnp.float32,
+    heads: int = 4,
+    kv_heads: int = 2,
+    head_dim: int = HEAD_DIM,
+) -> list[jax.Array]:
+    """Query, key and value, and a weight for each number of the result."""
     rng = np.random.default_rng(0)
-    shape = where.positions.shape
-    heads = [rng.standard_normal((*shape, count, HEAD_DIM)) for count in (4, 2, 2, 4)]
-    heads[3] *= np.asarray(where.segments > 0)[:, :, None, None]  # padding means nothing
-    return [jnp.asarray(array, dtype) for array in heads]
+    counts, shape = (heads, kv_heads, kv_heads, heads), where.positions.shape
+    arrays = [rng.standard_normal((*shape, count, head_dim)) for count in counts]
+    arrays[3] *= np.asarray(where.segments > 0)[:, :, None, None]  # padding means nothing
+    return [jnp.asarray(array, dtype) for array in arrays]
 
 
 def value_and_gradients(attend: Any, heads: list[jax.Array]) -> list[np.ndarray]:
@@ -140,7 +147,7 @@ def test_every_family_computes_the_same_with_blocks(
         return jnp.where(counts, hidden, 0).var()
 
     by_mask = jax.jit(jax.value_and_grad(loss))(adapters)
-    monkeypatch.setattr(forward_module, "block_size", lambda length, platform: BLOCK)
+    monkeypatch.setattr(paths, "block_size", lambda length, platform: BLOCK)
     by_blocks = jax.jit(jax.value_and_grad(lambda adapters: loss(adapters)))(adapters)
     assert relative(by_blocks[0], by_mask[0]) < 1e-5
     for one, other in zip(jax.tree.leaves(by_blocks), jax.tree.leaves(by_mask), strict=True):

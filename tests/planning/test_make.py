@@ -154,6 +154,15 @@ def test_a_model_that_is_not_here_is_planned_if_known_and_else_left_to_the_run(r
     assert known.steps is None and any("isn't here" in note for note in known.notes)
 
 
+@pytest.mark.parametrize(("asked", "says"), [("auto", "splash kernel"), ("plain", "plain XLA")])
+def test_for_a_tpu_the_plan_says_which_way_attention_takes(recipe_file, monkeypatch, asked, says):
+    monkeypatch.setattr(make, "likely_platform", lambda: "tpu")
+    settings = {"model.preset": "gemma3_1b", "data.max_length": 4096, "train.attention": asked}
+    planned = gkt.plan(load_recipe(recipe_file, settings), count=False)
+    (note,) = (note for note in planned.notes if note.startswith("Attention"))
+    assert "4,096 tokens" in note and says in note
+
+
 @pytest.mark.slow
 def test_a_probe_measures_a_step_and_the_compiler_is_named(recipe_file):
     jax.clear_caches()  # another test may have compiled a step of these shapes

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.errors import CheckpointError, StoppedWithCheckpoint, TuneError
-from gemma_keras_tune.events import CheckpointSaved, Event, Step, Validation, Warned
+from gemma_keras_tune.events import CheckpointSaved, Event, Note, Step, Validation, Warned
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
@@ -63,6 +63,13 @@ def test_training_lowers_the_loss_and_leaves_the_base_alone(
     assert result.model.weights is model.weights
     assert model.adapters is None
     assert result.steps == len(losses) == of_kind(events, Step)[-1].total_steps
+
+
+def test_a_run_says_which_way_its_attention_takes(
+    uninterrupted: tuple[TrainResult, list[Event]],
+) -> None:
+    notes = [note.message for note in of_kind(uninterrupted[1], Note)]
+    assert "Attention in rows of 64 tokens: with a mask." in notes
 
 
 def test_the_first_loss_is_that_of_the_untrained_model(

@@ -87,7 +87,7 @@ def measure(folder: Path, *, switched_on: str) -> Found:
 
 def _switch_off(on: set[str]) -> None:
     """Takes out of the library what the ladder hasn't reached."""
-    from gemma_keras_tune.model import forward
+    from gemma_keras_tune.model import paths
     from gemma_keras_tune.training import plan, step
 
     def one_a_row(tokens: Any, *_: Any) -> list[list[int]]:
@@ -98,7 +98,7 @@ def _switch_off(on: set[str]) -> None:
     if "answers" not in on:
         mock.patch.object(step, "fused_cross_entropy", _of_all_tokens).start()
     if "blocks" not in on:
-        mock.patch.object(forward, "block_size", lambda *_: None).start()
+        mock.patch.object(paths, "block_size", lambda *_: None).start()
 
 
 def _of_all_tokens(

@@ -1,0 +1,200 @@
+"""Attention over long rows by JAX's own kernel for a TPU, "splash attention".
+
+It gives what `blockwise_attention` gives, and like it never holds an array of [length, length]:
+masks are computed where they are needed, blocks that no query of a layer sees are not visited.
+Elsewhere than on a TPU Pallas interprets the kernel, slowly; that is for tests.
+
+Source:
+    `jax.experimental.pallas.ops.tpu.splash_attention` of JAX 0.10.2, after Dao 2023,
+    FlashAttention-2, arXiv:2307.08691.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from .blockwise import ATTENDED, NOBODY, BlockSettings, Places, padded
+from .mesh import DATA, MODEL
+
+Heads = jax.Array
+"""Query, key or value with heads first, `[batch, heads, length, head_dim]`."""
+
+
+def splash_attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    places: Places,
+    is_local: bool | jax.Array,
+    settings: BlockSettings,
+    mesh: Mesh | None = None,
+) -> jax.Array:
+    """Attended values, `[batch, length, heads, head_dim]` in the query's dtype.
+
+    Scores, their softmax and the sums of values are float32.
+
+    Args:
+        query: `[batch, length, heads, head_dim]`, already scaled.
+        key: `[batch, length, kv_heads, head_dim]`; each serves heads / kv_heads query heads.
+        value: Shaped like `key`.
+        places: Where the tokens stand; distances are those within the row, so no branches.
+        is_local: Whether the window counts; known now, or when the program runs.
+        settings: Blocks, window and cap; a block is a multiple of 128.
+        mesh: The mesh that the weights lie on, over whose `model` the heads are dealt out; None
+            for a single device.
+
+    Raises:
+        ValueError: If there are branches.
+    """
+    if places.branches is not None:
+        raise ValueError("splash attention knows no branches: attend to them by blocks")
+    length = query.shape[1]
+    more = -length % settings.block
+    q, k, v = (jnp.moveaxis(padded(array, more, axis=1), 2, 1) for array in (query, key, value))
+    segments = padded(places.segments, more, axis=1, fill=NOBODY)
+    if settings.window >= length:
+        is_local = False
+    attend: Callable[..., Heads] = partial(_attend, settings=settings)
+    if mesh is not None:
+        attend = _on_each_device(attend, mesh, heads=q.shape[1], kv_heads=k.shape[1])
+    out = attend(q, k, v, segments, jnp.asarray(is_local), known=_known(is_local))
+    return jnp.moveaxis(out, 1, 2)[:, :length]
+
+
+def _known(is_local: bool | jax.Array) -> bool | None:
+    return is_local if isinstance(is_local, bool) else None
+
+
+def _attend(
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    segments: jax.Array,
+    is_local: jax.Array,
+    *,
+    known: bool | None,
+    settings: BlockSettings,
+) -> Heads:
+    """Attended values of one device's heads, shaped like `q`.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        segments: `[batch, length]` int32.
+        is_local: A scalar bool, read where it isn't known.
+        known: What it is, where that is known when the program is compiled.
+        settings: Blocks, window and cap.
+    """
+
+    def attended(q: Heads, k: Heads, v: Heads, segments: jax.Array, *, window: int | None) -> Heads:
+        kernel = _kernel(
+            q.shape[1], q.shape[2], window=window, settings=settings,
+            interpret=jax.default_backend() != "tpu",
+        )  # fmt: skip
+        return jax.vmap(kernel)(q, k, v, _segment_ids(segments))
+
+    local, everywhere = partial(attended, window=settings.window), partial(attended, window=None)
+    if known is not None:
+        return (local if known else everywhere)(q, k, v, segments)
+    out: Heads = jax.lax.cond(is_local, local, everywhere, q, k, v, segments)
+    return out
+
+
+@lru_cache(maxsize=8)  # seconds for rows of 32,768 tokens, and layers that follow each other ask
+def _kernel(
+    heads: int, length: int, *, window: int | None, settings: BlockSettings, interpret: bool
+) -> Any:
+    """The kernel of one row: `(q, k, v, segment_ids)` to what `q` is shaped like.
+
+    Args:
+        heads: Query heads.
+        length: Tokens, a multiple of the block.
+        window: How far back a query sees, its own token included; None for all before it.
+        settings: Blocks and cap.
+        interpret: Whether Pallas interprets it.
+    """
+    from jax.experimental.pallas.ops.tpu.splash_attention import (
+        splash_attention_kernel as kernels,
+    )
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    shape, block = (length, length), settings.block
+    mask: Any = masks.CausalMask(shape)
+    if window is not None:
+        mask = masks.LocalMask(shape, window_size=(window - 1, 0), offset=0)
+    sizes = kernels.BlockSizes(
+        block_q=block, block_kv=block, block_kv_compute=block,
+        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block,
+        block_q_dq=block, block_kv_dq=block,
+    )  # fmt: skip
+    with jax.ensure_compile_time_eval():  # what is kept must not belong to the program being traced
+        kernel = kernels.make_splash_mha(
+            masks.MultiHeadMask([mask] * heads),
+            block_sizes=sizes,
+            head_shards=1,
+            q_seq_shards=1,
+            attn_logits_soft_cap=settings.softcap,
+            residual_checkpoint_name=ATTENDED,
+            interpret=interpret,
+        )
+        return jax.tree.map(np.asarray, kernel)
+
+
+def _segment_ids(segments: jax.Array) -> Any:
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+
+    return kernels.SegmentIds(q=segments, kv=segments)
+
+
+def _on_each_device(
+    attend: Callable[..., Heads], mesh: Mesh, *, heads: int, kv_heads: int
+) -> Callable[..., Heads]:
+    """`attend` where each device of a group has its own query heads, and the keys they look at.
+
+    A kernel can't be cut by the compiler. Axes that are dealt out already, as `data` is while a
+    group sees its own rows only, are left alone.
+
+    Args:
+        attend: Computes the heads that it is given.
+        mesh: The mesh; `paths.deals_out` says which heads can be dealt out over it.
+        heads: Query heads.
+        kv_heads: Key and value heads. Where they are fewer than the devices of a group, each
+            device takes the one that its query heads share.
+    """
+    dealt = jax.sharding.get_abstract_mesh().manual_axes
+    axes = set(mesh.axis_names) - set(dealt)
+    cuts = mesh.shape[MODEL]
+    rows = DATA if DATA in axes else None
+    by_heads, by_rows = PartitionSpec(rows, MODEL), PartitionSpec(rows)
+    own_keys = kv_heads % cuts == 0
+
+    def of_device(
+        q: Heads, k: Heads, v: Heads, segments: jax.Array, is_local: jax.Array, known: bool | None
+    ) -> Heads:
+        if not own_keys:
+            first_query = jax.lax.axis_index(MODEL) * (heads // cuts)
+            at = first_query // (heads // kv_heads)
+            k, v = (jax.lax.dynamic_slice_in_dim(array, at, 1, axis=1) for array in (k, v))
+        return attend(q, k, v, segments, is_local, known=known)
+
+    def on_mesh(*arrays: jax.Array, known: bool | None) -> Heads:
+        keys = by_heads if own_keys else by_rows
+        return jax.shard_map(
+            partial(of_device, known=known),
+            mesh=None if dealt else mesh,
+            in_specs=(by_heads, keys, keys, by_rows, PartitionSpec()),
+            out_specs=by_heads,
+            axis_names=axes,
+            check_vma=False,
+        )(*arrays)
+
+    return on_mesh

@@ -1,0 +1,112 @@
+"""Which way attention takes, by all that it depends on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gemma_keras_tune.model.config import GemmaConfig
+from gemma_keras_tune.model.paths import AttentionPath, attention_path, deals_out
+from gemma_keras_tune.planning.known_models import model_config
+from gemma_keras_tune.recipe import ModelRecipe
+from tests.support.tiny_models import tiny_gemma3, tiny_gemma4_large
+
+KERNEL = {"length": 2048, "platform": "tpu", "dtype": "bfloat16", "asked": "auto"}
+
+
+def path(config: GemmaConfig | None = None, **changes: Any) -> AttentionPath:
+    config = config or tiny_gemma3(head_dim=256)
+    return attention_path(config, **{**KERNEL, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "block"),
+    [
+        ({}, "splash", 512),
+        ({"length": 5000}, "splash", 512),
+        ({"dtype": "float32"}, "splash", 512),
+        ({"cuts": 2}, "splash", 512),
+        ({"length": 2047}, "mask", 0),
+        ({"asked": "plain"}, "blocks", 512),
+        ({"asked": "plain", "length": 2047}, "mask", 0),
+        ({"platform": "gpu"}, "blocks", 512),
+        ({"platform": "gpu", "length": 2047}, "mask", 0),
+        ({"platform": "cpu"}, "blocks", 128),
+        ({"platform": "cpu", "length": 511}, "mask", 0),
+        ({"dtype": "float16"}, "blocks", 512),
+        ({"branched": True}, "blocks", 512),
+    ],
+)
+def test_the_way_depends_on_where_what_and_what_was_asked(
+    changes: dict[str, Any], name: str, block: int
+) -> None:
+    found = path(**changes)
+    assert (found.name, found.block) == (name, block)
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "block"),
+    [
+        (tiny_gemma3(head_dim=64), "blocks", 512),
+        (tiny_gemma3(head_dim=128), "splash", 512),
+        (tiny_gemma4_large(head_dim=256, global_head_dim=512), "splash", 256),
+        (tiny_gemma4_large(head_dim=256, global_head_dim=192), "blocks", 512),
+    ],
+)
+def test_the_size_of_every_head_decides(config: GemmaConfig, name: str, block: int) -> None:
+    found = path(config)
+    assert (found.name, found.block) == (name, block)
+
+
+@pytest.mark.parametrize(
+    ("preset", "block"),
+    [
+        ("gemma_2b_en", 512),
+        ("gemma2_27b_en", 512),
+        ("gemma3_instruct_270m", 512),
+        ("gemma3_instruct_1b", 512),
+        ("gemma3_instruct_27b_text", 512),
+        ("gemma4_2b", 256),
+    ],
+)
+def test_every_gemma_that_is_known_by_name_has_heads_for_the_kernel(
+    preset: str, block: int
+) -> None:
+    found = path(model_config(ModelRecipe(preset=preset)))
+    assert (found.name, found.block) == ("splash", block)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "cuts", "expected"),
+    [
+        (8, 4, 1, True),
+        (8, 4, 4, True),  # each device has a key head of its own
+        (8, 4, 8, True),  # two devices share one
+        (8, 1, 8, True),
+        (12, 4, 2, True),
+        (12, 3, 2, False),  # the second of three key heads would be needed by both
+        (12, 4, 6, False),
+    ],
+)
+def test_heads_are_dealt_out_only_with_whole_keys(
+    heads: int, kv_heads: int, cuts: int, expected: bool
+) -> None:
+    config = tiny_gemma3(heads=heads, kv_heads=kv_heads, head_dim=128)
+    assert deals_out(config, cuts) is expected
+    assert (path(config, cuts=cuts).name == "splash") is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["splash", "512", "not run it on a TPU", 'train.attention = "plain"']),
+        ({"asked": "plain"}, ["plain XLA", 'train.attention is "plain"']),
+        ({"platform": "gpu"}, ["plain XLA", "GPU"]),
+        ({"platform": "cpu"}, ["by blocks of 128, in plain XLA."]),
+        ({"length": 512}, ["rows of 512 tokens", "with a mask"]),
+    ],
+)
+def test_a_person_reads_what_runs_and_why(changes: dict[str, Any], words: list[str]) -> None:
+    text = path(**changes).in_words(changes.get("length", 2048))
+    assert all(word in text for word in words), text
