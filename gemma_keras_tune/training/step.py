@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..model.config import GemmaConfig
 from ..model.forward import Remat, hidden_states
@@ -144,6 +144,8 @@ def _train_step(
     )
     new = TrainState(adapters=optax.apply_updates(state.adapters, updates), optimizer=optimizer)
     new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state)
+    if mesh is not None:  # as it came: laid out otherwise, the next step would be compiled anew
+        new = jax.lax.with_sharding_constraint(new, NamedSharding(mesh, PartitionSpec()))
     return new, (loss / divisor, count, norm, finite)
 
 

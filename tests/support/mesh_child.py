@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ from gemma_keras_tune.model.sharding import by_itself, mesh_of, on_mesh
 from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LoraRecipe, ModelRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.training import loop
+from gemma_keras_tune.training.step import TrainState
 from gemma_keras_tune.training.train import train
 from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.tiny_runs import spam_rows, tiny_model
@@ -47,18 +50,27 @@ def main(folder: str, wanted: str) -> None:
     print(json.dumps({"curves": curves, "loaded": loaded(folder)}))
 
 
-def curve(config: GemmaConfig, shape: tuple[int, int] | None) -> dict[str, list[float]]:
-    """Losses, gradient norms and validation losses of a short run, and its last adapters' sums."""
+def curve(config: GemmaConfig, shape: tuple[int, int] | None) -> dict[str, Any]:
+    """What a short run finds, sums of its last adapters, and how many layouts its steps saw."""
     model = random_model(config)
     if shape is not None:
         model = on_mesh(model, MeshShape(data=shape[0], model=shape[1]))
     events: list[Event] = []
     rows: Split = spam_rows(40)
-    result = train(model, rows, RECIPE, validation=spam_rows(9, seed=1), on_event=events.append)
+    layouts: list[Any] = []
+    step = loop.train_step
+
+    def seen(state: TrainState, *given: Any, **named: Any) -> Any:
+        layouts.append([leaf.sharding for leaf in jax.tree.leaves(state)])
+        return step(state, *given, **named)
+
+    with mock.patch.object(loop, "train_step", seen):
+        result = train(model, rows, RECIPE, validation=spam_rows(9, seed=1), on_event=events.append)
     trained = by_itself(result.model)
     assert (mesh_of(trained.weights) is None) == (shape is None or shape[1] == 1)
     steps = [event for event in events if isinstance(event, Step)]
     return {
+        "layouts": len({str(layout) for layout in layouts}),
         "losses": [step.loss for step in steps],
         "norms": [step.grad_norm for step in steps],
         "answers": [step.answer_tokens for step in steps],
