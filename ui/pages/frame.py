@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
+from nicegui import app as nicegui
 from nicegui import ui
 
 from gemma_keras_tune.errors import TuneError
 
+from ..collecting import let_go
 from ..identity.access import Action, may
 from ..identity.csrf import FIELD
 from ..reader import COOKIE
@@ -67,6 +69,7 @@ class _Section:
 def install(app: FastAPI) -> None:
     """Prepares what all pages share; once an app, before the first page is registered."""
     app.state.sections = []
+    nicegui.on_delete(let_go)
     ui.add_head_html(_READER, shared=True)
     ui.add_css(_LOOK, shared=True)
 

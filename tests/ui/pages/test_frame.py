@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from fastapi import FastAPI
 from nicegui import ui
@@ -27,3 +30,22 @@ async def test_every_term_of_the_glossary_is_on_the_help_page(ann: User) -> None
     await ann.open("/help")
     for term in TERMS.values():
         await ann.should_see(term.plain)
+
+
+async def test_a_page_that_is_gone_leaves_hardly_anything_to_look_for(ann: User) -> None:
+    await ann.open("/settings")
+    with ann:
+        client = ui.context.client
+    elements = len(client.elements)
+    gc.collect()
+    gc.disable()
+    try:
+        client.delete()
+        await ann.open("/")
+        gone = weakref.ref(client)
+        del client
+        found = gc.collect()
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert elements > 50 and found < 10 * elements  # else eighteen an element and more
