@@ -167,8 +167,9 @@ class TrainRecipe(_Section):
     micro_batch_tokens: int = Field(default=1024, ge=8, json_schema_extra={"unit": "tokens"})
     """Tokens that pass through the model at once, rounded down to whole rows of `max_length`;
     less takes less memory and gives the same result."""
-    remat: Literal["none", "dots", "full"] = "dots"
-    """What the backward pass computes again to save memory: nothing, all but products, all."""
+    remat: Literal["none", "dots", "full", "offload"] = "dots"
+    """What the backward pass computes again to save memory: nothing, all but products, all; with
+    `offload` products wait in the machine's memory, where a device has memory of its own."""
     attention: Literal["auto", "plain"] = "auto"
     """How long rows are attended to: `auto` takes a kernel of the device's own where there is one
     (on a TPU), `plain` never; the result is the same but for the last bits."""

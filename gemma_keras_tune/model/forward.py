@@ -30,7 +30,7 @@ from .products import PRODUCT, product
 from .splash import splash_attention
 from .weights import layer_places, output_matrix
 
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "full", "offload"]
 
 
 def hidden_states(
@@ -64,7 +64,8 @@ def hidden_states(
             thus share the prompt's computation.
         adapters: LoRA matrices beside the frozen ones.
         dropout_key: Key of the adapters' dropout; None switches it off.
-        remat: What the backward pass computes again: nothing, all but matrix products, all.
+        remat: What the backward pass computes again: nothing, all but matrix products, all; with
+            `offload` it has the products brought back from the machine's memory.
         attention: Whether long rows may be attended to by a kernel of the device's own.
         mesh: The mesh that the weights lie on, which such a kernel must know.
     """
@@ -228,13 +229,21 @@ def per_layer_inputs(
 def _rematerialised(
     step: Callable[..., Any], remat: Remat, *, prevent_cse: bool = False
 ) -> Callable[..., Any]:
-    """A layer's step, forgetting what `remat` says it may compute again.
+    """A layer's step, forgetting what `remat` says it may compute again, or have brought back.
 
     Outside of a scan the compiler would merge the second computation with the first, unless
     `prevent_cse` forbids it.
     """
     if remat == "none":
         return step
-    kept = jax.checkpoint_policies.save_only_these_names(PRODUCT, ATTENDED)
-    policy = None if remat == "full" else kept
-    return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)
+    policies = {
+        "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT, ATTENDED),
+        "full": None,
+        "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=[PRODUCT, ATTENDED],
+            offload_src="device",
+            offload_dst="pinned_host",
+        ),
+    }
+    return jax.checkpoint(step, policy=policies[remat], prevent_cse=prevent_cse)

@@ -1,10 +1,11 @@
-"""Which of several ways computes the attention of a row. No JAX here: plans ask too."""
+"""Which of several ways attention and the backward pass take here. No JAX: plans ask too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import RecipeError
 from .config import GemmaConfig
 from .tiles import block_size
 
@@ -108,6 +109,25 @@ def _why_plain(
     if not deals_out(config, cuts):
         return f"the keys of {config.heads} query heads can't be dealt out over {cuts} devices"
     return ""
+
+
+def check_remat(remat: str, platform: str) -> None:
+    """Refuse to bring products to where they are already.
+
+    Args:
+        remat: The recipe's.
+        platform: What computes, by JAX's word.
+
+    Raises:
+        RecipeError: `NOTHING_TO_OFFLOAD`.
+    """
+    if remat == "offload" and platform == "cpu":
+        raise RecipeError(
+            'train.remat is "offload": products wait in the machine\'s memory while a GPU or TPU '
+            "computes. Here the processor computes, in that same memory. Take "
+            'train.remat = "dots", or "full" for less memory.',
+            code="NOTHING_TO_OFFLOAD",
+        )
 
 
 def deals_out(config: GemmaConfig, cuts: int) -> bool:

@@ -134,7 +134,10 @@ def machine_stages(
     if setting.platform != "cpu":
         return (
             _stage("model", [*resident, weights, _loading()]),
-            _stage("training", [*resident, *_adapters_kept(setting, copies=2)]),
+            _stage(
+                "training",
+                [*resident, *_adapters_kept(setting, copies=2), *_offloaded(setting)],
+            ),
             *_export(setting, resident),
         )
     resident = [*resident, weights]
@@ -203,14 +206,7 @@ def _training(setting: Setting, compiled: Mapping[str, Program] | None) -> list[
     recipe, config = setting.recipe, setting.config
     numbers = adapter_numbers(config, recipe.model.lora)
     batch = _BATCH_ARRAYS * 4 * setting.micro_batches * setting.rows * setting.length
-    formula = of_training(
-        config,
-        recipe.model.lora,
-        recipe.train,
-        rows=setting.rows,
-        length=setting.length,
-        numbers=setting.numbers,
-    )
+    formula = _formula(setting)
     terms = [
         *_adapters_kept(setting, copies=2),
         Term(
@@ -229,6 +225,24 @@ def _training(setting: Setting, compiled: Mapping[str, Program] | None) -> list[
     return terms
 
 
+def _formula(setting: Setting) -> Temporaries:
+    return of_training(
+        setting.config,
+        setting.recipe.model.lora,
+        setting.recipe.train,
+        rows=setting.rows,
+        length=setting.length,
+        numbers=setting.numbers,
+    )
+
+
+def _offloaded(setting: Setting) -> list[Term]:
+    """What of a device's activations waits in the machine's memory."""
+    size = _formula(setting).offloaded
+    words = "the results of all products, until the backward pass needs them"
+    return [Term(name="offloaded", words=words, bytes=size)] if size else []
+
+
 def _named(parts: Temporaries, setting: Setting) -> list[Term]:
     """The step's temporaries, each with its name."""
     recipe = setting.recipe
@@ -237,6 +251,7 @@ def _named(parts: Temporaries, setting: Setting) -> list[Term]:
         "none": "all activations",
         "dots": "the results of all products",
         "full": "one state a layer",
+        "offload": "one state a layer",
     }[recipe.train.remat]
     terms = [
         Term(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..model.paths import attention_path
+from ..model.paths import attention_path, check_remat
 from ..model.weights import parameter_count
 from ..recipe import ModelRecipe, Recipe
 from ..run_folder import data_root
@@ -42,7 +42,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         ModelError: If the model isn't known or can't be read; `PLAN_MODEL_NOT_HERE` if only a
             download could tell.
         DataError: If the data can't be used.
-        RecipeError: If the recipe asks for what its task doesn't do.
+        RecipeError: If the recipe asks for what its task or this machine doesn't do.
         MissingExtraError: If the model needs a package that isn't installed.
     """
     recipe = with_adapters_settings(recipe)
@@ -51,6 +51,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     if compile or probe:
         import jax  # noqa: F401 - from here on the platform is what JAX says, not a guess
     platform = likely_platform()
+    check_remat(recipe.train.remat, platform)
     recipe = as_planned(recipe, config, platform)
     setting = setting_of(recipe, config, platform)
     steps = _counted(setting, notes) if count else None

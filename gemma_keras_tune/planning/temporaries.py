@@ -45,6 +45,7 @@ class Temporaries:
 
     Attributes:
         kept: Activations that the backward pass needs, of all layers.
+        offloaded: What of them waits in the machine's memory instead; not in the sum.
         gradients: Of the adapters.
         whole: Arrays of the whole batch: hidden states, rotary tables, masks.
         logits: Logits of a chunk of answers and a tile of words, and what is summed over the tiles.
@@ -58,6 +59,7 @@ class Temporaries:
     logits: int
     layer: int
     copy: int
+    offloaded: int = 0
 
     @property
     def bytes(self) -> int:
@@ -98,6 +100,10 @@ def of_training(
     if lora.dropout and train.remat != "full":
         dropout = tokens * _widest_input(config)
     chunk = min(train.loss_chunk, tokens)
+    offloaded = 0.0
+    if train.remat == "offload":
+        waiting, _ = _kept_and_layer(config, lora, "dots", length, block)
+        offloaded = config.layers * tokens * (waiting - kept) * numbers.compute_bytes
     return Temporaries(
         kept=math.ceil(config.layers * tokens * kept * numbers.compute_bytes),
         gradients=2 * FLOAT * adapter_numbers(config, lora),
@@ -105,6 +111,7 @@ def of_training(
         logits=_logits(config, chunk, numbers.platform),
         layer=math.ceil((tokens * layer + _beside_blocks(config, rows, block)) * FLOAT),
         copy=_copied(config) if numbers.float32_copy else 0,
+        offloaded=math.ceil(offloaded),
     )
 
 
@@ -179,6 +186,9 @@ def _kept_and_layer(
 
     Where layers differ: on average, and in the largest.
     """
+    if remat == "offload":  # one layer's products are used while another's are on their way
+        waiting, layer = _kept_and_layer(config, lora, "dots", length, block)
+        return config.width, layer + 2 * (waiting - config.width)
     layers = range(config.layers)
     kept = [_kept(config, lora, remat, layer, block) for layer in layers]
     within = [_within(config, remat, layer, block) for layer in layers]

@@ -27,6 +27,7 @@ from ..events import (
     Warned,
 )
 from ..model.lora import init_adapters
+from ..model.paths import check_remat
 from ..model.sharding import by_itself, mesh_of, whole_on
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
@@ -96,6 +97,7 @@ class Run:
         self.place = self._start()
 
     def _start(self) -> Place:
+        check_remat(self.plan.recipe.remat, jax.default_backend())
         state = initial_state(self.first, self.plan.recipe, self.mesh)
         return Place(state=state, best=whole_on(self.mesh, self.first))
 

@@ -57,6 +57,8 @@ def train(
         measure_labels: Scores the labels of a classification at each measurement.
 
     Raises:
+        RecipeError: `NOTHING_TO_OFFLOAD`, if `remat` is `offload` where no device has memory of
+            its own.
         DataError: If the examples can't be used.
         CheckpointError: If a checkpoint can't be written, or belongs to another run.
         StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.

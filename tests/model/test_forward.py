@@ -230,7 +230,8 @@ def test_fresh_adapters_change_nothing(
 
 
 @pytest.mark.parametrize(
-    ("family", "remat"), [("gemma3", "dots"), ("gemma3", "full"), ("gemma4-small", "full")]
+    ("family", "remat"),
+    [("gemma3", "dots"), ("gemma3", "full"), ("gemma4-small", "full"), ("gemma3", "offload")],
 )
 def test_computing_again_gives_the_same_gradient(family: str, ids: np.ndarray, remat: str) -> None:
     config = TINY_FAMILIES[family]
@@ -250,6 +251,34 @@ def test_computing_again_gives_the_same_gradient(family: str, ids: np.ndarray, r
     again = jax.jit(jax.grad(partial(loss, remat=remat)))(adapters)
     for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+MEMORIES = ("pinned_host", "device")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize(("family", "remat"), [("gemma3", "offload"), ("gemma3", "dots")])
+def test_offloaded_products_go_to_the_machine_s_memory_and_come_back(
+    family: str, remat: Any, platform: str
+) -> None:
+    """Lowered for a device that isn't there: nothing is compiled."""
+    config, shape = TINY_FAMILIES[family], (2, 32)
+    weights = init_random(config, seed=0)
+
+    def loss(adapters: Adapters) -> jax.Array:
+        positions = jnp.broadcast_to(jnp.arange(32), shape)
+        ones = jnp.ones(shape, jnp.int32)
+        hidden = hidden_states(
+            config, weights, ones, positions=positions, segment_ids=ones,
+            adapters=adapters, remat=remat,
+        )  # fmt: skip
+        return (hidden**2).mean()
+
+    traced = jax.jit(jax.grad(loss)).trace(random_adapters(config))
+    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    away, back = (program.count(f'_xla_buffer_placement = "{where}"') for where in MEMORIES)
+    products = 7 + 7  # of a layer, and of each adapter the inner one; the layers are scanned
+    assert (away, back) == ((products, products) if remat == "offload" else (0, 0))
 
 
 def test_the_low_rank_product_has_the_gradient_of_its_two_factors() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from gemma_keras_tune.errors import RecipeError
 from gemma_keras_tune.model.config import GemmaConfig
-from gemma_keras_tune.model.paths import AttentionPath, attention_path, deals_out
+from gemma_keras_tune.model.paths import AttentionPath, attention_path, check_remat, deals_out
 from gemma_keras_tune.planning.known_models import model_config
 from gemma_keras_tune.recipe import ModelRecipe
 from tests.support.tiny_models import tiny_gemma3, tiny_gemma4_large
@@ -110,3 +111,16 @@ def test_heads_are_dealt_out_only_with_whole_keys(
 def test_a_person_reads_what_runs_and_why(changes: dict[str, Any], words: list[str]) -> None:
     text = path(**changes).in_words(changes.get("length", 2048))
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_products_are_offloaded_from_devices_with_memory_of_their_own(platform: str) -> None:
+    check_remat("offload", platform)
+
+
+def test_a_processor_has_nothing_to_offload_to() -> None:
+    for remat in ("none", "dots", "full"):
+        check_remat(remat, "cpu")
+    with pytest.raises(RecipeError, match='train.remat = "dots"') as refused:
+        check_remat("offload", "cpu")
+    assert refused.value.code == "NOTHING_TO_OFFLOAD"

@@ -91,6 +91,21 @@ def test_keeping_less_for_the_backward_pass_takes_less():
     assert full == 6 * 16 * 32 * 32 * 4  # layers, rows, length, width, bytes: one state a layer
 
 
+def test_what_is_offloaded_waits_in_the_machine_s_memory_and_not_in_the_device_s():
+    def planned(stages, remat):
+        setting = tiny_setting(rows=16, remat=remat, platform="gpu", dtype="float32")
+        stage = next(one for one in stages(setting) if one.name == "training")
+        return {term.name: term.bytes for term in stage.terms}
+
+    dots, offload = (planned(device_stages, remat) for remat in ("dots", "offload"))
+    assert offload["activations"] == planned(device_stages, "full")["activations"]
+    moved = planned(machine_stages, "offload")["offloaded"]
+    assert moved == dots["activations"] - offload["activations"] > 0
+    assert "offloaded" not in planned(machine_stages, "dots")
+    layer, more = dots["layer"], offload["layer"]
+    assert more - layer == 2 * moved / 6  # of six layers one's products are there, one's are coming
+
+
 def test_logits_are_those_of_a_chunk_and_a_tile_of_the_vocabulary():
     config = tiny_gemma3(vocab_size=50_000, hidden_dim=8, width=32)
     found = terms(tiny_setting(config=config, rows=1, loss_chunk=64))
