@@ -232,6 +232,7 @@ def _formula(setting: Setting) -> Temporaries:
         setting.recipe.train,
         rows=setting.rows,
         length=setting.length,
+        micro_batches=setting.micro_batches,
         numbers=setting.numbers,
     )
 
@@ -269,7 +270,7 @@ def _named(parts: Temporaries, setting: Setting) -> list[Term]:
         words = "one layer while it is computed, attention scores included"
         terms.append(Term(name="layer", words=words, bytes=parts.layer))
     if parts.copy:
-        words = "a float32 copy of the layers' weights: on a CPU XLA slices bfloat16 so"
+        words = "float32 copies of the weights: on a CPU XLA slices bfloat16 so"
         terms.append(Term(name="float32_copy", words=words, bytes=parts.copy))
     return terms
 

@@ -81,6 +81,7 @@ def of_training(
     *,
     rows: int,
     length: int,
+    micro_batches: int,
     numbers: Numbers,
 ) -> Temporaries:
     """What an optimizer step needs, for micro-batches of `rows` rows of `length` tokens.
@@ -91,6 +92,7 @@ def of_training(
         train: Recomputation and chunk.
         rows: Of a micro-batch.
         length: Tokens of a row.
+        micro_batches: Of a step.
         numbers: Bytes.
     """
     tokens = rows * length
@@ -110,7 +112,7 @@ def of_training(
         whole=math.ceil((tokens * _whole(config, length, block) + dropout) * FLOAT),
         logits=_logits(config, chunk, numbers.platform),
         layer=math.ceil((tokens * layer + _beside_blocks(config, rows, block)) * FLOAT),
-        copy=_copied(config) if numbers.float32_copy else 0,
+        copy=_copied_in_training(config, micro_batches) if numbers.float32_copy else 0,
         offloaded=math.ceil(offloaded),
     )
 
@@ -172,6 +174,16 @@ def _copied(config: GemmaConfig) -> int:
     """Bytes of the layers' weights in float32, those in use turned once more; not the head's."""
     layers = parameter_count(config) - config.vocab_size * config.width
     return math.ceil(1.3 * layers * FLOAT)
+
+
+def _copied_in_training(config: GemmaConfig, micro_batches: int) -> int:
+    """Bytes of the layers' weights in float32, and of the head's.
+
+    The head is turned; over several micro-batches XLA keeps it in float32 beside that, too.
+    """
+    head = config.vocab_size * config.width
+    layers = parameter_count(config) - head
+    return math.ceil((layers + (0.5 if micro_batches == 1 else 1.5) * head) * FLOAT)
 
 
 def _logits(config: GemmaConfig, chunk: int, platform: str) -> int:
