@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,10 @@ _WORDS = {
         "while answers were written",
         "Less is written at once with fewer rows in a batch (evaluate.batch_rows) or fewer tokens.",
     ),
+    "samples": (
+        "while the run's sample prompts were answered",
+        "Take fewer train.sample_prompts, or a smaller train.sample_max_tokens.",
+    ),
     "export": (
         "while the model was exported",
         "What was trained is kept, and nothing half exported: free memory, then export again.",
@@ -33,22 +38,29 @@ _WORDS = {
 
 @contextmanager
 def told_of_memory(stage: str) -> Iterator[None]:
-    """Turns what JAX and Python raise where memory runs out into one error.
+    """Turns what JAX, Python and the system raise where memory runs out into one error.
+
+    What a stage within this one has told already stays as it is.
 
     Args:
-        stage: `model`, `training`, `evaluation`, `generation` or `export`.
+        stage: `model`, `training`, `samples`, `evaluation`, `generation` or `export`.
 
     Raises:
         OutOfMemory: With what takes less.
     """
-    where, advice = _WORDS[stage]
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # JAX's errors are of the first kind
+    except (RuntimeError, MemoryError, OSError) as error:  # JAX's errors are of the first kind
         if not is_out_of_memory(error):
             raise
-        first = (str(error).splitlines() or ["MemoryError"])[0][:200]
-        raise OutOfMemory(f"Memory ran out {where} ({first}). {advice}", stage=stage) from error
+        raise ran_out(stage, error) from error
+
+
+def ran_out(stage: str, error: BaseException) -> OutOfMemory:
+    """The error that says where memory ran out, what was said then, and what takes less."""
+    where, advice = _WORDS[stage]
+    first = (str(error).splitlines() or ["MemoryError"])[0][:200]
+    return OutOfMemory(f"Memory ran out {where} ({first}). {advice}", stage=stage)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -56,6 +68,7 @@ def is_out_of_memory(error: Exception) -> bool:
     says = str(error)
     return (
         isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or "RESOURCE_EXHAUSTED" in says
         or "out of memory" in says.lower()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 
 import gemma_keras_tune as gkt
 from gemma_keras_tune.errors import CheckpointError, OutOfMemory, StoppedWithCheckpoint, TuneError
+from gemma_keras_tune.evaluation.watching import make_answer
 from gemma_keras_tune.events import Event, Step
 from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.out_of_memory import told_of_memory
 from gemma_keras_tune.recipe import ModelRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
+from gemma_keras_tune.text.turns import Turn
 from gemma_keras_tune.training import loop
 from gemma_keras_tune.training.checkpoints import CheckpointStore
 from gemma_keras_tune.training.train import train
@@ -56,8 +59,12 @@ def test_what_jax_really_says_is_understood() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(jax.errors.JaxRuntimeError), told_of_memory("training"):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
-    with pytest.raises(TuneError, match="MemoryError"), told_of_memory("training"):
-        raise MemoryError
+    with pytest.raises(OSError, match="gone"), told_of_memory("training"):
+        raise OSError(errno.ENOENT, "gone")
+    for error in (MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")):
+        with pytest.raises(OutOfMemory, match="MemoryError|Cannot allocate"):
+            with told_of_memory("training"):
+                raise error
 
 
 def ran_out(*_: object, **__: object) -> object:
@@ -69,6 +76,7 @@ def ran_out(*_: object, **__: object) -> object:
     [
         ("model", "gemma_keras_tune.model.load._open"),
         ("generation", "gemma_keras_tune.evaluation.generate._first_tokens"),
+        ("samples", "gemma_keras_tune.evaluation.generate._first_tokens"),
         ("evaluation", "gemma_keras_tune.evaluation.report.score_pieces"),
         ("export", "gemma_keras_tune.exporters.artifact.need_consumer"),
     ],
@@ -76,9 +84,11 @@ def ran_out(*_: object, **__: object) -> object:
 def test_every_stage_says_that_it_was_the_one(
     model: Model, stage: str, inner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    answer = make_answer(model, lambda text: [Turn("user", text)], prompts=["a"], max_tokens=2)
     stages = {
         "model": lambda: gkt.load_model(ModelRecipe()),
         "generation": lambda: gkt.generate(model, ["a"], max_tokens=2),
+        "samples": lambda: answer(model, ["a"], lambda: False),
         "evaluation": lambda: gkt.evaluate(model, ROWS[:2]),
         "export": lambda: gkt.export(model, "hf", tmp_path),
     }

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -72,8 +73,9 @@ def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding
         findings.append(finding("SINGLE_CLASS", what, count=len(every)))
     rare = {label for label in (*allowed, *counts) if counts[label] < 2}
     if rare:
-        where = [place(row.file, row.row) for row in every if row.label in rare]
+        places = (place(row.file, row.row) for row in every if row.label in rare)
         what = f"Fewer than two rows each: {_listed(rare)}."
+        where = list(islice(places, PLACES))
         findings.append(finding("RARE_LABEL", what, count=len(rare), where=where))
     (_, most), (rarest, least) = counts.most_common()[0], counts.most_common()[-1]
     if len(counts) > 1 and most > IMBALANCE * least:

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, overload
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import RecipeError
 from ..recipe import DataRecipe
 from ..text.turns import Turn
-from .findings import Finding, Notes, fatal, finding, place, raise_errors
+from .findings import PLACES, Finding, Notes, fatal, finding, place, raise_errors
 from .jsonl_rows import RowFault
 from .kept import Joined, Keeper, Kept
 from .read import FileFacts, stream_rows
 from .rows import turns_of, wanted_columns
-from .split import input_key, split_rows
+from .split import HASH_BYTES, hash_numbers, input_key, split_rows
 from .tokenize import TooLong
 
 LEAKAGE_LIMIT = 0.01  # share of the held-back rows that may also be training rows
@@ -42,7 +45,7 @@ class Example:
     frame: tuple[str, str] = ("", "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Split(Sequence[Example]):
     """Some examples, and what the recipe says of them: all that training on them must know.
 
@@ -73,7 +76,7 @@ class Split(Sequence[Example]):
         return self.examples[index]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
     """The examples of a recipe, split.
 
@@ -113,6 +116,8 @@ def load_examples(recipe: DataRecipe) -> Examples:
     Raises:
         DataError: With every error finding; see `findings.CODES`.
         RecipeError: `SETTING_NOT_USED`, if the recipe asks for what its task doesn't do.
+        TuneError: `NEEDS_SPACE` or `SCRATCH_FOLDER`, if the rows are too many for memory and the
+            disk doesn't take them.
     """
     examples = examine(recipe)
     raise_errors(examples.findings)
@@ -271,10 +276,8 @@ def _check_settings(recipe: DataRecipe) -> None:
 
 def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Finding]:
     """Held-back rows whose input is also a training row's: an error above one in a hundred."""
-    keys = [input_key(example.turns) for example in held_back]
-    seen = set(keys).intersection(input_key(example.turns) for example in train)
-    both = [index for index, key in enumerate(keys) if key in seen]
-    if not both:
+    both = np.flatnonzero(np.isin(_input_hashes(held_back), _input_hashes(train)))
+    if not len(both):
         return []
     share = len(both) / len(held_back)
     code = "TRAIN_TEST_LEAKAGE" if share > LEAKAGE_LIMIT else "TRAIN_TEST_OVERLAP"
@@ -284,9 +287,16 @@ def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Fin
             f"{share:.1%} of the held-back rows are also training rows "
             f"({LEAKAGE_LIMIT:.0%} is allowed).",
             count=len(both),
-            where=[place(row.file, row.row) for row in map(held_back.__getitem__, both[:10])],
+            where=[place(row.file, row.row) for row in (held_back[int(i)] for i in both[:PLACES])],
         )
     ]
+
+
+def _input_hashes(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:
+    hashes = bytearray()
+    for example in examples:
+        hashes += input_key(example.turns)[:HASH_BYTES]
+    return hash_numbers(hashes)
 
 
 def _empty_splits(recipe: DataRecipe, parts: dict[str, Kept[Example]]) -> list[Finding]:

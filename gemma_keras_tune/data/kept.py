@@ -34,13 +34,17 @@ class Keeper(Generic[Item]):
         """Takes one more item.
 
         Raises:
-            TuneError: `NEEDS_SPACE`, if the disk is full.
+            TuneError: `NEEDS_SPACE` or `SCRATCH_FOLDER`, if the disk doesn't take it.
         """
-        self._scratch.append(self._dump(item))
-        self._starts.append(len(self._scratch))
+        self._starts.append(self._scratch.append(self._dump(item)))
 
     def items(self) -> Kept[Item]:
-        """All that was taken; nothing may be added afterwards."""
+        """All that was taken; nothing may be added afterwards.
+
+        Raises:
+            TuneError: `NEEDS_SPACE`, if the disk is full.
+        """
+        self._scratch.flush()
         starts = np.frombuffer(self._starts, np.int64)
         every = np.arange(len(self), dtype=np.int64)
         return Kept(self._scratch, self._load, starts, every)
@@ -80,6 +84,9 @@ class Kept(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         return map(self._item, self._chosen)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Item, ...]]]:
+        return tuple, (tuple(self),)  # copied, or sent to another process, it is in memory
 
     def take(self, places: npt.NDArray[np.int64]) -> Kept[Item]:
         """The items at some places of this sequence, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from array import array
 from collections.abc import Iterable, Sequence
@@ -61,13 +62,13 @@ def split_rows(
         strata.append(names.setdefault(row.label or "", len(names)))
     group, firsts, sizes = _groups(hash_numbers(keys))
     stratum = np.frombuffer(strata, np.int64)[firsts]
-    rank = hash_numbers(ranks)[firsts]
-    totals = {name: int(sizes[stratum == at].sum()) for name, at in names.items()}
+    by_rank = np.lexsort((hash_numbers(ranks)[firsts], stratum))
+    ends = np.searchsorted(stratum[by_rank], np.arange(len(names) + 1))
+    members = [by_rank[start:stop] for start, stop in itertools.pairwise(ends)]
+    totals = {name: int(sizes[own].sum()) for name, own in zip(names, members, strict=True)}
     test, validation = _quotas(totals, test_share), _quotas(totals, validation_share)
     side = np.full(len(firsts), _TRAIN, np.int8)
-    for name, at in names.items():
-        (members,) = np.nonzero(stratum == at)
-        ordered = members[np.argsort(rank[members], kind="stable")]
+    for name, ordered in zip(names, members, strict=True):
         room = totals[name] - 1
         held = _take(sizes[ordered], min(test[name], room))
         side[ordered[held]] = _TEST

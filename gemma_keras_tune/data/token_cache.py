@@ -18,12 +18,15 @@ _SUMS = "sha256.json"
 def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """A folder with each array as .npy and the SHA-256 of all, durably or not at all.
 
+    A whole one that is there stays: others may be reading it.
+
     Raises:
         OSError: If it can't be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    is_damaged = folder.exists() and read_arrays(folder, arrays) is None
     try:
-        with new_folder(folder, replace=True) as made:
+        with new_folder(folder, replace=is_damaged) as made:
             for name, array in arrays.items():
                 np.save(_file(made, name), array, allow_pickle=False)
             sums = {name: sha256_file(_file(made, name)) for name in arrays}

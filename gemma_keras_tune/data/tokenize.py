@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..text.template import Part, Template
 from ..text.turns import Turn
-from .findings import Finding, finding, place, raise_errors
+from .findings import PLACES, Finding, finding, place, raise_errors
 from .scratch import Scratch
 from .shorten import find_cuts, frame_tokens
 from .token_cache import read_arrays, write_arrays
@@ -125,7 +125,8 @@ def tokenize_examples(
     Raises:
         DataError: `TOO_LONG`, `ALL_ROWS_TOO_LONG`, `ANSWER_TOO_LONG`, `NOTHING_SUPERVISED`,
             `EMPTY_DATASET`, or what `Template.render` raises, with file and row.
-        TuneError: `NEEDS_SPACE`, if there are too many for memory and the disk is full.
+        TuneError: `NEEDS_SPACE` or `SCRATCH_FOLDER`, if there are too many for memory and the disk
+            doesn't take them.
     """
     if not examples:
         raise DataError("There are no examples to encode.", code="EMPTY_DATASET")
@@ -139,6 +140,7 @@ def tokenize_examples(
         tokens = _encode(examples, template, max_length=max_length, too_long=too_long)
         if path is not None:
             _write_cache(path, tokens)
+            tokens = _read_cache(path) or tokens  # so that they aren't on a disk twice
     findings = _judge(tokens, examples, max_length=max_length)
     raise_errors(findings)
     arrays = {name: getattr(tokens, name) for name in _ARRAYS}
@@ -270,11 +272,12 @@ def _without_answer(tokens: TokenSet) -> npt.NDArray[np.int64]:
 def _about(
     code: str, what: str, examples: Sequence[Tokenizable], rows: npt.NDArray[np.int64]
 ) -> Finding:
-    return finding(code, what, count=len(rows), where=_places(examples, rows.tolist()))
+    where = _places(examples, rows[:PLACES].tolist())
+    return finding(code, what, count=len(rows), where=where)
 
 
 def _places(examples: Sequence[Tokenizable], rows: Sequence[int]) -> list[str]:
-    return [place(examples[index].file, examples[index].row) for index in rows[:10]]
+    return [place(examples[index].file, examples[index].row) for index in rows[:PLACES]]
 
 
 def _last(supervised: npt.NDArray[np.bool_]) -> int:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import cache
 
 from ..data.examples import Split
+from ..errors import OutOfMemory
 from ..event_types import Event
 from ..model.value import Model
+from ..out_of_memory import ran_out
 from ..text.turns import Turn
 from ..training.live import Answer
 from ..training.measure import LabelMeasure, MeasureLabels
@@ -55,6 +57,8 @@ def make_answer(
             )
         except _AskedToStop:
             return None
+        except OutOfMemory as error:
+            raise ran_out("samples", error.__cause__ or error) from error
         return [one.text for one in found]
 
     return answer

@@ -83,18 +83,17 @@ class PlannedRun:
             raise OutOfMemory(f"{error} {advice}", stage=error.stage) from error
 
     def _advice(self, plan: Plan, stage: str) -> str:
-        if stage == "generation":
-            stage = "evaluation"  # the plan has them as one
-        planned = [found for found in plan.memory.stages if found.name == stage]
+        of_plan = {"generation": "evaluation", "samples": "training"}.get(stage, stage)
+        planned = [found for found in plan.memory.stages if found.name == of_plan]
         words = [f"By the plan the largest are: {largest(found)}." for found in planned]
         again: list[str] = []
-        if stage in ("model", "training"):
+        if stage == "training":
             changes = less_memory(self.recipe)
             again = [change for change, _ in changes if is_same_result(change)]
             listed = "; ".join(f"{change} ({size / 1e9:.2f} GB)" for change, size in changes)
             if changes:
                 words.append(f"What takes less, each by itself: {listed}.")
-        elif stage == "evaluation" and self.recipe.evaluate.batch_rows > 1:
+        elif of_plan == "evaluation" and self.recipe.evaluate.batch_rows > 1:
             again = [f"evaluate.batch_rows={self.recipe.evaluate.batch_rows // 2}"]
         if again:
             how = f"`gemma-keras-tune resume RUN --set {again[0]}`"

@@ -48,7 +48,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     recipe = with_adapters_settings(recipe)
     config = model_config(recipe.model)
     notes: list[str] = []
-    if compile or probe:
+    if compile or probe or recipe.train.remat == "offload":
         import jax  # noqa: F401 - from here on the platform is what JAX says, not a guess
     platform = likely_platform()
     check_remat(recipe.train.remat, platform)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-import errno
+import copy
 import gc
 import json
 import os
+import pickle
+import tempfile
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from gemma_keras_tune.data.scratch import Scratch
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe import DataRecipe, TrainRecipe
+from gemma_keras_tune.run_folder import HOME_VARIABLE
 from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.text.turns import Turn
@@ -73,9 +77,16 @@ def test_joined_sequences_are_one():
         joined[5]
 
 
-def test_the_file_has_no_name_and_goes_with_its_last_reader(monkeypatch, tmp_path):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+def test_a_copy_is_a_tuple_in_memory(kept):
+    copied = pickle.loads(pickle.dumps(kept.take(np.array([5, 2]))))
+    assert copied == (item(5), item(2)) and copy.deepcopy(kept[:2]) == (item(0), item(1))
+
+
+@pytest.mark.skipif(not FILES.exists(), reason="only Linux lists a process's files there")
+@pytest.mark.parametrize("told", [True, False])
+def test_the_file_has_no_name_and_goes_with_its_last_reader(told, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path)) if told else monkeypatch.delenv("TMPDIR", False)
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 16)
     gc.collect()
     before = len(os.listdir(FILES))
@@ -85,7 +96,9 @@ def test_the_file_has_no_name_and_goes_with_its_last_reader(monkeypatch, tmp_pat
     some = keeper.items()[2:4]
     del keeper
     gc.collect()
-    assert len(os.listdir(FILES)) == before + 1 and not os.listdir(tmp_path)
+    assert len(os.listdir(FILES)) == before + 1
+    assert (tmp_path / "home").exists() is not told
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert tuple(some) == (item(2), item(3))
     del some
     gc.collect()
@@ -103,25 +116,31 @@ def test_an_array_outlives_what_it_was_made_from(monkeypatch):
     assert array.tolist() == list(range(50))
 
 
-def test_a_full_disk_says_which_and_what_to_do(monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("size", [9, 2**20])
+def test_a_full_disk_says_which_and_what_to_do_once(size, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 4)
+    full = partial(open, "/dev/full", "wb")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full())
+    keeper = Keeper(lambda item: item, lambda item: item)
+    with pytest.raises(TuneError, match=f"{tmp_path} is full.* set TMPDIR") as caught:
+        for _ in range(3):
+            keeper.add(b"x" * size)
+        keeper.items()
+    assert caught.value.code == "NEEDS_SPACE"
+    del keeper, caught
+    gc.collect()
+    assert capsys.readouterr().err == ""
 
-    made = Scratch()
-    monkeypatch.setattr(made._file, "write", full)
-    with pytest.raises(TuneError, match="TMPDIR") as caught:
-        made.append(b"x")
-    assert caught.value.code == "NEEDS_SPACE" and len(made) == 0
 
-
-def test_a_disk_that_really_is_full_says_the_same(monkeypatch):
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full here")
-    made = Scratch()
-    monkeypatch.setattr(made, "_file", open("/dev/full", "wb"))  # noqa: SIM115 - closed below
-    made._size = 0
-    with made._file, pytest.raises(TuneError, match="is full"):
-        made.append(b"x" * 2**20)
+def test_a_folder_that_is_not_there_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 4)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    with pytest.raises(TuneError, match="gone: No such file or directory") as caught:
+        Scratch().append(b"more than four")
+    assert caught.value.code == "SCRATCH_FOLDER"
+    Scratch().append(b"four")  # what is small needs no folder
 
 
 def test_rows_of_a_large_file_are_not_in_memory(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -82,6 +83,14 @@ def test_a_new_row_moves_few_of_the_old_ones():
     rows = [row(f"t{i}") for i in range(200)]
     before, after = set(split(rows)[2]), set(split([*rows, row("new")])[2])
     assert len(before & after) >= len(before) - 1
+
+
+def test_a_label_for_each_row_is_split_as_quickly_as_one_for_all():
+    rows = [row(f"t{i}", f"label {i}") for i in range(30_000)]
+    began = time.process_time()
+    train, validation, test = split(rows)
+    assert time.process_time() - began < 8  # a look at all rows for each label would take minutes
+    assert (len(train), len(validation), len(test)) == (30_000, 0, 0)
 
 
 @pytest.mark.parametrize("count", [4, 5, 7])

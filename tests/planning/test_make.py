@@ -215,3 +215,11 @@ def test_where_rows_are_measured_fewer_of_them_at_once_are_advised(recipe_file, 
     with pytest.raises(OutOfMemory) as hopeless, PlannedRun(one).advising():
         raise OutOfMemory("Memory ran out.", stage=stage)
     assert "resume" not in str(hopeless.value)
+
+
+@pytest.mark.parametrize("stage", ["model", "export", "samples"])
+def test_no_setting_is_advised_that_would_change_nothing(recipe_file, stage):
+    with pytest.raises(OutOfMemory) as ended, PlannedRun(load_recipe(recipe_file)).advising():
+        raise OutOfMemory("Memory ran out.", stage=stage)
+    assert "resume" not in str(ended.value) and "micro_batch" not in str(ended.value)
+    assert ("By the plan the largest are:" in str(ended.value)) == (stage != "export")
