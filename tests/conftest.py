@@ -10,10 +10,14 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from gemma_keras_tune.compile_cache import FOLDER, SHORTEST
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.tiny_tokenizer import tiny_proto
+
+settings.register_profile("busy machine", deadline=None)  # how long an example takes is no fault
+settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
