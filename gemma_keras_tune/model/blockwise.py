@@ -140,7 +140,7 @@ class _Blocks:
         (q_at, k_at), (q_in, k_in) = both(self.places.positions), both(self.places.segments)
         distance = q_at - k_at
         seen = (q_in == k_in) & (distance >= 0)
-        seen &= ~self.is_local | (distance < self.settings.window)
+        seen &= jnp.logical_not(self.is_local) | (distance < self.settings.window)
         if self.places.branches is not None:
             q_of, k_of = both(self.places.branches)
             seen &= (q_of == k_of) | (k_of == 0)
