@@ -16,9 +16,10 @@ _MOST_POINTS = 1000  # of a line, when it is drawn
 _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
 
 # The browser says once of each drawing that it is there, and not again at every point that comes.
+# The plot of a tab that is not looked at is in no document, so its component is asked for it.
 _SAY_ONCE = """() => {{
-  const plot = getHtmlElement({id});
-  if (plot.said !== plot.layout.meta) emit((plot.said = plot.layout.meta));
+  const plot = getElement({id})?.$el;
+  if (plot && plot.said !== plot.layout.meta) emit((plot.said = plot.layout.meta));
 }}"""
 
 

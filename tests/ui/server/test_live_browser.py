@@ -20,12 +20,18 @@ from .test_browser import (  # noqa: F401
     sign_in,
     violations,
 )
-from .test_walk import steps_drawn, wait_for_steps
+from .test_walk import HARMLESS, steps_drawn, wait_for_steps
 
 pytestmark = pytest.mark.slow
 
 TOTAL = 1000
 CHARTS = 4  # on the first tab of a run of which no label was measured
+
+
+@pytest.fixture(scope="module", autouse=True)
+def administrator(server: AppServer) -> None:  # noqa: F811
+    """Whoever signs in: there for each of these tests, whichever of them runs."""
+    make_administrator(server).close()
 
 
 def step(number: int) -> Step:
@@ -35,13 +41,10 @@ def step(number: int) -> Step:
     )  # fmt: skip
 
 
-def shown(page: Any) -> tuple[str, float]:  # noqa: F811
-    """What stands below the stage, and how long the bar is."""
+def length_of_bar(page: Any) -> float:  # noqa: F811
+    """Which share of the run it says is done."""
     bar = page.get_by_role("progressbar", name="Progress")
-    return (
-        page.get_by_text("Step ", exact=False).first.inner_text(),
-        float(bar.get_attribute("aria-valuenow")),
-    )
+    return float(bar.get_attribute("aria-valuenow"))
 
 
 def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
@@ -49,7 +52,6 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
     server: AppServer,  # noqa: F811
     axe: str,  # noqa: F811
 ) -> None:
-    make_administrator(server).close()
     sign_in(page, server.address)
     said: list[str] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda one: said.append(str(one))))
@@ -70,7 +72,7 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
         wait_for_steps(page, 30)
         page.get_by_text("Step 30 of 1,000").wait_for()
         assert steps_drawn(page) == [float(number) for number in range(1, 31)]
-        assert shown(page)[1] == pytest.approx(30 / TOTAL)
+        assert length_of_bar(page) == pytest.approx(30 / TOTAL)
         assert page.get_by_text("0.1333", exact=True).is_visible(), "the loss"
         assert violations(page, axe) == []
         assert complaints(page) == []
@@ -81,7 +83,8 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
         tell(step(31))
         wait_for_steps(page, 31)
         assert steps_drawn(page) == [float(number) for number in range(1, 32)]
-        assert shown(page) == (page.get_by_text("Step 31 of 1,000").inner_text(), 31 / TOTAL)
+        page.get_by_text("Step 31 of 1,000").wait_for()
+        assert length_of_bar(page) == pytest.approx(31 / TOTAL)
 
 
 def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
@@ -106,3 +109,32 @@ def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
         wait_for_steps(page, 8)
         assert steps_drawn(page) == [float(number) for number in range(1, 9)]
         assert complaints(page) == []
+
+
+def test_curves_grow_while_another_tab_is_looked_at(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    folder = new_run(server.root, "elsewhere")
+    folder.recipe_json.write_text('{"name": "elsewhere"}')
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        tell(step(1))
+        page.goto(f"{server.address}/runs")
+        page.get_by_role("link", name="elsewhere").click()
+        wait_for_steps(page, 1)
+        page.get_by_role("tab", name="Samples").click()
+        page.get_by_text("Step 1 of 1,000").wait_for()
+        for number in range(2, 6):
+            tell(step(number))
+            page.get_by_text(f"Step {number} of 1,000").wait_for()
+        tell(RunStarted(resumed_from=3))
+        page.get_by_text("Step 3 of 1,000").wait_for()
+        for number in range(4, 9):
+            tell(step(number))
+            page.get_by_text(f"Step {number} of 1,000").wait_for()
+        page.get_by_role("tab", name="Learning").click()
+        wait_for_steps(page, 8)
+        assert steps_drawn(page) == [float(number) for number in range(1, 9)]
+        assert [text for text in complaints(page) if HARMLESS not in text] == []
