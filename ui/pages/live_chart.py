@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from .live_news import LiveNews
 
 _MOST_POINTS = 1000  # of a line, when it is drawn
 _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
+_PATIENCE_S = (
+    5.0  # without a word of a drawing: then it is sent again, and waited for twice as long
+)
 
 # The browser says once of each drawing that it is there, and not again at every point that comes.
 # The plot of a tab that is not looked at is in no document, so its component is asked for it.
@@ -51,7 +55,9 @@ class LiveChart:
     """One chart of a run.
 
     What was known when it was made stands in its figure. Later points are sent only once the
-    browser has drawn it: those sent before would be lost, and leave a hole.
+    browser has drawn it: those sent before would be lost, and leave a hole. What the browser says
+    may be lost as well, so a drawing that nothing is heard of is sent anew when there is more to
+    show. Points name the drawing that they belong to, as another may overtake them.
 
     Args:
         news: What sends to the charts of this page.
@@ -76,7 +82,7 @@ class LiveChart:
         self._news, self._state = news, state
         self._lines, self._x, self._y = tuple(lines), x, y
         self._is_time, self._is_ready = is_time, False
-        self._drawing = 0
+        self._drawing, self._drawn_at, self._patience_s = 0, time.monotonic(), _PATIENCE_S
         self._drawn = [_Drawn() for _ in self._lines]
         self._marks: tuple[Mark, ...] = ()
         self.plot = chart(self._figure(), label=label).mark("live-chart")
@@ -92,9 +98,11 @@ class LiveChart:
         if state is not None and state is not self._state:
             self._state = state
             self._draw_anew()
-        if not self._is_ready:
-            return
         curves = [self._state.curve(line.curve) for line in self._lines]
+        if not self._is_ready:
+            if any(map(_has_more, curves, self._drawn)):
+                self._draw_if_overdue()
+            return
         if any(map(_is_gone, curves, self._drawn)):
             self._draw_anew()
             return
@@ -105,13 +113,20 @@ class LiveChart:
 
     def _plotted(self, drawing: object) -> None:
         """The browser has drawn what was sent as that drawing."""
-        if not self._is_ready and drawing == self._drawing:
-            self._is_ready = True
+        if drawing == self._drawing and not self._is_ready:
+            self._is_ready, self._patience_s = True, _PATIENCE_S
             self.tick()
             self._news.flush()
+        elif drawing != self._drawing and self._is_ready:
+            self._draw_anew()  # after a lost connection an old one was sent after the new one
+
+    def _draw_if_overdue(self) -> None:
+        if time.monotonic() - self._drawn_at >= self._patience_s:
+            self._patience_s *= 2  # a slow browser must come to answer the newest one at last
+            self._draw_anew()
 
     def _draw_anew(self) -> None:
-        self._is_ready = False
+        self._is_ready, self._drawn_at = False, time.monotonic()
         self._drawing += 1
         self.plot.update_figure(self._figure())
 
@@ -129,7 +144,7 @@ class LiveChart:
             self._call("extendTraces", {"x": xs, "y": ys}, which)
 
     def _call(self, name: str, *args: Any) -> None:
-        self._news.call(self.plot, "run_plot_method", name, *args)
+        self._news.call(self.plot, "run_plot_method", name, *args, drawing=self._drawing)
 
     def _figure(self) -> dict[str, Any]:
         data = []
@@ -156,6 +171,11 @@ class LiveChart:
 
     def _shown_x(self, xs: list[float]) -> list[float]:
         return [x * 1000 for x in xs] if self._is_time else xs  # Plotly's dates are milliseconds
+
+
+def _has_more(curve: Curve, drawn: _Drawn) -> bool:
+    """Whether a curve is not as it was drawn."""
+    return curve.version != drawn.version or len(curve) > drawn.until
 
 
 def _is_gone(curve: Curve, drawn: _Drawn) -> bool:

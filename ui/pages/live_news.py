@@ -14,15 +14,20 @@ class LiveNews(ui.element, component="live_news.js"):
         super().__init__()
         self._calls: list[list[Any]] = []
 
-    def call(self, element: ui.element, method: str, *args: Any) -> None:
+    def call(
+        self, element: ui.element, method: str, *args: Any, drawing: int | None = None
+    ) -> None:
         """Calls a method of an element in the browser, at the next `flush`.
 
         Args:
             element: The element.
             method: The method.
             args: Its arguments.
+            drawing: Which drawing of a chart it is meant for: the browser leaves it out if the
+                chart's `layout.meta` is another.
         """
-        self._calls.append([element.id, method, args])
+        which = [] if drawing is None else [drawing]
+        self._calls.append([element.id, method, args, *which])
 
     def flush(self) -> None:
         """Sends what was collected."""

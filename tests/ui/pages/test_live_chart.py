@@ -17,7 +17,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Sent(list[tuple[str, Any]]):
-    """What a chart has told the browser."""
+    """What a chart has told the browser.
+
+    Attributes:
+        drawing: Which drawing the last of it was meant for.
+    """
+
+    drawing = -1
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -30,7 +36,12 @@ async def chart(app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch) -> Any
     with ann:
         news = LiveNews()
         made = LiveChart(news, state, [LineOf("loss", "Training")], label="l", x="x", y="y")
-    monkeypatch.setattr(news, "call", lambda plot, _, *call: sent.append((call[0], call[1:])))
+
+    def call(plot: Any, _: str, name: str, *args: Any, drawing: int) -> None:
+        sent.append((name, args))
+        sent.drawing = drawing
+
+    monkeypatch.setattr(news, "call", call)
     return made, state, sent
 
 
@@ -62,6 +73,41 @@ async def test_steps_that_are_done_again_draw_it_anew(chart: Any) -> None:
     state.curve("loss").add(3, 8.0)
     made.tick()
     assert sent == [("extendTraces", ({"x": [[3]], "y": [[8.0]]}, [0]))]
+    assert sent.drawing == 1
+
+
+async def test_a_drawing_of_which_nothing_is_heard_is_sent_anew_once_there_is_more_to_show(
+    chart: Any,
+) -> None:
+    made, state, sent = chart
+    made._drawn_at -= 5.0
+    made.tick()
+    assert made._drawing == 0, "it has all there is"
+    state.curve("loss").add(4, 0.25)
+    made._drawn_at += 2.0
+    made.tick()
+    assert made._drawing == 0, "the browser may still come to it"
+    made._drawn_at -= 2.0
+    made.tick()
+    assert made._drawing == 1 and made.plot.figure["data"][0]["x"] == [1, 2, 3, 4]
+    state.curve("loss").add(5, 0.2)
+    made._drawn_at -= 5.0
+    made.tick()
+    assert made._drawing == 1, "the second time is waited for twice as long"
+    made._plotted(1)
+    assert sent == [("extendTraces", ({"x": [[5]], "y": [[0.2]]}, [0]))]
+
+
+async def test_an_old_drawing_that_came_after_the_new_one_is_drawn_over(chart: Any) -> None:
+    made, state, _ = chart
+    made._plotted(0)
+    state.curve("loss").cut_after(1)
+    made.tick()
+    made._plotted(1)
+    made._plotted(1)
+    assert made._drawing == 1
+    made._plotted(0)
+    assert made._drawing == 2
 
 
 async def test_a_long_curve_is_thinned_out_when_too_much_was_appended(chart: Any) -> None:

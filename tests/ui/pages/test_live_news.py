@@ -35,3 +35,6 @@ async def test_texts_and_bars_go_in_one_message_and_only_when_they_change(
     assert updated == [], "nothing is sent by an update of its own"
     assert (text.props["text"], bar.props["value"]) == ("after", 0.5), "for a whole update"
     await ann.should_see("after")
+    news.call(bar, "run_plot_method", "redraw", drawing=7)
+    news.flush()
+    assert sent[1:] == [("pass", [[bar.id, "run_plot_method", ("redraw",), 7]])]
