@@ -1,8 +1,8 @@
 """One reader a run, however many look: its state is kept as long as anybody does.
 
-Whoever looks is called when there is news, all of them in one go, a few times a second and the less
-often the longer a round takes. They only put what they send into their own page's outbox, so a slow
-page is never in the way of others.
+Whoever looks is called when there is news, all of them in one go, a few times a second. After such
+a round there is a rest, the longer the more the round took. They only put what they send into their
+own page's outbox, so a slow page is never in the way of others.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .run_state import RunState
 from .standing import Standing
 
 LEAST_S, MOST_S = 0.2, 0.35
-"""Between the beginnings of two rounds of calling whoever looks, taken over a few of them."""
+"""Of rest from the end of a round of calling whoever looks to the beginning of the next one."""
 
-_REST = 2  # a round is followed by so many times its own length of rest
+_REST = 2  # the rest is so many times as long as the round, within those bounds
 _KEEP_S = 30.0  # after the last viewer has gone: a reload finds it warm
 _LOOK_S = 2.0  # how often the run's row, job and process are looked at
 _IN_ONE_GO = 8  # so many are called before the others of this process have their turn
@@ -78,10 +78,9 @@ class LiveRun:
 
     def once(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
         """What `make` returns: made once for all who ask by that key, until something changes."""
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = make()
-        return cast("_Made", made)
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("_Made", self._made[key])
 
     async def look(self) -> None:
         """Looks how the run stands, now."""
@@ -98,20 +97,28 @@ class LiveRun:
 
     async def _tell(self) -> None:
         loop = asyncio.get_running_loop()
-        due = -math.inf
+        rested_at = -math.inf
         while True:
+            has_waited = self._news.is_set()
             await self._news.wait()
             self._news.clear()
             begun = loop.time()
-            for number, hear in enumerate([*self._hearing]):
-                loop.call_soon(hear)  # an error of one page is that page's, and is logged
-                if number % _IN_ONE_GO == _IN_ONE_GO - 1:
-                    await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            rest = min(MOST_S, max(LEAST_S, _REST * (loop.time() - begun)))
-            # Two rounds may follow close after a pause: no step waits because of a look before it.
-            due = max(due, begun - MOST_S) + rest
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            is_after_pause = begun >= rested_at and not has_waited
+            await self._call_all(loop)
+            ended = loop.time()
+            rest = min(MOST_S, max(LEAST_S, _REST * (ended - begun)))
+            rested_at = ended + rest
+            # The first round after a pause may be followed close by one other: no step waits
+            # because of a look just before it.
+            if not is_after_pause:
+                await asyncio.sleep(rest)
+
+    async def _call_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number, hear in enumerate([*self._hearing]):
+            loop.call_soon(hear)  # an error of one page is that page's, and is logged
+            if number % _IN_ONE_GO == _IN_ONE_GO - 1:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     async def _keep_looking(self) -> None:
         while True:

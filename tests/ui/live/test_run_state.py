@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,9 +172,11 @@ async def test_what_all_readers_are_shown_is_made_once_until_something_changes(
     async with runs.watched(folder) as live:
         assert [live.once("step", make), live.once("step", make)] == ["step 5", "step 5"]
         assert made == [5]
+        assert [live.once("none", lambda: made.append(0)) for _ in range(2)] == [None, None]
+        assert made == [5, 0], "nothing is a value as well"
         written(folder, [(1, step(6))])
         await until(lambda: live.state.step == 6)
-        assert live.once("step", make) == "step 6" and made == [5, 6]
+        assert live.once("step", make) == "step 6" and made == [5, 0, 6]
     runs.close()
 
 
@@ -193,6 +197,28 @@ async def test_two_rounds_may_follow_close_after_a_pause_and_the_third_waits(
     await asyncio.sleep(0.05)
     assert heard == [5, 6]
     live.close()
+
+
+async def test_long_rounds_are_followed_by_a_rest_however_much_news_there_is(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcast, "LEAST_S", 0.0)
+    monkeypatch.setattr(broadcast, "MOST_S", 0.1)
+    rounds: list[tuple[float, float]] = []
+
+    def hear() -> None:
+        begun = time.monotonic()
+        time.sleep(0.15)
+        live._news.set()
+        rounds.append((begun, time.monotonic()))
+
+    live = LiveRun(folder, EventFeed(poll_s=0.01), look_at_nothing)
+    live.listen(hear)
+    live._news.set()
+    await until(lambda: len(rounds) >= 5)
+    live.close()
+    rests = [after[0] - before[1] for before, after in itertools.pairwise(rounds)]
+    assert min(rests[1:]) > 0.099, "only the first one is followed close"
 
 
 async def until(what: Callable[[], bool]) -> None:
