@@ -29,6 +29,10 @@ class LiveNews(ui.element, component="live_news.js"):
         which = [] if drawing is None else [drawing]
         self._calls.append([element.id, method, args, *which])
 
+    def drop(self) -> None:
+        """Forgets what was collected: the page that is about to be sent has it."""
+        self._calls = []
+
     def flush(self) -> None:
         """Sends what was collected."""
         if self._calls:

@@ -38,3 +38,7 @@ async def test_texts_and_bars_go_in_one_message_and_only_when_they_change(
     news.call(bar, "run_plot_method", "redraw", drawing=7)
     news.flush()
     assert sent[1:] == [("pass", [[bar.id, "run_plot_method", ("redraw",), 7]])]
+    bar.value = 0.75
+    news.drop()
+    news.flush()
+    assert len(sent) == 2 and bar.props["value"] == 0.75

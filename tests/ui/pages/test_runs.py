@@ -26,6 +26,8 @@ from gemma_keras_tune.event_types import (
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
+from gemma_keras_tune_ui.live.standing import Standing
+from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
@@ -186,6 +188,30 @@ async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(
         ann.find(marker="dialog-yes").click()
         await wait_for(lambda: any("learning_rate" in one for one in ann.notify.messages))
         assert read_commands(folder.control)[0] == []
+
+
+async def test_a_page_begins_with_no_news_and_is_left_when_its_run_is_gone(
+    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, asked, queued = list[Any](), list[str](), list[Any]()
+    start = run._Page.start
+
+    async def kept(self: Any) -> None:
+        pages.append(self)
+        await start(self)
+        queued.extend(self._news._calls)
+
+    monkeypatch.setattr(run._Page, "start", kept)
+    folder = run_of(app, "gone", step(1))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    (page,) = pages
+    assert queued == [], "what the page says already is not sent again"
+    await ann.should_see(words.STEP_OF.format(step=1, total=20))
+    monkeypatch.setattr(page._live, "standing", Standing())
+    monkeypatch.setattr(ui.navigate, "to", asked.append)
+    await page._ask_again()
+    assert asked == ["/runs"]
 
 
 async def test_a_failed_run_says_why_without_the_server_s_paths(app: FastAPI, ann: User) -> None:

@@ -81,7 +81,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What readers with the same locale are shown, whoever they are."""
+    """What readers with the same locale and time zone are shown, whoever they are."""
 
     stage: str
     share: float

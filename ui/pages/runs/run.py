@@ -60,6 +60,7 @@ class _Page:
         await self._tell_me.start()
         self._views = Views(visit, self._folder, live, self._news)
         self._show()
+        self._news.drop()
         live.listen(self._hear)
         ui.timer(_ASK_AGAIN_S, self._ask_again)
 
@@ -72,7 +73,7 @@ class _Page:
         return row.get("workspace_id") == self._workspace
 
     def _hear(self) -> None:
-        """Shows what is new, if anything is."""
+        """Shows what is new, if anything is; leaves the page if the run is gone."""
         with self._visit.client:
             if not self._is_ours(self._live.standing.row):
                 ui.navigate.to("/runs")
@@ -101,5 +102,4 @@ class _Page:
             ui.navigate.to("/runs")
             return
         self._shown = None
-        self._show()
-        self._news.flush()
+        self._hear()
