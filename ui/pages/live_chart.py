@@ -15,9 +15,7 @@ from .live_news import LiveNews
 
 _MOST_POINTS = 1000  # of a line, when it is drawn
 _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
-_PATIENCE_S = (
-    5.0  # without a word of a drawing: then it is sent again, and waited for twice as long
-)
+_PATIENCE_S = 5.0  # without a word of a drawing: it is sent anew, and waited for twice as long
 
 # The browser says once of each drawing that it is there, and not again at every point that comes.
 # The plot of a tab that is not looked at is in no document, so its component is asked for it.

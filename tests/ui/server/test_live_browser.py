@@ -26,6 +26,22 @@ pytestmark = pytest.mark.slow
 
 TOTAL = 1000
 CHARTS = 4  # on the first tab of a run of which no label was measured
+LEAVE = "() => socket.disconnect()"
+# What socket.io does by itself when a connection breaks: the page goes on from what it has.
+COME_BACK = """() => {
+  socket.io.opts.query.next_message_id = nextMessageId;
+  socket.connect();
+}"""
+ENDS_AT = """step => {
+  const plots = [...document.querySelectorAll('.js-plotly-plot')];
+  const plot = plots.find(one => one.data && one.data[0].name === 'Training');
+  return plot && plot.data[0].x.at(-1) === step;
+}"""
+MUTE = """() => {
+  const emit = socket.emit;
+  socket.emit = (name, ...args) => name === "event" ? socket : emit.call(socket, name, ...args);
+  window.unmute = () => { socket.emit = emit; };
+}"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,3 +154,62 @@ def test_curves_grow_while_another_tab_is_looked_at(
         wait_for_steps(page, 8)
         assert steps_drawn(page) == [float(number) for number in range(1, 9)]
         assert [text for text in complaints(page) if HARMLESS not in text] == []
+
+
+def test_what_waited_for_a_connection_is_not_appended_to_a_newer_drawing(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    folder = new_run(server.root, "away")
+    folder.recipe_json.write_text('{"name": "away"}')
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        for number in range(1, 4):
+            tell(step(number))
+        page.goto(f"{server.address}/runs")
+        page.get_by_role("link", name="away").click()
+        wait_for_steps(page, 3)
+        tell(step(4))
+        wait_for_steps(page, 4)
+        page.evaluate(LEAVE)
+        for number in range(5, 8):
+            tell(step(number))
+            page.wait_for_timeout(500)  # each is heard of, and waits to be sent
+        tell(RunStarted(resumed_from=5))
+        page.wait_for_timeout(1000)
+        page.evaluate(COME_BACK)
+        page.get_by_text("Step 5 of 1,000").wait_for()
+        for number in range(6, 10):
+            tell(step(number))
+            page.wait_for_timeout(100)
+        page.wait_for_function(ENDS_AT, arg=9)
+        assert steps_drawn(page) == [float(number) for number in range(1, 10)]
+        assert complaints(page) == []
+
+
+def test_a_curve_goes_on_although_the_browser_s_word_of_its_drawing_was_lost(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    folder = new_run(server.root, "unheard")
+    folder.recipe_json.write_text('{"name": "unheard"}')
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        for number in range(1, 4):
+            tell(step(number))
+        page.goto(f"{server.address}/runs")
+        page.get_by_role("link", name="unheard").click()
+        wait_for_steps(page, 3)
+        page.evaluate(MUTE)
+        tell(RunStarted(resumed_from=2))
+        page.wait_for_function(ENDS_AT, arg=2)
+        page.wait_for_timeout(500)  # it says so, and is not heard
+        page.evaluate("unmute()")
+        for number in range(3, 13):
+            tell(step(number))
+            page.wait_for_timeout(1000)
+        page.wait_for_function(ENDS_AT, arg=12)
+        assert steps_drawn(page) == [float(number) for number in range(1, 13)]
+        assert complaints(page) == []
