@@ -18,9 +18,10 @@ _MOST_SHOWN = 2000  # of a line: with more it is drawn anew, thinned out
 _PATIENCE_S = 5.0  # without a word of a drawing: it is sent anew, and waited for twice as long
 
 # The browser says once of each drawing that it is there, and not again at every point that comes.
-# The plot of a tab that is not looked at is in no document, so its component is asked for it.
+# The plot of a tab that is not looked at is in no document, so its component is asked for it, by
+# the number that NiceGUI gave it.
 _SAY_ONCE = """() => {{
-  const plot = getElement({id})?.$el;
+  const plot = getElement({id:d})?.$el;
   if (plot && plot.said !== plot.layout.meta) emit((plot.said = plot.layout.meta));
 }}"""
 
