@@ -61,6 +61,7 @@ def test_the_longest_unused_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {path.name for path in folder.iterdir()} == {"newest", "older"}
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing_anew_and_computes_the_same(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

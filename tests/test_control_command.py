@@ -193,6 +193,7 @@ def recipe(tmp_path: Path, model_folder: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_the_pipeline_samples_measures_labels_tells_the_load_and_closes_its_inbox(
     tmp_path: Path, recipe: Path
 ) -> None:

@@ -126,9 +126,26 @@ def test_blocks_that_no_query_sees_are_not_touched(
     assert np.isnan(out[:, -BLOCK:]).any()
 
 
+OTHERS = [family for family in TINY_FAMILIES if family not in ("gemma2", "gemma3")]
+
+
 @pytest.mark.parametrize(
     ("family", "remat"),
-    [*((family, "dots") for family in TINY_FAMILIES), ("gemma3", "none"), ("gemma3", "full")],
+    [
+        ("gemma2", "dots"),
+        ("gemma3", "dots"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                *(
+                    (family, "dots")
+                    for family in TINY_FAMILIES
+                    if family not in ("gemma2", "gemma3")
+                ),
+                *(("gemma3", "none"), ("gemma3", "full")),
+            ]
+        ),
+    ],
 )
 def test_every_family_computes_the_same_with_blocks(
     family: str, remat: Any, monkeypatch: pytest.MonkeyPatch

@@ -91,6 +91,7 @@ def test_a_keras_preset_gives_config_and_weights(name: str, tmp_path: Path) -> N
     assert causal_lm.generate(prompt, max_length=24).startswith(prompt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 @pytest.mark.parametrize("name", ["gemma-mha", "gemma2", "gemma3", "gemma4-small"])
 def test_the_keras_model_can_be_quantised_and_says_nearly_the_same(name: str, mode: str) -> None:

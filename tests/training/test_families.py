@@ -77,7 +77,7 @@ def _loss(config: GemmaConfig, weights: Any, ids: jax.Array, adapters: Adapters)
     return nats / count
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma4-small"])
+@pytest.mark.parametrize("name", ["gemma2", pytest.param("gemma4-small", marks=pytest.mark.slow)])
 def test_a_run_learns_answers_and_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     model = small_model(name).replace(lora=LoraRecipe(rank=4, dropout=0.1))
     rows = spam_rows(30)

@@ -48,6 +48,7 @@ def check_kills(tmp_path: Path, *, kills: int) -> None:
     assert to_the_end(tmp_path / "killed") == expected
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_has_the_bits_of_one_that_was_not(tmp_path: Path) -> None:
     check_kills(tmp_path, kills=2)
 

@@ -56,6 +56,7 @@ def check_curve(curves: dict[str, Any], mesh: str) -> None:
     assert one["losses"][-1] < one["losses"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES)
 def test_the_curve_is_that_of_one_device(found: dict[str, Any], mesh: str) -> None:
     check_curve(found["curves"]["gemma3"], mesh)
@@ -69,6 +70,7 @@ def test_the_curve_of_every_family_is_that_of_one_device(
     check_curve(others["curves"][family], "4x2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES)
 def test_no_device_holds_more_than_its_part(found: dict[str, Any], mesh: str) -> None:
     loaded, whole = found["loaded"][mesh], found["loaded"]["whole"]
