@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from docs.markdown_text import one_line, table
 from docs.source import PACKAGE, Source, modules
@@ -86,20 +87,33 @@ def _merged(found: list[_Raised]) -> Iterator[list[str]]:
 def _raised(module: str) -> Iterator[_Raised]:
     """Every call in a module that makes an error or a warning with a constant code."""
     source = Source.of_module(module)
-    errors = _error_classes()
+    errors, fixed = _error_classes(), _fixed_codes()
     for scope in _scopes(source.tree):
         for call in scope.calls:
             name = call.func.id if isinstance(call.func, ast.Name) else ""
             given = {keyword.arg: keyword.value for keyword in call.keywords}
             if name == "Refused":  # its status comes first
                 given = dict(zip(("status", "code", "message"), call.args, strict=False))
-            for code in _constants(given.get("code"), scope.names):
+            for code in _constants(given.get("code") or fixed.get(name), scope.names):
                 if name in errors or name == "Warned":
                     message = given.get("message") or (call.args[0] if call.args else None)
                     for text in _messages(source, message, scope.names):
                         yield _Raised(code, name, text)
                 elif isinstance(call.func, ast.Attribute) and call.func.attr == "__init__":
                     yield _Raised(code, scope.owner, "")
+
+
+@cache
+def _fixed_codes() -> dict[str, ast.expr]:
+    """The codes of errors that have no other, by their classes' names."""
+    return {
+        scope.owner: keyword.value
+        for scope in _scopes(Source.of_module("gemma_keras_tune.errors").tree)
+        if scope.owner
+        for call in scope.calls
+        for keyword in call.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
 from .examples import Example, Examples
-from .findings import PLACES, Finding, Notes, finding, place
+from .findings import PLACES, Finding, Notes, finding, finding_about, place
 from .split import HASH_BYTES, hash_numbers, input_key
 
 FEW_ROWS = 50
@@ -56,12 +55,16 @@ def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Find
     asked, said = hash_numbers(inputs), hash_numbers(pairs)
     _, firsts = np.unique(said, return_index=True)
     repeated = np.setdiff1d(np.arange(len(every)), firsts)
-    findings = _about_places("DUPLICATE_ROWS", "Rows that repeat an earlier one.", every, repeated)
+    findings = []
+    if len(repeated):
+        what = "Rows that repeat an earlier one."
+        findings.append(finding_about("DUPLICATE_ROWS", what, every, repeated))
     if classification:
         keys, answers = np.unique(asked[firsts], return_counts=True)
         torn = np.flatnonzero(np.isin(asked, keys[answers > 1]))
-        what = "One text has several labels."
-        findings += _about_places("CONTRADICTING_ROWS", what, every, torn)
+        if len(torn):
+            what = "One text has several labels."
+            findings.append(finding_about("CONTRADICTING_ROWS", what, every, torn))
     return findings
 
 
@@ -114,16 +117,6 @@ def _about(code: str, what: str, rows: Iterable[Example]) -> list[Finding]:
     for row in rows:
         notes.add(code, what, place(row.file, row.row))
     return list(notes.findings())
-
-
-def _about_places(
-    code: str, what: str, every: Sequence[Example], places: npt.NDArray[np.int64]
-) -> list[Finding]:
-    if not len(places):
-        return []
-    first = [every[int(index)] for index in places[:PLACES]]
-    where = [place(row.file, row.row) for row in first]
-    return [finding(code, what, count=len(places), where=where)]
 
 
 def _listed(labels: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import RecipeError
 from ..recipe import DataRecipe
 from ..text.turns import Turn
-from .findings import PLACES, Finding, Notes, fatal, finding, place, raise_errors
+from .findings import Finding, Notes, fatal, finding, finding_about, place, raise_errors
 from .jsonl_rows import RowFault
 from .kept import Joined, Keeper, Kept
 from .read import FileFacts, stream_rows
@@ -281,15 +281,11 @@ def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Fin
         return []
     share = len(both) / len(held_back)
     code = "TRAIN_TEST_LEAKAGE" if share > LEAKAGE_LIMIT else "TRAIN_TEST_OVERLAP"
-    return [
-        finding(
-            code,
-            f"{share:.1%} of the held-back rows are also training rows "
-            f"({LEAKAGE_LIMIT:.0%} is allowed).",
-            count=len(both),
-            where=[place(row.file, row.row) for row in (held_back[int(i)] for i in both[:PLACES])],
-        )
-    ]
+    what = (
+        f"{share:.1%} of the held-back rows are also training rows "
+        f"({LEAKAGE_LIMIT:.0%} is allowed)."
+    )
+    return [finding_about(code, what, held_back, both)]
 
 
 def _input_hashes(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:

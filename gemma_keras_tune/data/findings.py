@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError
 
@@ -48,6 +51,18 @@ class Finding:
         shown = ", ".join(self.where) + (", ..." if self.count > len(self.where) > 1 else "")
         place = f" ({self.count}x: {shown})" if shown else ""
         return f"{self.code}{place}: {self.what} {self.fix}".rstrip()
+
+
+class HasPlace(Protocol):
+    """A row that knows where it comes from."""
+
+    @property
+    def row(self) -> int:
+        """Line number in the file."""
+
+    @property
+    def file(self) -> str:
+        """The file."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,22 @@ def finding(
         what=what,
         fix=kind.fix,
     )
+
+
+def finding_about(
+    code: str, what: str, rows: Sequence[HasPlace], places: Sequence[int] | npt.NDArray[np.int64]
+) -> Finding:
+    """A finding about some of the rows.
+
+    Args:
+        code: A key of `CODES`.
+        what: What is wrong, with values.
+        rows: All rows.
+        places: `[k]` indices of those that are concerned.
+    """
+    first = (rows[int(index)] for index in places[:PLACES])
+    where = [place(row.file, row.row) for row in first]
+    return finding(code, what, count=len(places), where=where)
 
 
 def fatal(code: str, what: str, *, where: str = "", others: Iterable[Finding] = ()) -> DataError:

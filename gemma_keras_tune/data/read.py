@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from ..durable import sha256_file
 from .csv_rows import find_delimiter, read_csv_rows
 from .decode import explain_bad_bytes, find_encoding, known_binary, open_text, read_lines
-from .findings import Finding, Notes, fatal, finding, place, raise_errors
+from .findings import Finding, Notes, fatal, finding, place
 from .jsonl_rows import read_jsonl_rows
 
 Format = Literal["auto", "csv", "jsonl"]
@@ -59,57 +59,34 @@ class Table(FileFacts):
     lines: tuple[int, ...] = field(repr=False)
 
 
-def read_table(
-    path: str | os.PathLike[str],
-    *,
-    format: Format = "auto",
-    encoding: str = "auto",
-    delimiter: str = "auto",
-    wanted: Sequence[str] = (),
-    bad_rows: Literal["error", "skip"] = "error",
-    limit: int | None = None,
-) -> Table:
-    """The rows of a file, or one error that lists all that is wrong with it.
+class Reading(TypedDict, total=False):
+    """How a file is read; what is left out is found out.
 
-    Args:
-        path: A CSV or JSONL file.
+    Attributes:
         format: `auto` goes by the name, then by the first letter.
         encoding: `auto` takes a byte-order mark or UTF-8.
         delimiter: One character, or `auto`.
         wanted: Columns that are looked for: they help to find the delimiter. Others are kept too.
         bad_rows: `skip` leaves bad rows out and counts them as warnings.
         limit: Stop after so many rows (for a preview).
-
-    Raises:
-        DataError: Any file or row code of `findings.CODES`; `.findings` has them all.
+        count_all: Read the rows behind the limit too, and count them.
     """
-    table = scan_table(
-        path,
-        format=format,
-        encoding=encoding,
-        delimiter=delimiter,
-        wanted=wanted,
-        bad_rows=bad_rows,
-        limit=limit,
-    )
-    raise_errors(table.findings)
-    return table
+
+    format: Format
+    encoding: str
+    delimiter: str
+    wanted: Sequence[str]
+    bad_rows: Literal["error", "skip"]
+    limit: int | None
+    count_all: bool
 
 
-def scan_table(
-    path: str | os.PathLike[str],
-    *,
-    format: Format = "auto",
-    encoding: str = "auto",
-    delimiter: str = "auto",
-    wanted: Sequence[str] = (),
-    bad_rows: Literal["error", "skip"] = "error",
-    limit: int | None = None,
-    count_all: bool = False,
-) -> Table:
-    """As `read_table`, but bad rows only end up in `findings`: for the health report.
+def scan_table(path: str | os.PathLike[str], **how: Unpack[Reading]) -> Table:
+    """The rows of a file; bad ones only end up in `findings`: for the health report.
 
-    With `count_all` the rows behind the limit are read too, and counted, but not kept.
+    Args:
+        path: A CSV or JSONL file.
+        how: See `Reading`.
 
     Raises:
         DataError: If the file as a whole can't be read.
@@ -121,17 +98,7 @@ def scan_table(
         lines.append(line)
         rows.append(row)
 
-    facts = stream_rows(
-        path,
-        keep,
-        format=format,
-        encoding=encoding,
-        delimiter=delimiter,
-        wanted=wanted,
-        bad_rows=bad_rows,
-        limit=limit,
-        count_all=count_all,
-    )
+    facts = stream_rows(path, keep, **how)
     return Table(**vars(facts), rows=tuple(rows), lines=tuple(lines))
 
 
@@ -152,13 +119,13 @@ def stream_rows(
     Args:
         path: A CSV or JSONL file.
         take: Gets the line number, from 1, and the row.
-        format: As for `read_table`, and so are all others.
-        encoding: See there.
-        delimiter: See there.
-        wanted: See there.
-        bad_rows: See there.
-        limit: See there.
-        count_all: Rows behind the limit are read too, and counted, but not handed over.
+        format: This and all others: see `Reading`.
+        encoding: Its codec.
+        delimiter: Between CSV columns.
+        wanted: Columns that are looked for.
+        bad_rows: What is done with bad ones.
+        limit: Most rows that are handed over.
+        count_all: Whether those behind the limit are counted.
 
     Raises:
         DataError: If the file as a whole can't be read; rows may have been handed over by then.

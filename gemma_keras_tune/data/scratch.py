@@ -35,9 +35,6 @@ class Scratch:
         self._size = 0
         self._lock = Lock()
 
-    def __len__(self) -> int:
-        return self._size
-
     def append(self, data: bytes) -> int:
         """Adds `data` at the end, and says where the end is now.
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from ..text.template import Part, Template
 from ..text.turns import Turn
-from .findings import PLACES, Finding, finding, place, raise_errors
+from .findings import Finding, HasPlace, finding, finding_about, place, raise_errors
 from .scratch import Scratch
 from .shorten import find_cuts, frame_tokens
 from .token_cache import read_arrays, write_arrays
@@ -27,7 +27,7 @@ _CACHE_VERSION = 2
 _BLOCK = 4096  # examples that are looked at together
 
 
-class Tokenizable(Protocol):
+class Tokenizable(HasPlace, Protocol):
     """What an example must have; `examples.Example` has it."""
 
     @property
@@ -37,14 +37,6 @@ class Tokenizable(Protocol):
     @property
     def label(self) -> str | None:
         """The label of a classification."""
-
-    @property
-    def row(self) -> int:
-        """Line number in the file."""
-
-    @property
-    def file(self) -> str:
-        """The file."""
 
     @property
     def frame(self) -> tuple[str, str]:
@@ -233,7 +225,7 @@ def _refuse_long(
         what = f"Even without their prompts, {len(hopeless)} rows are"
     if code:
         text = f"{what} longer than {max_length} tokens (the longest has {longest})."
-        raise_errors([finding(code, text, count=len(rows), where=_places(examples, rows))])
+        raise_errors([finding_about(code, text, examples, rows)])
 
 
 def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int) -> list[Finding]:
@@ -241,16 +233,18 @@ def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int
     found = []
     if len(tokens.cut_rows):
         what = f"{tokens.cut} tokens were cut to keep to {max_length} a row."
-        found.append(_about("TRUNCATED", what, examples, tokens.cut_rows))
+        found.append(finding_about("TRUNCATED", what, examples, tokens.cut_rows))
     if len(tokens.dropped_rows):
         what = f"Rows longer than {max_length} tokens were left out."
-        found.append(_about("DROPPED", what, examples, tokens.dropped_rows))
+        found.append(finding_about("DROPPED", what, examples, tokens.dropped_rows))
     if not tokens.supervised_tokens:
         found.append(finding("NOTHING_SUPERVISED", "No token of any row is an answer."))
         return found
     without = tokens.rows[_without_answer(tokens)]
     if len(without):
-        found.append(_about("UNSUPERVISED_ROWS", "Some rows have no answer.", examples, without))
+        found.append(
+            finding_about("UNSUPERVISED_ROWS", "Some rows have no answer.", examples, without)
+        )
     share = tokens.supervised_tokens / len(tokens.ids)
     if share < LOW_SUPERVISED_SHARE and any(example.label is None for example in examples):
         what = f"Only {share:.2%} of all tokens are answers ({LOW_SUPERVISED_SHARE:.0%} is usual)."
@@ -267,17 +261,6 @@ def _without_answer(tokens: TokenSet) -> npt.NDArray[np.int64]:
         answers = np.add.reduceat(block, begins[:-1] - begins[0], dtype=np.int64)
         found.append(start + np.flatnonzero(answers == 0))
     return np.concatenate(found)
-
-
-def _about(
-    code: str, what: str, examples: Sequence[Tokenizable], rows: npt.NDArray[np.int64]
-) -> Finding:
-    where = _places(examples, rows[:PLACES].tolist())
-    return finding(code, what, count=len(rows), where=where)
-
-
-def _places(examples: Sequence[Tokenizable], rows: Sequence[int]) -> list[str]:
-    return [place(examples[index].file, examples[index].row) for index in rows[:PLACES]]
 
 
 def _last(supervised: npt.NDArray[np.bool_]) -> int:

@@ -145,7 +145,10 @@ def machine_stages(
     return (
         _stage("model", [*resident, _loading()]),
         _stage("training", [*resident, *_training(setting, compiled), programs]),
-        _stage("evaluation", [*resident, *_evaluation(setting, compiled)]),
+        _stage(
+            "evaluation",
+            [*resident, *_held_back(setting), *_evaluation(setting, compiled)],
+        ),
         *_export(setting, [*resident, *_adapters_kept(setting, copies=1)]),
     )
 
@@ -282,9 +285,6 @@ def _evaluation(
     terms = _adapters_kept(setting, copies=1)
     if programs:
         terms.append(_programs(setting, "evaluation"))
-        size = setting.held_back_bytes * constants.HELD_BACK_FACTOR
-        if size:
-            terms.append(Term(name="held_back", words="the held-back rows", bytes=size))
     by_label = recipe.data.task == "classification"
     rows, length = scored_shape(setting)
     scoring = of_scoring(
@@ -312,6 +312,11 @@ def _evaluation(
         Term(name="cache", words="keys and values of the answers being written", bytes=cache),
         Term(name="generation", words="writing answers", bytes=rest),
     ]
+
+
+def _held_back(setting: Setting) -> list[Term]:
+    size = setting.held_back_bytes * constants.HELD_BACK_FACTOR
+    return [Term(name="held_back", words="the held-back rows", bytes=size)] if size else []
 
 
 def scored_shape(setting: Setting) -> tuple[int, int]:

@@ -27,8 +27,9 @@ _WORST = ("fits", "tight", "too_big")
 def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: bool = True) -> Plan:
     """What a run of the recipe will take: memory by name, steps, time, and whether it fits.
 
-    Nothing is trained and no weight is read. Without `compile` and `probe` no JAX is loaded; with
-    `count=False` the data isn't read either, and the answer is there in milliseconds.
+    Nothing is trained and no weight is read. Without `compile` and `probe` no JAX is loaded, but to
+    see whether there is a device that products could be offloaded from; with `count=False` the
+    data isn't read either, and the answer is there in milliseconds.
 
     Args:
         recipe: What is to be run.

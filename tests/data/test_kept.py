@@ -85,7 +85,9 @@ def test_a_copy_is_a_tuple_in_memory(kept):
 @pytest.mark.skipif(not FILES.exists(), reason="only Linux lists a process's files there")
 @pytest.mark.parametrize("told", [True, False])
 def test_the_file_has_no_name_and_goes_with_its_last_reader(told, monkeypatch, tmp_path):
-    monkeypatch.setenv("TMPDIR", str(tmp_path)) if told else monkeypatch.delenv("TMPDIR", False)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if told:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 16)
     gc.collect()

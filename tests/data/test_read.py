@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemma_keras_tune.data import decode
-from gemma_keras_tune.data.findings import CODES
-from gemma_keras_tune.data.read import read_table, scan_table
+from gemma_keras_tune.data.findings import CODES, raise_errors
+from gemma_keras_tune.data.read import scan_table
 from gemma_keras_tune.errors import DataError
 
 HEAD = b"text,label\n"
@@ -26,6 +26,13 @@ def file(tmp_path):
         return path
 
     return write
+
+
+def read_table(path, **how):
+    """The rows of a file in which nothing is wrong; else the error that a run would stop with."""
+    table = scan_table(path, **how)
+    raise_errors(table.findings)
+    return table
 
 
 def refusal(path, **options):

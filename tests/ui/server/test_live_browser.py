@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.run_folder import new_run, open_for_writing
 from tests.support.app_server import AppServer, make_administrator
 
-from .test_browser import (  # noqa: F401
+from .test_browser import (  # noqa: F401  # fixtures
     axe,
     chromium,
     complaints,
@@ -57,6 +60,26 @@ def step(number: int) -> Step:
     )  # fmt: skip
 
 
+@contextmanager
+def run_at_work(server: AppServer, name: str, *, steps: int) -> Iterator[EventWriter]:  # noqa: F811
+    """A run of that name that has done so many steps, and what writes down more."""
+    folder = new_run(server.root, name)
+    folder.recipe_json.write_text(json.dumps({"name": name}))
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        tell(RunStarted(resumed_from=0))
+        tell(StageStarted(stage="training"))
+        for number in range(1, steps + 1):
+            tell(step(number))
+        yield tell
+
+
+def look_at(page: Any, server: AppServer, name: str, *, steps: int) -> None:  # noqa: F811
+    """Goes to that run's page, and waits until its curve has so many steps."""
+    page.goto(f"{server.address}/runs")
+    page.get_by_role("link", name=name).click()
+    wait_for_steps(page, steps)
+
+
 def length_of_bar(page: Any) -> float:  # noqa: F811
     """Which share of the run it says is done."""
     bar = page.get_by_role("progressbar", name="Progress")
@@ -71,16 +94,8 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
     sign_in(page, server.address)
     said: list[str] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda one: said.append(str(one))))
-    folder = new_run(server.root, "at-work")
-    folder.recipe_json.write_text('{"name": "at work"}')
-    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
-        tell(RunStarted(resumed_from=0))
-        tell(StageStarted(stage="training"))
-        for number in range(1, 4):
-            tell(step(number))
-        page.goto(f"{server.address}/runs")
-        page.get_by_role("link", name="at work").click()
-        wait_for_steps(page, 3)
+    with run_at_work(server, "at work", steps=3) as tell:
+        look_at(page, server, "at work", steps=3)
         said.clear()
         for number in range(4, 31):
             tell(step(number))
@@ -108,15 +123,8 @@ def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
     server: AppServer,  # noqa: F811
 ) -> None:
     sign_in(page, server.address)
-    folder = new_run(server.root, "again")
-    folder.recipe_json.write_text('{"name": "again"}')
-    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
-        tell(RunStarted(resumed_from=0))
-        for number in range(1, 6):
-            tell(step(number))
-        page.goto(f"{server.address}/runs")
-        page.get_by_role("link", name="again").click()
-        wait_for_steps(page, 5)
+    with run_at_work(server, "again", steps=5) as tell:
+        look_at(page, server, "again", steps=5)
         tell(RunStarted(resumed_from=2))
         page.get_by_text("Step 2 of 1,000").wait_for()
         for number in range(3, 9):
@@ -132,14 +140,8 @@ def test_curves_grow_while_another_tab_is_looked_at(
     server: AppServer,  # noqa: F811
 ) -> None:
     sign_in(page, server.address)
-    folder = new_run(server.root, "elsewhere")
-    folder.recipe_json.write_text('{"name": "elsewhere"}')
-    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
-        tell(RunStarted(resumed_from=0))
-        tell(step(1))
-        page.goto(f"{server.address}/runs")
-        page.get_by_role("link", name="elsewhere").click()
-        wait_for_steps(page, 1)
+    with run_at_work(server, "elsewhere", steps=1) as tell:
+        look_at(page, server, "elsewhere", steps=1)
         page.get_by_role("tab", name="Samples").click()
         page.get_by_text("Step 1 of 1,000").wait_for()
         for number in range(2, 6):
@@ -161,15 +163,8 @@ def test_what_waited_for_a_connection_is_not_appended_to_a_newer_drawing(
     server: AppServer,  # noqa: F811
 ) -> None:
     sign_in(page, server.address)
-    folder = new_run(server.root, "away")
-    folder.recipe_json.write_text('{"name": "away"}')
-    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
-        tell(RunStarted(resumed_from=0))
-        for number in range(1, 4):
-            tell(step(number))
-        page.goto(f"{server.address}/runs")
-        page.get_by_role("link", name="away").click()
-        wait_for_steps(page, 3)
+    with run_at_work(server, "away", steps=3) as tell:
+        look_at(page, server, "away", steps=3)
         tell(step(4))
         wait_for_steps(page, 4)
         page.evaluate(LEAVE)
@@ -193,15 +188,8 @@ def test_a_curve_goes_on_although_the_browser_s_word_of_its_drawing_was_lost(
     server: AppServer,  # noqa: F811
 ) -> None:
     sign_in(page, server.address)
-    folder = new_run(server.root, "unheard")
-    folder.recipe_json.write_text('{"name": "unheard"}')
-    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
-        tell(RunStarted(resumed_from=0))
-        for number in range(1, 4):
-            tell(step(number))
-        page.goto(f"{server.address}/runs")
-        page.get_by_role("link", name="unheard").click()
-        wait_for_steps(page, 3)
+    with run_at_work(server, "unheard", steps=3) as tell:
+        look_at(page, server, "unheard", steps=3)
         page.evaluate(MUTE)
         tell(RunStarted(resumed_from=2))
         page.wait_for_function(ENDS_AT, arg=2)
