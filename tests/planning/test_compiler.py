@@ -13,6 +13,9 @@ from gemma_keras_tune.training.step import initial_state
 from tests.planning.support import tiny_setting
 from tests.support.tiny_models import tiny_gemma3
 
+TEMPORARIES = ("activations", "gradients", "batch_states", "logits", "layer", "float32_copy")
+"""What the compiler reserves for a step, in the plan's words."""
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
@@ -59,10 +62,24 @@ def test_the_formula_is_the_compilers_word_within_a_few_per_cent(remat, rows, le
     config = tiny_gemma3(width=64, hidden_dim=192, heads=4, kv_heads=1, head_dim=32, layers=8)
     setting = tiny_setting(config=config, rows=rows, length=length, remat=remat)
     own = {term.name: term.bytes for term in machine_stages(setting)[1].terms}
-    names = ("activations", "gradients", "batch_states", "logits", "layer")
-    formula = sum(own.get(name, 0) for name in names)
+    formula = sum(own.get(name, 0) for name in TEMPORARIES)
     reserved = compiler.check_by_compiler(setting).programs["training"].temp_bytes
     assert formula == pytest.approx(reserved, rel=0.12)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_so_it_is_in_bfloat16_whose_weights_a_processor_copies(micro_batches, step_only):
+    config = tiny_gemma3(
+        width=128, hidden_dim=512, heads=4, kv_heads=1, head_dim=64, layers=8, vocab_size=40_000
+    )
+    setting = tiny_setting(
+        config=config, rows=2, length=64, dtype="bfloat16", micro_batches=micro_batches
+    )
+    own = {term.name: term.bytes for term in machine_stages(setting)[1].terms}
+    formula = sum(own.get(name, 0) for name in TEMPORARIES)
+    reserved = compiler.check_by_compiler(setting).programs["training"].temp_bytes
+    assert own["float32_copy"] > formula / 2
+    assert formula == pytest.approx(reserved, rel=0.05)
 
 
 def test_an_answer_is_kept_and_nothing_is_compiled_again(monkeypatch):
