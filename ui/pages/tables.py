@@ -13,32 +13,6 @@ from ..words import common
 Tone = Literal["plain", "good", "bad", "warning", "busy"]
 MOST_ROWS = 200  # on one page
 
-# A name with ":" before it would be code to NiceGUI, so columns are called c0, c1, ... whatever
-# a file or a person calls them; texts only ever are values.
-_CELL = """
-<a v-if="props.row[COL.name + '_href']" class="gkt-rowlink"
-  :href="props.row[COL.name + '_href']">{{ props.row[COL.name] }}</a>
-<span v-else-if="props.row[COL.name + '_tone']"
-  :class="'gkt-chip gkt-' + props.row[COL.name + '_tone']">{{ props.row[COL.name] }}</span>
-<span v-else>{{ props.row[COL.name] }}</span>
-"""
-_BODY_CELL = f'<q-td :props="props">{_CELL.replace("COL", "props.col")}</q-td>'
-# On a phone a row is a card of names and values.
-_CHOOSE = '<q-checkbox v-model="props.selected" :aria-label="props.row.choose" dense />'
-_CHOOSE_ALL = f'<q-checkbox v-model="props.selected" aria-label="{common.CHOOSE_ALL}" dense />'
-_ITEM = f"""
-<div class="q-pa-xs col-12">
-  <div class="gkt-row-card">
-    <div v-if="props.row.choose" class="gkt-row-line">{_CHOOSE}</div>
-    <div v-for="col in props.cols" :key="col.name" class="gkt-row-line">
-      <span class="gkt-label">{{{{ col.label }}}}</span>
-      <div>{_CELL.replace("COL", "col")}</div>
-    </div>
-  </div>
-</div>
-"""
-_CARDS_ON_A_PHONE = ':grid="Quasar.Screen.lt.sm"'
-
 
 @dataclass(frozen=True)
 class Link:
@@ -147,9 +121,6 @@ class PagedTable:
             pagination=self._pagination(),
         )
         self._is_chosen_from = on_select is not None
-        if on_select is not None:
-            self.table.add_slot("header-selection", _CHOOSE_ALL)
-            self.table.add_slot("body-selection", _CHOOSE)
         self.table.props(f":rows-per-page-options=[10,25,50,100,{MOST_ROWS}]")
         self.table.on("request", lambda event: self._request(event.args["pagination"]))
         if on_select is not None:
@@ -196,8 +167,13 @@ class PagedTable:
         }
 
 
+class _Table(ui.table, component="lines_table.js"):
+    """NiceGUI's table with cells that stay when the page around them changes."""
+
+
 def _table(label: str, columns: Sequence[Column], **how: Any) -> ui.table:
-    """A table whose cells are drawn as their kind asks for, and whose rows are cards on a phone."""
+    # A name with ":" before it would be code to NiceGUI, so columns are called c0, c1, ... whatever
+    # a file or a person calls them; texts only ever are values.
     described = [
         {
             "name": f"c{place}",
@@ -210,10 +186,8 @@ def _table(label: str, columns: Sequence[Column], **how: Any) -> ui.table:
     ]
     if "rows_per_page" in how:
         how["pagination"] = {"rowsPerPage": how.pop("rows_per_page")}
-    table = ui.table(columns=described, rows=[], row_key="key", **how).classes("gkt-table")
-    table.props(f'flat wrap-cells aria-label="{label}" {_CARDS_ON_A_PHONE}')
-    table.add_slot("body-cell", _BODY_CELL)
-    table.add_slot("item", _ITEM)
+    table = _Table(columns=described, rows=[], row_key="key", **how).classes("gkt-table")
+    table.props["aria-label"], table.props["choose-all"] = label, common.CHOOSE_ALL
     return table
 
 

@@ -111,6 +111,19 @@ def test_a_file_that_wants_to_be_run_is_only_shown(data, axe):  # noqa: F811
     assert [text for text in complaints(data) if "Resize must be passed" not in text] == []
 
 
+def test_a_link_of_a_table_stays_while_the_page_around_it_changes(data, server):  # noqa: F811
+    choose(data, "greetings.csv", b"text,label\n" + b"hello there,a\ngood bye,b\n" * 30)
+    data.wait_for_url("**/data/*")
+    data.goto(f"{server.address}/data")
+    link = data.get_by_role("link", name="greetings", exact=True)
+    link.evaluate("link => { window.pressed = link }")
+    data.get_by_role("checkbox", name="Choose greetings").click()
+    data.get_by_role("button", name="Delete").wait_for()  # the page has changed
+    assert data.evaluate("window.pressed.isConnected")
+    link.click()
+    data.get_by_role("heading", name="greetings", level=1).wait_for()
+
+
 def test_an_upload_goes_on_after_the_connection_was_lost(data, server):  # noqa: F811
     seen = {"pieces": 0, "lost": 0}
 

@@ -25,7 +25,6 @@ _COLUMNS = (
     Column(words.ADDED, sort="created_at"),
     Column(words.BY),
 )
-_BOXES = (("header-selection", words.CHOOSE_ALL_ROWS), ("body-selection", words.CHOOSE_ROW))
 _NAMED = 5  # data sets that the question before deleting names
 
 
@@ -68,9 +67,6 @@ class _List:
                 sort="-created_at",
                 on_select=self._choose if may_delete else None,
             )
-            for slot, name in _BOXES:
-                box = f'<q-checkbox v-model="props.selected" aria-label="{name}" />'
-                self._table.table.add_slot(slot, box)
             text = words.EMPTY if visit.may(Action.UPLOAD_DATA) else words.EMPTY_VIEWER
             self._empty = empty_state("table_view", words.EMPTY_TITLE, text)
         await self._refresh()
