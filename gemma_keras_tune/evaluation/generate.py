@@ -1,10 +1,9 @@
-"""Batched generation with a KV cache: few compiled shapes, and the token loop on the device."""
+"""Batched generation with a KV cache, and few compiled shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -12,15 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import DataError
-from ..model.config import GemmaConfig
-from ..model.decode import Cache, empty_cache, extend, grow_cache, prefill
-from ..model.forward import logits
-from ..model.lora import Adapters
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
 from ..text.turns import Turn
 from .progress import OnEvent, Reporter
-from .sampling import Sampling, choose, make_sampling
+from .sampling import Sampling, make_sampling
+from .token_loop import Rules, State, TokenLoop, row_keys
 
 Prompt = str | Sequence[Turn] | Sequence[int]
 OnToken = Callable[[int, int], None]
@@ -91,19 +87,20 @@ def generate(
     stops = tuple(model.template.stop_ids if stop_ids is None else stop_ids)
     job = _Job(
         model=model,
+        loop=TokenLoop(model.config, model.weights, model.adapters),
         prompt_ids=[_prompt_ids(model, prompt, place) for place, prompt in enumerate(prompts)],
         sampling=make_sampling(temperature, top_k, top_p, vocab_size=config.vocab_size),
         seed=seed,
         stop_ids=stops,
         max_tokens=max_tokens,
-        batch_rows=batch_rows,
+        batch_rows=min(batch_rows, _bucket(len(prompts), smallest=1)),
         on_token=on_token,
         reporter=Reporter("generation", len(prompts), on_event),
     )
     order = sorted(range(len(prompts)), key=lambda place: len(job.prompt_ids[place]))
     answers: dict[int, Generation] = {}
-    for first in range(0, len(order), batch_rows):
-        batch = order[first : first + batch_rows]
+    for first in range(0, len(order), job.batch_rows):
+        batch = order[first : first + job.batch_rows]
         answers.update(_answer_batch(job, batch, finished=first))
     return [answers[place] for place in range(len(prompts))]
 
@@ -124,6 +121,7 @@ class _Job:
     """What stays the same for all batches of one call."""
 
     model: Model
+    loop: TokenLoop
     prompt_ids: list[tuple[int, ...]]
     sampling: Sampling
     seed: int
@@ -138,62 +136,28 @@ class _Job:
         return min(self.max_tokens, self.model.config.max_positions - len(self.prompt_ids[place]))
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("row_keys", "lengths", "limits", "stop_ids", "sampling"),
-    meta_fields=(),
-)
-@dataclass(frozen=True, kw_only=True)
-class _Rules:
-    """What a batch's rows are bound to: `[batch]` keys, prompt lengths and longest answers."""
-
-    row_keys: jax.Array
-    lengths: jax.Array
-    limits: jax.Array
-    stop_ids: jax.Array
-    sampling: Sampling
-
-
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("cache", "ids", "counts", "done", "step"),
-    meta_fields=(),
-)
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """A batch after `step` tokens a row: `ids` `[batch, room]`, `counts` and `done` `[batch]`."""
-
-    cache: Cache
-    ids: jax.Array
-    counts: jax.Array
-    done: jax.Array
-    step: jax.Array
-
-
 def _answer_batch(
     job: _Job, places: Sequence[int], *, finished: int
 ) -> Iterator[tuple[int, Generation]]:
     """(place, answer) of the prompts at `places`, computed together after `finished` others."""
-    model, arrays = job.model, (job.model.config, job.model.weights, job.model.adapters)
     token_ids, rules = _batch_arrays(job, places)
     room = min(_FIRST_ROOM, _bucket(int(rules.limits.max()), smallest=16))
-    state = _first_tokens(*arrays, token_ids, rules, room=room)
+    state = job.loop.first_tokens(token_ids, rules, room=room)
     told = np.zeros(len(places), np.int64)
     stride = 32 if job.on_token is None else 4
     while not _tell(job, state, places, told=told, finished=finished):
         step = int(state.step)
         if step == room:
             room *= 2
-            slots = token_ids.shape[1] + room
-            state = _with_room(model.config, state, slots=slots, room=room)
-        state = _more_tokens(*arrays, state, rules, until=min(step + stride, room))
+            state = job.loop.with_room(state, slots=token_ids.shape[1] + room, room=room)
+        state = job.loop.more_tokens(state, rules, until=min(step + stride, room))
     ids, counts = np.asarray(state.ids), np.asarray(state.counts)
     for row, place in enumerate(places):
         found = tuple(ids[row, : counts[row]].tolist())
-        yield place, _generation(model, job.prompt_ids[place], found, job.stop_ids)
+        yield place, _generation(job.model, job.prompt_ids[place], found, job.stop_ids)
 
 
-def _batch_arrays(job: _Job, places: Sequence[int]) -> tuple[jax.Array, _Rules]:
+def _batch_arrays(job: _Job, places: Sequence[int]) -> tuple[jax.Array, Rules]:
     """Right-padded prompts `[batch_rows, bucket]`, and the rules; rows without prompt are done."""
     rows = job.batch_rows
     longest = max(len(job.prompt_ids[place]) for place in places)
@@ -206,8 +170,8 @@ def _batch_arrays(job: _Job, places: Sequence[int]) -> tuple[jax.Array, _Rules]:
     stops = np.full(_bucket(len(job.stop_ids), smallest=_STOP_SLOTS), -1, np.int32)
     stops[: len(job.stop_ids)] = job.stop_ids
     of_rows = jnp.asarray([*places] + [0] * (rows - len(places)), jnp.uint32)
-    rules = _Rules(
-        row_keys=_row_keys(jnp.uint32(job.seed), of_rows),
+    rules = Rules(
+        row_keys=row_keys(jnp.uint32(job.seed), of_rows),
         lengths=jnp.asarray(lengths),
         limits=jnp.asarray(limits),
         stop_ids=jnp.asarray(stops),
@@ -216,97 +180,8 @@ def _batch_arrays(job: _Job, places: Sequence[int]) -> tuple[jax.Array, _Rules]:
     return jnp.asarray(token_ids), rules
 
 
-@jax.jit
-def _row_keys(seed: jax.Array, places: jax.Array) -> jax.Array:
-    """`[batch]` keys that depend on the seed and on each prompt's place."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), places)
-
-
-@partial(jax.jit, static_argnames=("config", "room"))
-def _first_tokens(
-    config: GemmaConfig,
-    weights: Mapping[str, Any],
-    adapters: Adapters | None,
-    token_ids: jax.Array,
-    rules: _Rules,
-    *,
-    room: int,
-) -> _State:
-    """The state after the prompts and one token a row, with room for `room` new tokens."""
-    batch, length = token_ids.shape
-    dtype = weights["embedding"].dtype
-    hidden, cache = prefill(
-        config,
-        weights,
-        token_ids,
-        lengths=rules.lengths,
-        cache=empty_cache(config, batch=batch, slots=length + room, dtype=dtype),
-        adapters=adapters,
-    )
-    state = _State(
-        cache=cache,
-        ids=jnp.zeros((batch, room), jnp.int32),
-        counts=jnp.zeros(batch, jnp.int32),
-        done=rules.limits < 1,
-        step=jnp.int32(0),
-    )
-    return _with_next(config, weights, state, rules, hidden)
-
-
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("state",))
-def _more_tokens(
-    config: GemmaConfig,
-    weights: Mapping[str, Any],
-    adapters: Adapters | None,
-    state: _State,
-    rules: _Rules,
-    *,
-    until: jax.Array,
-) -> _State:
-    """The state after `until` tokens a row, or when all rows are done."""
-
-    def goes_on(state: _State) -> jax.Array:
-        return (state.step < until) & ~state.done.all()
-
-    def one_more(state: _State) -> _State:
-        token_ids = jax.lax.dynamic_slice_in_dim(state.ids, state.step - 1, 1, axis=1)
-        starts = rules.lengths + state.step - 1
-        hidden, cache = extend(
-            config, weights, token_ids, starts=starts, cache=state.cache, adapters=adapters
-        )
-        return _with_next(config, weights, replace(state, cache=cache), rules, hidden[:, 0])
-
-    return jax.lax.while_loop(goes_on, one_more, state)
-
-
-def _with_next(
-    config: GemmaConfig,
-    weights: Mapping[str, Any],
-    state: _State,
-    rules: _Rules,
-    hidden: jax.Array,
-) -> _State:
-    """The state with the token that follows `hidden` `[batch, width]` added to each row."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(rules.row_keys, state.step)
-    tokens = choose(logits(config, weights, hidden), rules.sampling, keys)
-    counts = state.counts + ~state.done
-    stopped = (tokens[:, None] == rules.stop_ids).any(axis=-1)
-    return replace(
-        state,
-        ids=jax.lax.dynamic_update_slice_in_dim(state.ids, tokens[:, None], state.step, axis=1),
-        counts=counts,
-        done=state.done | stopped | (counts >= rules.limits),
-        step=state.step + 1,
-    )
-
-
-def _with_room(config: GemmaConfig, state: _State, *, slots: int, room: int) -> _State:
-    ids = jnp.pad(state.ids, [(0, 0), (0, room - state.ids.shape[1])])
-    return replace(state, cache=grow_cache(config, state.cache, slots=slots), ids=ids)
-
-
 def _tell(
-    job: _Job, state: _State, places: Sequence[int], *, told: np.ndarray, finished: int
+    job: _Job, state: State, places: Sequence[int], *, told: np.ndarray, finished: int
 ) -> bool:
     """Whether all rows are done, after handing out new tokens and the progress.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,11 @@ SinCos = tuple[jax.Array, jax.Array]
 """Sines and cosines of the rotary tables of one layer."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("local_sin", "local_cos", "global_sin", "global_cos"),
+    meta_fields=(),
+)
 @dataclass(frozen=True, kw_only=True)
 class RopeTables:
     """Sines and cosines of the rotary embedding, each `[batch, length, head_dim / 2]` float32.

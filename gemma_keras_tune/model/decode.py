@@ -10,7 +10,7 @@ to its position modulo their number, over one that no later query sees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,12 +18,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .attention import attention, rope_tables
+from .attention import RopeTables, attention, rope_tables
 from .config import GemmaConfig, LayerKind
 from .forward import embed, single_layers, stacked_layers
 from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
 from .tiles import MOST_AT_ONCE, cache_slots
+
+Step = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("keys", "values"), meta_fields=())
@@ -43,11 +45,22 @@ class Cache:
     @property
     def slots(self) -> int:
         """For how many tokens of a row it has room."""
-        return max(keys.shape[2] for keys in self.keys)
+        return self.sizes[-1]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The slots of its arrays, each size once, smallest first: all but the last are rings."""
+        return tuple(sorted({keys.shape[2] for keys in self.keys}))
 
 
 def empty_cache(
-    config: GemmaConfig, *, batch: int, slots: int, dtype: Any, rings: bool = True
+    config: GemmaConfig,
+    *,
+    batch: int,
+    slots: int,
+    dtype: Any,
+    rings: bool = True,
+    by_layer: bool = False,
 ) -> Cache:
     """A cache of zeros for `batch` rows of at most `slots` tokens.
 
@@ -58,10 +71,11 @@ def empty_cache(
         dtype: Of keys and values.
         rings: Whether local layers may keep no more than their window; then no more than
             `MOST_AT_ONCE` tokens of a row can be written at once.
+        by_layer: Whether each layer has arrays of its own even where all are alike.
     """
     shapes = [
         (layers, batch, own, kind.kv_heads, kind.head_dim)
-        for layers, own, kind in _stacks(config, slots, rings=rings)
+        for layers, own, kind in _stacks(config, slots, rings=rings, by_layer=by_layer)
     ]
 
     def zeros() -> tuple[jax.Array, ...]:
@@ -72,7 +86,7 @@ def empty_cache(
 
 def grow_cache(config: GemmaConfig, cache: Cache, *, slots: int) -> Cache:
     """The same cache with room for `slots` tokens a row, at least as many as it has."""
-    stacks = _stacks(config, slots)
+    stacks = _stacks(config, slots, by_layer=len(cache.keys) > 1)
 
     def grown(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         if len(arrays) < len(stacks):  # from here on local layers keep less
@@ -86,12 +100,12 @@ def grow_cache(config: GemmaConfig, cache: Cache, *, slots: int) -> Cache:
 
 
 def _stacks(
-    config: GemmaConfig, slots: int, *, rings: bool = True
+    config: GemmaConfig, slots: int, *, rings: bool = True, by_layer: bool = False
 ) -> list[tuple[int, int, LayerKind]]:
     """`(layers, slots, kind)` of each array of a cache."""
     kinds = [kind for kind in config.kinds if kind.has_key]
     own = cache_slots(config, slots) if rings else (slots,) * len(kinds)
-    if config.is_uniform and set(own) == {slots}:
+    if config.is_uniform and set(own) == {slots} and not by_layer:
         return [(config.layers, slots, kinds[0])]
     return [(1, *one) for one in zip(own, kinds, strict=True)]
 
@@ -126,7 +140,6 @@ def prefill(
     """
     batch, length = token_ids.shape
     size = min(chunk, length)
-    rows = jnp.arange(batch)
 
     def one_chunk(carry: tuple[Cache, jax.Array], start: jax.Array) -> tuple[Any, None]:
         cache, last = carry
@@ -135,15 +148,28 @@ def prefill(
         hidden, cache = extend(
             config, weights, ids, starts=starts, lengths=lengths, cache=cache, adapters=adapters
         )
-        place = lengths - 1 - start
-        found = hidden[rows, jnp.clip(place, 0, size - 1)]
-        here = (place >= 0) & (place < size)
-        return (cache, jnp.where(here[:, None], found, last)), None
+        return (cache, with_last(last, hidden, lengths=lengths, start=start)), None
 
     last = jnp.zeros((batch, config.width), weights["embedding"].dtype)
     starts = jnp.arange(0, length, size, dtype=jnp.int32)
     (cache, last), _ = jax.lax.scan(one_chunk, (cache, last), starts)
     return last, cache
+
+
+def with_last(
+    last: jax.Array, hidden: jax.Array, *, lengths: jax.Array, start: int | jax.Array
+) -> jax.Array:
+    """`last` `[batch, width]`, with the states at the ends of those rows that end here.
+
+    Args:
+        last: What the chunks before gave.
+        hidden: `[batch, length, width]`, of the chunk that begins at position `start`.
+        lengths: `[batch]` int32, tokens of each row.
+        start: The chunk's first position.
+    """
+    place, size = lengths - 1 - start, hidden.shape[1]
+    found = hidden[jnp.arange(len(lengths)), jnp.clip(place, 0, size - 1)]
+    return jnp.where(((place >= 0) & (place < size))[:, None], found, last)
 
 
 def extend(
@@ -174,79 +200,169 @@ def extend(
     Raises:
         ValueError: If more tokens are given than a ring can take at once.
     """
-    batch, length = token_ids.shape
-    rings = {keys.shape[2] for keys in cache.keys} - {cache.slots}
-    if rings and length > min(rings) - config.sliding_window:
-        raise ValueError(f"{length} tokens at once are more than a cache with rings takes")
-    positions = starts[:, None] + jnp.arange(length, dtype=jnp.int32)
-    rope = rope_tables(config, positions)
-    rows = jnp.arange(batch)[:, None]
-    ends = starts + length if lengths is None else jnp.minimum(starts + length, lengths)
-    places = {
-        size: _places(positions, ends, slots=size, is_ring=size in rings)
-        for size in (cache.slots, *rings)
-    }
-
-    def step(
-        kind: LayerKind,
-        layer: dict[str, Any],
-        x: jax.Array,
-        keys: jax.Array,
-        values: jax.Array,
-        index: int | jax.Array,
-        is_local: bool | jax.Array,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """`(x, keys, values)` after a layer whose keys and values are at `index`."""
-        after = [keys, values]
-        written, distance = places[keys.shape[2]]
-
-        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-            if kind.has_key:
-                after[0] = keys.at[index, rows, written].set(key, mode="drop")
-                after[1] = values.at[index, rows, written].set(value, mode="drop")
-            window = jnp.where(is_local, config.sliding_window, cache.slots)
-            mask = (distance >= 0) & (distance < window)
-            softcap = config.attention_softcap
-            return attention(query, after[0][index], after[1][index], mask=mask, softcap=softcap)
-
-        x, _ = decoder_layer(
-            config,
-            kind,
-            layer,
-            x,
-            project=projector(layer, adapters),
-            sin_cos=rope.select(is_local),
-            attend=attend,
-            # a layer that shares attends to what the cache holds, whatever it is given here
-            shared=None if kind.has_key else (keys, values),
-        )
-        return x, after[0], after[1]
-
+    length = token_ids.shape[1]
+    check_room(config, cache, length=length)
     x = embed(config, weights, token_ids)
+    tokens = tokens_at(config, starts, lengths, length=length, slots=cache.sizes)
     if config.is_uniform and len(cache.keys) == 1:
 
         def scanned(
             carry: tuple[jax.Array, jax.Array, jax.Array], layer: dict[str, Any]
         ) -> tuple[Any, None]:
             x, keys, values = carry
-            index, is_local = layer["index"], layer["is_local"]
-            return step(config.kinds[0], layer, x, keys, values, index, is_local), None
+            at = {"index": layer["index"], "is_local": layer["is_local"]}
+            kind = config.kinds[0]
+            return one_layer(config, kind, adapters, tokens, layer, x, keys, values, **at), None
 
-        layers = stacked_layers(config, weights, adapters) | {"index": jnp.arange(config.layers)}
+        stacked = stacked_layers(config, weights, adapters) | {"index": jnp.arange(config.layers)}
         # The cache is carried, not stacked, so that XLA writes the new tokens into it in place.
         start = (x, cache.keys[0], cache.values[0])
-        (x, keys, values), _ = jax.lax.scan(scanned, start, layers)
+        (x, keys, values), _ = jax.lax.scan(scanned, start, stacked)
         return rms_norm(x, weights["final_norm"], config), Cache((keys,), (values,))
+    single = single_layers(config, weights, token_ids, x, adapters)
+    x, cache = through_layers(config, single, adapters, tokens, x, cache)
+    return rms_norm(x, weights["final_norm"], config), cache
 
-    all_keys, all_values = list(cache.keys), list(cache.values)
+
+def check_room(config: GemmaConfig, cache: Cache, *, length: int) -> None:
+    """Refuses more tokens of a row at once than a cache with rings can take.
+
+    Raises:
+        ValueError: If there are more.
+    """
+    if cache.sizes[:-1] and length > cache.sizes[0] - config.sliding_window:
+        raise ValueError(f"{length} tokens at once are more than a cache with rings takes")
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("rope", "places"), meta_fields=())
+@dataclass(frozen=True)
+class Tokens:
+    """Where new tokens are.
+
+    Attributes:
+        rope: Their rotary tables.
+        places: By a cache's slots: the slot that each token is written to `[batch, length]`, and
+            how far behind it what each slot then holds is `[batch, length, slots]`, int32.
+    """
+
+    rope: RopeTables
+    places: dict[int, tuple[jax.Array, jax.Array]]
+
+
+def tokens_at(
+    config: GemmaConfig,
+    starts: jax.Array,
+    lengths: jax.Array | None,
+    *,
+    length: int,
+    slots: tuple[int, ...],
+) -> Tokens:
+    """Where `length` tokens a row are, after the `starts` that it has.
+
+    Args:
+        config: The family's data.
+        starts: `[batch]` int32, tokens that each row has already.
+        lengths: `[batch]` int32, tokens of each row without padding; None where there is none.
+        length: New tokens a row.
+        slots: What the arrays of a cache have room for, the smallest first; all but the last are
+            rings.
+    """
+    positions = starts[:, None] + jnp.arange(length, dtype=jnp.int32)
+    ends = starts + length if lengths is None else jnp.minimum(starts + length, lengths)
+    places = {
+        size: _places(positions, ends, slots=size, is_ring=size < slots[-1]) for size in slots
+    }
+    return Tokens(rope_tables(config, positions), places)
+
+
+def through_layers(
+    config: GemmaConfig,
+    layers: Sequence[Mapping[str, Any]],
+    adapters: Adapters | None,
+    tokens: Tokens,
+    x: jax.Array,
+    cache: Cache,
+    *,
+    step: Step | None = None,
+) -> tuple[jax.Array, Cache]:
+    """`(x, cache)` after all layers, each of which has arrays of its own.
+
+    Args:
+        config: The family's data.
+        layers: What `single_layers` gives.
+        adapters: What the LoRA matrices of the layers were made with.
+        tokens: Where the tokens are.
+        x: `[batch, length, width]`, what they are embedded as.
+        cache: With an array for each layer that has keys of its own.
+        step: What does a layer's work: `one_layer`, or the same compiled.
+    """
+    step = step or one_layer
+    keys, values = list(cache.keys), list(cache.values)
     own = [index for index, kind in enumerate(config.kinds) if kind.has_key]
-    for index, layer in enumerate(single_layers(config, weights, token_ids, x, adapters)):
-        kind, place = config.kinds[index], own.index(config.kv_sources[index])
-        x, all_keys[place], all_values[place] = step(
-            kind, layer, x, all_keys[place], all_values[place], 0, kind.is_local
+    for index, layer in enumerate(layers):
+        # alike but for their windows, one program can serve them all
+        kind = config.kinds[0 if config.is_uniform else index]
+        is_local = config.layer_is_local[index] if config.is_uniform else None
+        place = own.index(config.kv_sources[index])
+        x, keys[place], values[place] = step(
+            config, kind, adapters, tokens, layer, x, keys[place], values[place], is_local=is_local
         )
-    x = rms_norm(x, weights["final_norm"], config)
-    return x, Cache(tuple(all_keys), tuple(all_values))
+    return x, Cache(tuple(keys), tuple(values))
+
+
+def one_layer(
+    config: GemmaConfig,
+    kind: LayerKind,
+    adapters: Adapters | None,
+    tokens: Tokens,
+    layer: Mapping[str, Any],
+    x: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    *,
+    index: int | jax.Array = 0,
+    is_local: bool | jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`(x, keys, values)` after a layer.
+
+    Args:
+        config: The family's data.
+        kind: What the layer is made of.
+        adapters: What its LoRA matrices were made with.
+        layer: Its weights and LoRA matrices.
+        tokens: Where the tokens are.
+        x: `[batch, length, width]`.
+        keys: `[layers, batch, slots, kv_heads, head_dim]`, with the layer's at `index`.
+        values: Shaped like `keys`.
+        index: Where in them the layer is.
+        is_local: Whether it has a window, where that isn't what `kind` says.
+    """
+    after = [keys, values]
+    rows = jnp.arange(x.shape[0])[:, None]
+    written, distance = tokens.places[keys.shape[2]]
+    is_local = kind.is_local if is_local is None else is_local
+
+    def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        if kind.has_key:
+            after[0] = keys.at[index, rows, written].set(key, mode="drop")
+            after[1] = values.at[index, rows, written].set(value, mode="drop")
+        window = jnp.where(is_local, config.sliding_window, max(tokens.places))
+        mask = (distance >= 0) & (distance < window)
+        softcap = config.attention_softcap
+        return attention(query, after[0][index], after[1][index], mask=mask, softcap=softcap)
+
+    x, _ = decoder_layer(
+        config,
+        kind,
+        layer,
+        x,
+        project=projector(layer, adapters),
+        sin_cos=tokens.rope.select(is_local),
+        attend=attend,
+        # a layer that shares attends to what the cache holds, whatever it is given here
+        shared=None if kind.has_key else (keys, values),
+    )
+    return x, after[0], after[1]
 
 
 def _places(

@@ -26,7 +26,7 @@ from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
 from .mesh import MODEL
 from .paths import AttentionWish, attention_path
-from .products import PRODUCT, product
+from .products import PRODUCT, product, scores
 from .splash import splash_attention
 from .weights import layer_places, output_matrix
 
@@ -149,10 +149,7 @@ def embed(config: GemmaConfig, weights: Mapping[str, Any], token_ids: jax.Array)
 
 def logits(config: GemmaConfig, weights: Mapping[str, Any], hidden: jax.Array) -> jax.Array:
     """Next-token logits, `[..., vocab]` float32, from hidden states `[..., width]`."""
-    scores = jnp.einsum(
-        "...w,vw->...v", hidden, output_matrix(weights), preferred_element_type=jnp.float32
-    )
-    return softcap_scores(scores, config.final_softcap)
+    return softcap_scores(scores(hidden, output_matrix(weights)), config.final_softcap)
 
 
 def stacked_layers(
@@ -188,14 +185,7 @@ def single_layers(
         adapters: LoRA matrices beside the weights.
         dropout_key: Key of the adapters' dropout; None switches it off.
     """
-    tree = adapters.tree if adapters is not None else {}
-    places = layer_places(config)
-    layers: list[dict[str, Any]] = [{"adapters": {}} for _ in range(config.layers)]
-    for (name, index), (key, row) in places.items():
-        layers[index][name] = weights["layers"][key][row]
-        if key in tree:
-            pair = {part: matrix[row] for part, matrix in tree[key].items()}
-            layers[index]["adapters"][name] = pair
+    layers = split_layers(config, weights, adapters, take=lambda stack, row: stack[row])
     if adapters is not None and dropout_key is not None and adapters.config.dropout > 0:
         keys = jax.random.split(dropout_key, config.layers)
         for layer, one_key in zip(layers, keys, strict=True):
@@ -204,6 +194,24 @@ def single_layers(
         inputs = per_layer_inputs(config, weights, token_ids, embedded)
         for index, layer in enumerate(layers):
             layer["input"] = inputs[:, :, index]
+    return layers
+
+
+def split_layers(
+    config: GemmaConfig,
+    weights: Mapping[str, Any],
+    adapters: Adapters | None,
+    *,
+    take: Callable[[Any, int], Any],
+) -> list[dict[str, Any]]:
+    """Each layer's weights, and under `adapters` its LoRA matrices; `take(stack, row)` is one."""
+    tree = adapters.tree if adapters is not None else {}
+    layers: list[dict[str, Any]] = [{"adapters": {}} for _ in range(config.layers)]
+    for (name, index), (key, row) in layer_places(config).items():
+        layers[index][name] = take(weights["layers"][key], row)
+        if key in tree:
+            pair = {part: take(matrix, row) for part, matrix in tree[key].items()}
+            layers[index]["adapters"][name] = pair
     return layers
 
 

@@ -160,14 +160,12 @@ def of_generation(
         numbers: Bytes.
     """
     slots = _power_of_two(prompt, 32) + _power_of_two(new, 16)
-    item = FLOAT if numbers.float32_copy else numbers.weight_bytes
     sizes = [kind.kv_size for kind in config.kinds if kind.has_key]
     kept = zip(sizes, cache_slots(config, slots), strict=True)
-    cache = 2 * rows * sum(size * own for size, own in kept) * item
+    cache = 2 * rows * sum(size * own for size, own in kept) * numbers.weight_bytes
     queries = rows * min(prompt, 256)
     layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
-    copy = FLOAT * parameter_count(config) if numbers.float32_copy else 0
-    return 2 * cache, math.ceil(layer) + 3 * rows * config.vocab_size * FLOAT + copy
+    return 2 * cache, math.ceil(layer) + 3 * rows * config.vocab_size * FLOAT
 
 
 def _copied(config: GemmaConfig) -> int:

@@ -1,10 +1,10 @@
 """Greedy answers of the real 270M, by this library and by KerasHub's `generate`.
 
-    python -m tests.bench.answers [--rows 8] [--new 32]
+    python -m tests.bench.answers [--rows 8] [--new 32] [--dtype float32]
 
-Prompts are the first 64 tokens of rows of `tests.bench.rows`; each side has a process of its own,
-float32, and answers twice: the second time nothing is compiled. Prints one Markdown table, and
-whether both sides said the same.
+Prompts are the first 64 tokens of rows of `tests.bench.rows`; each side has a process of its own
+and answers twice: the second time nothing is compiled. Prints one Markdown table, and
+how many answers are the same.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--new", type=int, default=32, help="tokens of an answer")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measured(given.one, given.rows, given.new)))
+        print(json.dumps(measured(given.one, given.rows, given.new, given.dtype)))
         return
     print("| what | new tokens/s | s | first time s | peak MB |\n|---|---|---|---|---|")
     answers = []
     for name in SIDES:
         command = [sys.executable, "-m", "tests.bench.answers", "--one", name]
-        sizes = ["--rows", str(given.rows), "--new", str(given.new)]
+        sizes = ["--rows", str(given.rows), "--new", str(given.new), "--dtype", given.dtype]
         done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         answers.append(found["answers"])
@@ -50,16 +51,17 @@ def main() -> None:
             f"| {found['peak'] / 1e6:,.0f} |",
             flush=True,
         )
-    print("\nThe tokens are the same." if answers[0] == answers[1] else "\nThe tokens differ.")
+    same = sum(ours == theirs for ours, theirs in zip(*answers, strict=True))
+    print(f"\n{same} of {given.rows} answers are the same.")
 
 
-def measured(name: str, rows: int, new: int) -> dict[str, Any]:
+def measured(name: str, rows: int, new: int, dtype: str) -> dict[str, Any]:
     """Seconds of the second time, and what was answered."""
     from gemma_keras_tune.machine import peak_memory_bytes
     from gemma_keras_tune.model.load import load_model
     from gemma_keras_tune.recipe import ModelRecipe
 
-    model = load_model(ModelRecipe(dtype="float32"))
+    model = load_model(ModelRecipe.model_validate({"dtype": dtype}))
     prompts = prompts_of(model, rows)
     answer = SIDES[name](model, prompts, new)
     began = time.perf_counter()

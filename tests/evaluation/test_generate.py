@@ -10,7 +10,9 @@ import pytest
 
 from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.evaluation import generate as generate_module
+from gemma_keras_tune.evaluation import token_loop
 from gemma_keras_tune.evaluation.generate import Generation, generate
+from gemma_keras_tune.model import decode_layers
 from gemma_keras_tune.text.turns import Turn
 from tests.evaluation.support import compiled, tiny_model, tuned, twin_models
 
@@ -124,12 +126,23 @@ def test_adapters_take_part(model):
 
 
 def test_a_second_call_of_the_same_shape_compiles_nothing(model):
-    functions = (generate_module._first_tokens, generate_module._more_tokens)
+    functions = (token_loop._with_next, decode_layers._begin, decode_layers._one_layer)
     _generate(model, _prompts(5, 21, 9), temperature=0.5, top_k=5)
     before = [compiled(function) for function in functions]
     changed: dict[str, Any] = {"temperature": 0.9, "top_k": 50, "seed": 3, "stop_ids": (7, 9)}
-    _generate(model, _prompts(30, 2), max_tokens=15, **changed)
+    _generate(model, _prompts(30, 2, 4), max_tokens=15, **changed)
     assert [compiled(function) for function in functions] == before
+
+
+def test_one_program_answers_what_a_program_for_each_layer_does(model, monkeypatch):
+    prompts = _prompts(5, 21, 9)
+    how: dict[str, Any] = {"max_tokens": 40, "temperature": 0.7, "top_p": 0.9, "seed": 5}
+    tuned_model = tuned(model, strength=0.5)
+    by_layers = _generate(tuned_model, prompts, **how)
+    calls = compiled(token_loop._more_tokens)
+    monkeypatch.setattr(token_loop, "layers_in_place", lambda *_: None)  # as on an accelerator
+    assert _generate(tuned_model, prompts, **how) == by_layers
+    assert compiled(token_loop._more_tokens) == calls + 1
 
 
 def test_every_token_is_handed_out_in_order(model):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,11 @@ import pytest
 
 from gemma_keras_tune.model import decode, tiles
 from gemma_keras_tune.model.decode import empty_cache, grow_cache
+from gemma_keras_tune.model.decode_layers import (
+    extend_by_layers,
+    layers_in_place,
+    prefill_by_layers,
+)
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.weights import init_random
@@ -21,8 +28,39 @@ LENGTHS = (13, 1, 21)
 TOTAL = 30  # past the window of 8 before and after the prompts' ends
 
 
-extend = jax.jit(decode.extend, static_argnums=0)
-prefill = jax.jit(decode.prefill, static_argnums=0, static_argnames="chunk")
+def in_place(config, weights, adapters=None) -> list[dict[str, Any]]:
+    layers = layers_in_place(config, weights, adapters)
+    assert layers is not None
+    return layers
+
+
+class OneProgram:
+    """The way of an accelerator."""
+
+    by_layer = False
+    extend = staticmethod(jax.jit(decode.extend, static_argnums=0))
+    prefill = staticmethod(jax.jit(decode.prefill, static_argnums=0, static_argnames="chunk"))
+
+
+class ProgramForEachLayer:
+    """The way of a processor."""
+
+    by_layer = True
+
+    @staticmethod
+    def extend(config, weights, token_ids, *, adapters=None, **how):
+        layers = in_place(config, weights, adapters)
+        return extend_by_layers(config, weights, layers, token_ids, adapters=adapters, **how)
+
+    @staticmethod
+    def prefill(config, weights, token_ids, **how):
+        layers = in_place(config, weights)
+        return prefill_by_layers(config, weights, layers, token_ids, **how)
+
+
+@pytest.fixture(params=[OneProgram, ProgramForEachLayer])
+def way(request):
+    return request.param
 
 
 @partial(jax.jit, static_argnums=0)
@@ -50,46 +88,46 @@ def _padded_prompts(token_ids, *, length):
 
 
 @pytest.mark.parametrize("name", ["gemma-mha", "gemma2", "gemma3", "gemma4-small", "gemma4-large"])
-def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence(name):
+def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence(name, way):
     config = TINY_FAMILIES[name]
     weights, token_ids = init_random(config, seed=0), _sequences(config)
     expected = np.asarray(_whole(config, weights, token_ids))
     lengths = jnp.asarray(LENGTHS)
-    cache = empty_cache(config, batch=3, slots=40, dtype=jnp.float32)
+    cache = empty_cache(config, batch=3, slots=40, dtype=jnp.float32, by_layer=way.by_layer)
     prompts = _padded_prompts(token_ids, length=24)
-    last, cache = prefill(config, weights, prompts, lengths=lengths, cache=cache)
+    last, cache = way.prefill(config, weights, prompts, lengths=lengths, cache=cache)
     np.testing.assert_allclose(last, expected[np.arange(3), lengths - 1], atol=2e-5)
     for step in range(TOTAL - max(LENGTHS)):
         starts = lengths + step
         token = token_ids[jnp.arange(3), starts][:, None]
-        hidden, cache = extend(config, weights, token, starts=starts, cache=cache)
+        hidden, cache = way.extend(config, weights, token, starts=starts, cache=cache)
         np.testing.assert_allclose(hidden[:, 0], expected[np.arange(3), starts], atol=2e-5)
 
 
 @pytest.mark.parametrize("chunk", [4, 8, 12])
-def test_a_prompt_in_chunks_equals_the_prompt_at_once(chunk):
+def test_a_prompt_in_chunks_equals_the_prompt_at_once(chunk, way):
     config = tiny_gemma3()
     weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
     prompts, lengths = _padded_prompts(token_ids, length=24), jnp.asarray(LENGTHS)
     expected = np.asarray(_whole(config, weights, token_ids))[np.arange(3), lengths - 1]
-    cache = empty_cache(config, batch=3, slots=24, dtype=jnp.float32)
-    last, _ = prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=chunk)
+    cache = empty_cache(config, batch=3, slots=24, dtype=jnp.float32, by_layer=way.by_layer)
+    last, _ = way.prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=chunk)
     np.testing.assert_allclose(last, expected, atol=2e-5)
 
 
-def test_a_cache_that_grew_keeps_its_tokens():
+def test_a_cache_that_grew_keeps_its_tokens(way):
     config = tiny_gemma3()
     weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
     expected = np.asarray(_whole(config, weights, token_ids))
     starts = jnp.zeros(3, jnp.int32)
-    cache = empty_cache(config, batch=3, slots=12, dtype=jnp.float32)
-    _, cache = extend(config, weights, token_ids[:, :12], starts=starts, cache=cache)
+    cache = empty_cache(config, batch=3, slots=12, dtype=jnp.float32, by_layer=way.by_layer)
+    _, cache = way.extend(config, weights, token_ids[:, :12], starts=starts, cache=cache)
     cache = grow_cache(config, cache, slots=32)
-    hidden, _ = extend(config, weights, token_ids[:, 12:], starts=starts + 12, cache=cache)
+    hidden, _ = way.extend(config, weights, token_ids[:, 12:], starts=starts + 12, cache=cache)
     np.testing.assert_allclose(hidden, expected[:, 12:], atol=2e-5)
 
 
-def test_adapters_take_part_in_every_step():
+def test_adapters_take_part_in_every_step(way):
     config = tiny_gemma3()
     weights, token_ids = init_random(config, seed=0), _sequences(tiny_gemma3())
     adapters = init_adapters(config, LoraRecipe(rank=2))
@@ -98,11 +136,11 @@ def test_adapters_take_part_in_every_step():
     expected = np.asarray(_whole(config, weights, token_ids, adapters))
     assert np.abs(expected - np.asarray(_whole(config, weights, token_ids))).max() > 0.01
     starts = jnp.zeros(3, jnp.int32)
-    cache = empty_cache(config, batch=3, slots=TOTAL, dtype=jnp.float32)
-    first, cache = extend(
+    cache = empty_cache(config, batch=3, slots=TOTAL, dtype=jnp.float32, by_layer=way.by_layer)
+    first, cache = way.extend(
         config, weights, token_ids[:, :20], starts=starts, cache=cache, adapters=adapters
     )
-    rest, _ = extend(
+    rest, _ = way.extend(
         config, weights, token_ids[:, 20:], starts=starts + 20, cache=cache, adapters=adapters
     )
     found = np.concatenate([first, rest], axis=1)
@@ -125,41 +163,41 @@ def small_rings(monkeypatch):
 
 @pytest.mark.usefixtures("small_rings")
 @pytest.mark.parametrize("name", WINDOWED)
-def test_local_layers_keep_their_window_only_and_give_the_same(name):
+def test_local_layers_keep_their_window_only_and_give_the_same(name, way):
     """Prompts end before, at and after a turn of the ring, and the answers go round twice."""
     config = WINDOWED[name]
     lengths = jnp.asarray((13, 1, 24))
     weights, token_ids = init_random(config, seed=0), _sequences(config, length=60)
     expected = np.asarray(_whole(config, weights, token_ids))
-    cache = empty_cache(config, batch=3, slots=60, dtype=jnp.float32)
+    cache = empty_cache(config, batch=3, slots=60, dtype=jnp.float32, by_layer=way.by_layer)
     of_kind = dict(zip((k.is_local for k in config.kinds if k.has_key), cache.keys, strict=False))
     assert of_kind[True].shape[2] == 12 and of_kind[False].shape[2] == cache.slots == 60
     kept = jnp.arange(24) < lengths[:, None]
     prompts = jnp.where(kept, token_ids[:, :24], 7)
-    last, cache = prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=4)
+    last, cache = way.prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=4)
     np.testing.assert_allclose(last, expected[np.arange(3), lengths - 1], atol=2e-5)
     for step in range(60 - 24):
         starts = lengths + step
         token = token_ids[jnp.arange(3), starts][:, None]
-        hidden, cache = extend(config, weights, token, starts=starts, cache=cache)
+        hidden, cache = way.extend(config, weights, token, starts=starts, cache=cache)
         np.testing.assert_allclose(hidden[:, 0], expected[np.arange(3), starts], atol=3e-5)
 
 
 @pytest.mark.usefixtures("small_rings")
 @pytest.mark.parametrize("name", WINDOWED)
-def test_a_cache_that_grows_beyond_the_window_keeps_its_tokens(name):
+def test_a_cache_that_grows_beyond_the_window_keeps_its_tokens(name, way):
     config = WINDOWED[name]
-    weights, token_ids = init_random(config, seed=0), _sequences(config, length=40)
+    weights, token_ids = init_random(config, seed=0), _sequences(config, length=24)
     expected = np.asarray(_whole(config, weights, token_ids))
-    cache = empty_cache(config, batch=3, slots=8, dtype=jnp.float32)
-    for first in range(0, 40, 4):
+    cache = empty_cache(config, batch=3, slots=8, dtype=jnp.float32, by_layer=way.by_layer)
+    for first in range(0, 24, 4):
         if first >= cache.slots:
             cache = grow_cache(config, cache, slots=2 * cache.slots)
         starts = jnp.full(3, first, jnp.int32)
         part = token_ids[:, first : first + 4]
-        hidden, cache = extend(config, weights, part, starts=starts, cache=cache)
+        hidden, cache = way.extend(config, weights, part, starts=starts, cache=cache)
         np.testing.assert_allclose(hidden, expected[:, first : first + 4], atol=3e-5)
-    assert min(keys.shape[2] for keys in cache.keys) == 12 and cache.slots == 64
+    assert min(keys.shape[2] for keys in cache.keys) == 12 and cache.slots == 32
 
 
 @pytest.mark.usefixtures("small_rings")
@@ -169,5 +207,34 @@ def test_more_at_once_than_a_ring_takes_is_refused():
     cache = empty_cache(config, batch=3, slots=30, dtype=jnp.float32)
     with pytest.raises(ValueError, match="5 tokens at once"):
         decode.extend(config, weights, token_ids[:, :5], starts=jnp.zeros(3, int), cache=cache)
+    by_layer = empty_cache(config, batch=3, slots=30, dtype=jnp.float32, by_layer=True)
+    with pytest.raises(ValueError, match="5 tokens at once"):
+        ProgramForEachLayer.extend(
+            config, weights, token_ids[:, :5], starts=jnp.zeros(3, int), cache=by_layer
+        )
     whole = empty_cache(config, batch=3, slots=30, dtype=jnp.float32, rings=False)
     assert {keys.shape[2] for keys in whole.keys} == {30}
+
+
+def test_each_layers_matrices_are_read_where_the_stacked_ones_lie():
+    config = tiny_gemma3()
+    weights = init_random(config, seed=0, dtype=jnp.bfloat16)
+    layers = in_place(config, weights)
+    for index, layer in enumerate(layers):
+        for name in ("q_proj", "down_proj"):
+            stack, one = weights["layers"][name], layer[name]
+            np.testing.assert_array_equal(one, stack[index])
+            place = one.unsafe_buffer_pointer() - stack.unsafe_buffer_pointer()
+            assert place == index * one.nbytes
+
+
+class Device:
+    def __init__(self, platform):
+        self.platform = platform
+
+
+@pytest.mark.parametrize("platforms", [("gpu",), ("tpu",), ("cpu", "cpu")])
+def test_weights_that_no_single_processor_has_are_not_in_place(platforms):
+    devices = {Device(platform) for platform in platforms}
+    weights = {"embedding": SimpleNamespace(devices=lambda: devices), "layers": {}}
+    assert layers_in_place(tiny_gemma3(), weights, None) is None
