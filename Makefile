@@ -26,6 +26,8 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench.compare
+	$(BIN)/python -m tests.bench.answers
+	$(BIN)/python -m tests.bench.answers --dtype bfloat16
 	$(BIN)/python -m tests.bench.engine
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.loading

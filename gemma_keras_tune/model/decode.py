@@ -25,8 +25,6 @@ from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
 from .tiles import MOST_AT_ONCE, cache_slots
 
-Step = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
-
 
 @partial(jax.tree_util.register_dataclass, data_fields=("keys", "values"), meta_fields=())
 @dataclass(frozen=True)
@@ -275,41 +273,6 @@ def tokens_at(
     return Tokens(rope_tables(config, positions), places)
 
 
-def through_layers(
-    config: GemmaConfig,
-    layers: Sequence[Mapping[str, Any]],
-    adapters: Adapters | None,
-    tokens: Tokens,
-    x: jax.Array,
-    cache: Cache,
-    *,
-    step: Step | None = None,
-) -> tuple[jax.Array, Cache]:
-    """`(x, cache)` after all layers, each of which has arrays of its own.
-
-    Args:
-        config: The family's data.
-        layers: What `single_layers` gives.
-        adapters: What the LoRA matrices of the layers were made with.
-        tokens: Where the tokens are.
-        x: `[batch, length, width]`, what they are embedded as.
-        cache: With an array for each layer that has keys of its own.
-        step: What does a layer's work: `one_layer`, or the same compiled.
-    """
-    step = step or one_layer
-    keys, values = list(cache.keys), list(cache.values)
-    own = [index for index, kind in enumerate(config.kinds) if kind.has_key]
-    for index, layer in enumerate(layers):
-        # alike but for their windows, one program can serve them all
-        kind = config.kinds[0 if config.is_uniform else index]
-        is_local = config.layer_is_local[index] if config.is_uniform else None
-        place = own.index(config.kv_sources[index])
-        x, keys[place], values[place] = step(
-            config, kind, adapters, tokens, layer, x, keys[place], values[place], is_local=is_local
-        )
-    return x, Cache(tuple(keys), tuple(values))
-
-
 def one_layer(
     config: GemmaConfig,
     kind: LayerKind,
@@ -363,6 +326,40 @@ def one_layer(
         shared=None if kind.has_key else (keys, values),
     )
     return x, after[0], after[1]
+
+
+def through_layers(
+    config: GemmaConfig,
+    layers: Sequence[Mapping[str, Any]],
+    adapters: Adapters | None,
+    tokens: Tokens,
+    x: jax.Array,
+    cache: Cache,
+    *,
+    step: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] = one_layer,
+) -> tuple[jax.Array, Cache]:
+    """`(x, cache)` after all layers, each of which has arrays of its own.
+
+    Args:
+        config: The family's data.
+        layers: What `single_layers` gives.
+        adapters: What the LoRA matrices of the layers were made with.
+        tokens: Where the tokens are.
+        x: `[batch, length, width]`, what they are embedded as.
+        cache: With an array for each layer that has keys of its own.
+        step: What does a layer's work: `one_layer`, or the same compiled.
+    """
+    keys, values = list(cache.keys), list(cache.values)
+    own = [index for index, kind in enumerate(config.kinds) if kind.has_key]
+    for index, layer in enumerate(layers):
+        # alike but for their windows, one program can serve them all
+        kind = config.kinds[0 if config.is_uniform else index]
+        is_local = config.layer_is_local[index] if config.is_uniform else None
+        place = own.index(config.kv_sources[index])
+        x, keys[place], values[place] = step(
+            config, kind, adapters, tokens, layer, x, keys[place], values[place], is_local=is_local
+        )
+    return x, Cache(tuple(keys), tuple(values))
 
 
 def _places(

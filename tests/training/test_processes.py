@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gemma_keras_tune.events import Step, read_events
+from gemma_keras_tune.control_file import send_to
+from gemma_keras_tune.events import ControlApplied, Step, Validation, read_events
+from gemma_keras_tune.run_folder import RunFolder
 from tests.support.command_line import (
     ROOT,
     environment,
@@ -134,12 +136,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for_checkpoint(place: Place, name: str) -> None:
+def wait_for(what: Callable[[], bool]) -> None:
     until = time.monotonic() + 180
-    events = place.folder / name / "events.jsonl"
-    while not (events.exists() and any(read_events(events, kinds=("checkpoint",)))):
+    while not what():
         assert time.monotonic() < until, "the run doesn't get on"
         time.sleep(0.05)
+
+
+def wait_for_checkpoint(place: Place, name: str) -> None:
+    events = place.folder / name / "events.jsonl"
+    wait_for(lambda: events.exists() and any(read_events(events, kinds=("checkpoint",))))
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -176,6 +182,34 @@ def test_a_stop_asked_of_any_stops_both_with_a_checkpoint(
         said = "\n".join(ended(pair))
         assert [one.returncode for one in pair] == [0, 0], said
     assert place.steps("stopped") == straight
+
+
+def test_what_the_run_is_asked_for_counts_for_both(place: Place) -> None:
+    """With hardly any learning rate nothing moves; a process that went on learning would."""
+    run = RunFolder(place.folder / "asked")
+    with place.both("asked", "--set", "train.max_steps=400", "--set", "train.epochs=400") as pair:
+        wait_for_checkpoint(place, "asked")
+        send_to(run, "set", key="learning_rate", value=1e-12)
+        wait_for(lambda: len(validations_after_the_change(run)) > 3)
+        send_to(run, "stop")
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [75, 75], said
+    steps = place.steps("asked")
+    assert steps.keys() == set(range(1, len(steps) + 1)) and len(steps) < 400
+    losses = validations_after_the_change(run)
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+    assert abs(losses[0] - steps[1]) > 0.05  # it had learned before
+
+
+def validations_after_the_change(run: RunFolder) -> list[float]:
+    """Losses of the measurements after the learning rate was changed."""
+    events = [record.event for record in read_events(run.events)]
+    changed = [event.step for event in events if isinstance(event, ControlApplied)]
+    return [
+        event.loss
+        for event in events
+        if isinstance(event, Validation) and changed and event.step > changed[0]
+    ]
 
 
 def test_processes_with_other_recipes_are_refused(place: Place) -> None:
