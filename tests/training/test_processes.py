@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.control_file import send_to
-from gemma_keras_tune.events import ControlApplied, Step, Validation, read_events
+from gemma_keras_tune.events import ControlApplied, RolledBack, Step, Validation, read_events
 from gemma_keras_tune.run_folder import RunFolder
 from tests.support.command_line import (
     ROOT,
@@ -54,12 +54,18 @@ class Place:
         )
 
     def start(
-        self, name: str, process: int, port: int, *more: str, devices: int = 1
+        self,
+        name: str,
+        process: int,
+        port: int,
+        *more: str,
+        devices: int = 1,
+        program: Sequence[str] = ("gemma_keras_tune",),
     ) -> subprocess.Popen[str]:
-        """One of the two processes, with so many devices."""
+        """One of the two processes, with so many devices; `program` is a module and arguments."""
         flag = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         meeting = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
-        command = [sys.executable, "-m", "gemma_keras_tune", "train", str(self.recipe)]
+        command = [sys.executable, "-m", *program, "train", str(self.recipe)]
         return subprocess.Popen(
             [*command, "--run-dir", str(self.folder / name), *meeting, "--process", str(process)]
             + list(more),
@@ -72,12 +78,10 @@ class Place:
         )
 
     @contextmanager
-    def both(
-        self, name: str, *more: str, devices: int = 1
-    ) -> Iterator[list[subprocess.Popen[str]]]:
-        """Two processes that are ended, whatever happens."""
+    def both(self, name: str, *more: str, **how: Any) -> Iterator[list[subprocess.Popen[str]]]:
+        """Two processes that are ended, whatever happens; `how` as in `start`."""
         port = free_port()
-        pair = [self.start(name, process, port, *more, devices=devices) for process in (0, 1)]
+        pair = [self.start(name, process, port, *more, **how) for process in (0, 1)]
         try:
             yield pair
         finally:
@@ -210,6 +214,20 @@ def validations_after_the_change(run: RunFolder) -> list[float]:
         for event in events
         if isinstance(event, Validation) and changed and event.step > changed[0]
     ]
+
+
+def test_both_go_back_to_the_same_checkpoint_after_a_step_that_is_not_a_number(
+    place: Place, straight: dict[int, float]
+) -> None:
+    spoiled = ("tests.support.spoiled_command", "8")
+    with place.both("spoiled", "--set", "train.on_nan=roll_back", program=spoiled) as pair:
+        said = "\n".join(ended(pair))
+        assert [one.returncode for one in pair] == [0, 0], said
+    events = read_events(place.folder / "spoiled" / "events.jsonl", kinds=("rolled_back",))
+    (back,) = [record.event for record in events]
+    assert isinstance(back, RolledBack)
+    assert (back.step, back.bad_step) == (6, 8)
+    assert place.steps("spoiled") == straight  # bit for bit
 
 
 def test_processes_with_other_recipes_are_refused(place: Place) -> None:

@@ -15,7 +15,7 @@ const LineCell = {
 export default {
   components: { LineCell },
   template: `
-    <q-table ref="qRef" flat wrap-cells :columns="columns" :grid="$q.screen.lt.sm">
+    <q-table ref="qRef" flat wrap-cells hide-selected-banner :columns="columns" :grid="$q.screen.lt.sm">
       <template #header-selection="line">
         <q-checkbox v-model="line.selected" :aria-label="chooseAll" dense />
       </template>
