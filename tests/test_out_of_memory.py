@@ -75,8 +75,8 @@ def ran_out(*_: object, **__: object) -> object:
     ("stage", "inner"),
     [
         ("model", "gemma_keras_tune.model.load._open"),
-        ("generation", "gemma_keras_tune.evaluation.generate._first_tokens"),
-        ("samples", "gemma_keras_tune.evaluation.generate._first_tokens"),
+        ("generation", "gemma_keras_tune.evaluation.token_loop.prefill_by_layers"),
+        ("samples", "gemma_keras_tune.evaluation.token_loop.prefill_by_layers"),
         ("evaluation", "gemma_keras_tune.evaluation.report.score_pieces"),
         ("export", "gemma_keras_tune.exporters.artifact.need_consumer"),
     ],
