@@ -8,8 +8,6 @@ TESTED = (
     "spam_classifier as it ships, with its exports",
     "chat_answers, bfloat16",
     "spam_classifier, 2,048 tokens at once, remat none",
-    "chat_answers, 2,048 tokens at once, remat full, rank 64",
-    "chat_answers, 2,048 tokens at once, chunks of 256",
 )
 """The benchmark has more: `python -m tests.bench.plans`."""
 
