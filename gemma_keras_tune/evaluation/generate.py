@@ -72,7 +72,7 @@ def generate(
         top_p: Choose among the most probable tokens that together have this probability.
         seed: Changes the choice where the temperature is above 0.
         stop_ids: Ids that end an answer, instead of the template's; `()` for none.
-        batch_rows: Prompts that are answered at once.
+        batch_rows: Prompts that are answered at once, at most.
         on_token: Called with (index of the prompt, token id) for each new token, a few tokens
             late.
         on_event: Receives `Progress` of the stage `generation`, counted in answers.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .config import GemmaConfig, LayerKind
+from .config import GemmaConfig
 from .decode import Cache, Tokens, check_room, one_layer, through_layers, tokens_at, with_last
 from .forward import embed, per_layer_inputs, split_layers
 from .layers import rms_norm
@@ -120,10 +120,14 @@ def extend_by_layers(
         layers = [layer | {"input": one} for layer, one in zip(layers, inputs, strict=True)]
     made_with = None if adapters is None else replace(adapters, tree={})
     x, cache = through_layers(config, layers, made_with, tokens, x, cache, step=_one_layer)
-    return _normed(config, weights["final_norm"], x), cache
+    return _normed(x, weights["final_norm"], config), cache
 
 
 _with_last = jax.jit(with_last)
+_one_layer = jax.jit(
+    one_layer, static_argnames=("config", "kind"), donate_argnames=("keys", "values")
+)
+_normed = jax.jit(rms_norm, static_argnames="config")
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -142,24 +146,3 @@ def _begin(
         return x, tokens, []
     inputs = per_layer_inputs(config, tables, token_ids, x)
     return x, tokens, [inputs[:, :, index] for index in range(config.layers)]
-
-
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(6, 7))
-def _one_layer(
-    config: GemmaConfig,
-    kind: LayerKind,
-    adapters: Adapters | None,
-    tokens: Tokens,
-    layer: Mapping[str, Any],
-    x: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    *,
-    is_local: bool | jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return one_layer(config, kind, adapters, tokens, layer, x, keys, values, is_local=is_local)
-
-
-@partial(jax.jit, static_argnums=0)
-def _normed(config: GemmaConfig, scale: jax.Array, x: jax.Array) -> jax.Array:
-    return rms_norm(x, scale, config)

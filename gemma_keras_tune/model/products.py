@@ -88,8 +88,8 @@ def _flat(array: jax.Array) -> jax.Array:
 def _times(x: jax.Array, matrix: jax.Array) -> jax.Array:
     if not _is_bfloat16_on_cpu(x):
         return x @ matrix
-    product = partial(jnp.matmul, b=matrix, preferred_element_type=jnp.float32)
-    return _of_two_rows(product, x).astype(x.dtype)
+    multiply = partial(jnp.matmul, b=matrix, preferred_element_type=jnp.float32)
+    return _of_two_rows(multiply, x).astype(x.dtype)
 
 
 def scores(hidden: jax.Array, table: jax.Array) -> jax.Array:
@@ -100,19 +100,19 @@ def scores(hidden: jax.Array, table: jax.Array) -> jax.Array:
         table: `[rows, width]`.
     """
 
-    def product(hidden: jax.Array) -> jax.Array:
+    def multiply(hidden: jax.Array) -> jax.Array:
         return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
 
-    return _of_two_rows(product, hidden) if _is_bfloat16_on_cpu(hidden) else product(hidden)
+    return _of_two_rows(multiply, hidden) if _is_bfloat16_on_cpu(hidden) else multiply(hidden)
 
 
 def _is_bfloat16_on_cpu(x: jax.Array) -> bool:
     return x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
 
 
-def _of_two_rows(product: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+def _of_two_rows(multiply: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """The product of `x`; a single row, 8 times slower alone, has one of zeros beside it."""
     if math.prod(x.shape[:-1]) > 1:
-        return product(x)
+        return multiply(x)
     two = jnp.pad(x.reshape(1, -1), [(0, 1), (0, 0)])
-    return product(two)[:1].reshape(*x.shape[:-1], -1)
+    return multiply(two)[:1].reshape(*x.shape[:-1], -1)

@@ -150,7 +150,7 @@ def of_generation(
 ) -> tuple[int, int]:
     """`(cache, rest)` in bytes of answering `rows` prompts of `prompt` tokens at once.
 
-    The cache is there twice while it grows.
+    On one device. The cache is there twice while it grows.
 
     Args:
         config: The model.

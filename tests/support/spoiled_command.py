@@ -1,6 +1,6 @@
-"""The command, with a step that is not a number the first time.
+"""The command with a bad step: `python -m tests.support.spoiled_command STEP train RECIPE ...`.
 
-python -m tests.support.spoiled_command STEP train RECIPE ...
+The loss of that step is not a number the first time it is taken.
 """
 
 from __future__ import annotations
