@@ -57,30 +57,46 @@ class Adapters:
         return self.config.alpha / (math.sqrt(rank) if self.config.use_rslora else rank)
 
 
-def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
-    """Fresh adapters that change nothing yet: A is random, B is zero.
-
-    A is uniform within `1 / sqrt(in)`, as in PEFT. Its numbers depend on the seed, the
-    projection and the shapes only, not on which other projections are targeted.
+def adapter_shapes(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
+    """What `init_adapters` makes, as shapes and dtypes.
 
     Raises:
         ModelError: If the rank is larger than a targeted matrix allows.
     """
-    tree = {}
+    tree: dict[str, dict[str, Any]] = {}
     for key, stack in stacks_of(config, lora.projections).items():
-        size_in, size_out = stack.shape
+        layers, (size_in, size_out) = len(stack.layers), stack.shape
         if lora.rank > min(size_in, size_out):
             raise ModelError(
                 f"model.lora.rank: {lora.rank} is more than {stack.name} allows, a matrix of "
                 f"{size_in} x {size_out}. Take at most {min(size_in, size_out)}.",
                 code="LORA_RANK",
             )
-        random = jax.random.fold_in(jax.random.key(lora.seed), LORA_TARGETS.index(stack.name))
-        if key != stack.name:
-            random = jax.random.fold_in(random, int(key.partition(".")[2]))
-        bound, layers = 1 / math.sqrt(size_in), len(stack.layers)
-        a = jax.random.uniform(random, (layers, size_in, lora.rank), minval=-bound, maxval=bound)
-        tree[key] = {"a": a, "b": jnp.zeros((layers, lora.rank, size_out))}
+        shapes = {"a": (layers, size_in, lora.rank), "b": (layers, lora.rank, size_out)}
+        tree[key] = {
+            which: jax.ShapeDtypeStruct(shape, jnp.float32) for which, shape in shapes.items()
+        }
+    return Adapters(tree=tree, config=lora)
+
+
+def init_adapters(config: GemmaConfig, lora: LoraRecipe) -> Adapters:
+    """Fresh adapters that change nothing yet: A is random, B is zero.
+
+    A is uniform within `1 / sqrt(in)`, as in PEFT. Its numbers depend on the seed, the
+    projection and the shapes only, not on which other projections are targeted, nor on the
+    device. NumPy draws them: JAX would compile a program for each shape first, for seconds.
+
+    Raises:
+        ModelError: If the rank is larger than a targeted matrix allows.
+    """
+    shapes = adapter_shapes(config, lora)
+    tree = {}
+    for key, pair in shapes.tree.items():
+        name, _, part = key.partition(".")
+        random = np.random.default_rng((lora.seed, LORA_TARGETS.index(name), int(part or 0)))
+        bound = np.float32(1 / math.sqrt(pair["a"].shape[1]))
+        a = bound * (2 * random.random(pair["a"].shape, np.float32) - 1)
+        tree[key] = {"a": jnp.asarray(a), "b": jnp.asarray(np.zeros(pair["b"].shape, np.float32))}
     return Adapters(tree=tree, config=lora)
 
 

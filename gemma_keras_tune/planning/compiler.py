@@ -59,14 +59,13 @@ def shapes_of(setting: Setting) -> tuple[Any, Any, Any]:
     import jax
     import jax.numpy as jnp
 
-    from ..model.lora import init_adapters
+    from ..model.lora import adapter_shapes
     from ..model.weights import weight_shapes
     from ..training.step import initial_state
 
     recipe = setting.recipe
-    state = jax.eval_shape(
-        lambda: initial_state(init_adapters(setting.config, recipe.model.lora), recipe.train)
-    )
+    adapters = adapter_shapes(setting.config, recipe.model.lora)
+    state = jax.eval_shape(lambda adapters: initial_state(adapters, recipe.train), adapters)
     dtype = jnp.dtype(setting.dtype)
     weights = jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape, dtype),

@@ -95,9 +95,7 @@ def test_a_keras_preset_gives_config_and_weights(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        ("gemma-mha", "int8"),
         ("gemma2", "int8"),
-        ("gemma3", "int8"),
         ("gemma3", "int4"),
         ("gemma4-small", "int8"),
     ],

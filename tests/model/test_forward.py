@@ -238,7 +238,7 @@ def test_computing_again_gives_the_same_gradient(family: str, ids: np.ndarray, r
     weights = init_random(config, seed=0)
     adapters = random_adapters(config)
 
-    def loss(adapters: Adapters, remat: Any) -> jax.Array:
+    def loss(adapters: Adapters, weights: Any, remat: Any) -> jax.Array:
         shape = ids.shape
         hidden = hidden_states(
             config, weights, jnp.asarray(ids), adapters=adapters, remat=remat,
@@ -247,8 +247,8 @@ def test_computing_again_gives_the_same_gradient(family: str, ids: np.ndarray, r
         )  # fmt: skip
         return (hidden**2).mean()
 
-    plain = jax.jit(jax.grad(partial(loss, remat="none")))(adapters)
-    again = jax.jit(jax.grad(partial(loss, remat=remat)))(adapters)
+    plain = jax.jit(jax.grad(partial(loss, remat="none")))(adapters, weights)
+    again = jax.jit(jax.grad(partial(loss, remat=remat)))(adapters, weights)
     for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
 

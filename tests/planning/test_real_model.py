@@ -7,7 +7,6 @@ from tests.bench.plans import measure
 TESTED = (
     "spam_classifier as it ships, with its exports",
     "chat_answers, bfloat16",
-    "spam_classifier, 2,048 tokens at once, remat none",
 )
 """The benchmark has more: `python -m tests.bench.plans`."""
 
