@@ -9,7 +9,7 @@ from functools import cache
 
 from docs.markdown_text import one_line, table
 from docs.source import PACKAGE, Source, modules
-from gemma_keras_tune.data.findings import CODES
+from gemma_keras_tune.data_codes import CODES
 
 _INTRO = """\
 # Errors

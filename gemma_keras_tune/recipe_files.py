@@ -212,6 +212,11 @@ def _problem(entry: Mapping[str, Any], known: Sequence[str], secret: Container[s
         return f"{key}: no such setting.{nearest_key(key, known)}"
     if entry["type"] == "missing":
         return f"{key}: is missing."
+    if key == "name" and entry["type"] == "string_pattern_mismatch":
+        return (
+            f"{key}: a run's name has letters without accents, digits, dots, dashes and "
+            "underscores, no spaces, at most 64 of them, and begins with a letter or a digit."
+        )
     message = str(entry["msg"]).removeprefix("Value error, ")
     if entry["type"] == "value_error":
         return f"{key}.{message}." if key else f"{message}."

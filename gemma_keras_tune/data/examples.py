@@ -114,7 +114,7 @@ def load_examples(recipe: DataRecipe) -> Examples:
         recipe: The data section, its paths absolute or relative to the working folder.
 
     Raises:
-        DataError: With every error finding; see `findings.CODES`.
+        DataError: With every error finding; see `data_codes.CODES`.
         RecipeError: `SETTING_NOT_USED`, if the recipe asks for what its task doesn't do.
         TuneError: `NEEDS_SPACE` or `SCRATCH_FOLDER`, if the rows are too many for memory and the
             disk doesn't take them.

@@ -55,7 +55,7 @@ def turns_of(row: Mapping[str, Any], recipe: DataRecipe, *, labels: tuple[str, .
         labels: The allowed labels; empty allows any.
 
     Raises:
-        RowFault: With one of the row codes of `findings.CODES`.
+        RowFault: With one of the row codes of `data_codes.CODES`.
     """
     match recipe.task:
         case "classification":

@@ -219,13 +219,17 @@ def _refuse_long(
     if too_long != "truncate" and len(over) == len(examples):
         code, what = "ALL_ROWS_TOO_LONG", f"All {len(over)} rows are"
     elif too_long == "error" and over:
-        code, what = "TOO_LONG", f"{len(over)} of {len(examples)} rows are"
+        code, what = "TOO_LONG", f"{len(over)} of {len(examples)} rows {_are(over)}"
     elif too_long == "truncate" and hopeless:
         code, rows = "ANSWER_TOO_LONG", hopeless
-        what = f"Even without their prompts, {len(hopeless)} rows are"
+        what = f"Even without their prompts, {len(hopeless)} of the rows {_are(hopeless)}"
     if code:
         text = f"{what} longer than {max_length} tokens (the longest has {longest})."
         raise_errors([finding_about(code, text, examples, rows)])
+
+
+def _are(rows: Sequence[int]) -> str:
+    return "is" if len(rows) == 1 else "are"
 
 
 def _judge(tokens: TokenSet, examples: Sequence[Tokenizable], *, max_length: int) -> list[Finding]:

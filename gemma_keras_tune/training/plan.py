@@ -51,16 +51,21 @@ class TrainPlan:
         """Packed rows of an optimizer step."""
         return self.rows * self.micro_batches
 
-    @cached_property
+    @property
     def epoch_ends(self) -> tuple[int, ...]:
-        """Steps done at the end of each epoch."""
+        """Steps done at the end of each epoch, the last of which `max_steps` may cut short."""
+        return tuple(min(end, self.recipe.max_steps or end) for end in self._whole_epoch_ends)
+
+    @cached_property
+    def _whole_epoch_ends(self) -> tuple[int, ...]:
+        """The same, as if each epoch that is begun were seen whole."""
         ends, done = [], 0
         for epoch in range(self.recipe.epochs):
             done += -(-len(self._rows_of(epoch)) // self.rows_of_step)
             ends.append(done)
             if self.recipe.max_steps is not None and done >= self.recipe.max_steps:
                 break
-        return tuple(min(end, self.recipe.max_steps or end) for end in ends)
+        return tuple(ends)
 
     @property
     def total_steps(self) -> int:
@@ -68,13 +73,16 @@ class TrainPlan:
         return self.epoch_ends[-1]
 
     def epoch_at(self, step: int) -> float:
-        """How many times the data has been seen after `step` steps, such as 1.25."""
-        start = 0
-        for epoch, end in enumerate(self.epoch_ends):
-            if step <= end:
-                return epoch + (step - start) / (end - start)
-            start = end
-        raise ValueError(f"step {step} is beyond the last, {self.total_steps}")
+        """How many times the data has been seen after `step` steps, such as 1.25.
+
+        Raises:
+            ValueError: If the step is beyond the last.
+        """
+        if step > self.total_steps:
+            raise ValueError(f"step {step} is beyond the last, {self.total_steps}")
+        ends = (0, *self._whole_epoch_ends)
+        epoch = next(number for number, end in enumerate(ends[1:]) if step <= end)
+        return epoch + (step - ends[epoch]) / (ends[epoch + 1] - ends[epoch])
 
     def examples_of(self, step: int) -> list[list[int]]:
         """The packed rows of step `step`, counted from 1: lists of example indices.

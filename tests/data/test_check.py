@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemma_keras_tune.data.check import STEPS, check_data, histogram_of, score_of
-from gemma_keras_tune.data.findings import CODES, finding
+from gemma_keras_tune.data.findings import finding
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.text.template import template_for
 

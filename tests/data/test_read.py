@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemma_keras_tune.data import decode
-from gemma_keras_tune.data.findings import CODES, raise_errors
+from gemma_keras_tune.data.findings import raise_errors
 from gemma_keras_tune.data.read import scan_table
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.errors import DataError
 
 HEAD = b"text,label\n"

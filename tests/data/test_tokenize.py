@@ -65,7 +65,7 @@ def test_too_long_rows_are_refused_with_their_lines_and_the_longest_length():
     rows = [example("no", "it"), example("n" * 9, "it", row=7)]
     error = refusal(rows, max_length=8)
     assert error.code == "TOO_LONG"
-    assert "1 of 2 rows are longer than 8 tokens (the longest has 13)" in str(error)
+    assert "1 of 2 rows is longer than 8 tokens (the longest has 13)" in str(error)
     assert error.findings[0].where == ("data.csv:7",)
 
 

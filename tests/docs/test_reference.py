@@ -5,7 +5,7 @@ import re
 from docs.generate_reference import PAGES, ROOT, outdated, page_text
 from docs.source import Source, modules
 from gemma_keras_tune import __all__
-from gemma_keras_tune.data.findings import CODES
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.recipe_files import recipe_keys
 
 

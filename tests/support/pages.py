@@ -24,6 +24,8 @@ from gemma_keras_tune_ui.settings import Settings
 
 NAME, PASSWORD = "ann", "violet horses eat 42 pears"
 _ORIGIN = {"Origin": "http://localhost"}
+_HEADERS = {**_ORIGIN, "X-GKT-Request": "1"}
+_PIECE = {**_HEADERS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 
 
 @contextmanager
@@ -99,3 +101,16 @@ async def send_form(http: httpx.AsyncClient, page: str, **fields: str) -> httpx.
     assert token, form.text
     path = page.partition("?")[0]
     return await http.post(path, data={"csrf": token[1], **fields}, headers=_ORIGIN)
+
+
+async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -> str:
+    """The id of a new data set."""
+    http, content = user.http_client, text.encode(encoding)
+    new = {"purpose": "dataset", "name": name, "size": len(content)}
+    made = await http.post("/api/v1/uploads", json=new, headers=_HEADERS)
+    assert made.status_code == 201, made.text
+    id = made.json()["id"]
+    sent = await http.patch(f"/api/v1/uploads/{id}", content=content, headers=_PIECE)
+    assert sent.status_code == 204, sent.text
+    done = await http.post("/api/v1/datasets", json={"upload": id}, headers=_HEADERS)
+    return str(done.json()["id"])

@@ -80,6 +80,15 @@ def test_the_epoch_is_counted_in_passes_over_the_data() -> None:
     assert plan.epoch_at(plan.total_steps) == 2
 
 
+def test_an_epoch_that_is_cut_short_is_not_counted_as_seen_whole() -> None:
+    one = plan_of(LENGTHS * 10, epochs=5).epoch_ends[0]
+    plan = plan_of(LENGTHS * 10, epochs=5, max_steps=one - 1)
+    assert plan.epoch_at(one - 1) == pytest.approx((one - 1) / one)
+    assert plan.epoch_ends == (one - 1,), "it is measured at its end all the same"
+    with pytest.raises(ValueError, match="beyond the last"):
+        plan.epoch_at(one)
+
+
 def test_a_step_has_all_its_micro_batches_even_if_the_data_ends_before() -> None:
     plan = plan_of([16])
     batches, count = plan.batches(1)

@@ -191,7 +191,24 @@ SHOWN_OF = "The first {shown} of {count}:"
 UNREAD = "Can't be read as a row: {text}"
 FIX = "What to do: {fix}"
 SKIP_BAD = "Leave out rows that can't be used"
-SKIP_BAD_HELP = "Off: a run refuses to start until they are repaired."
+SKIP_BAD_HELP = MappingProxyType(
+    {
+        True: "On: a run learns from the other rows.",
+        False: "Off: a run refuses to start until they are repaired.",
+    }
+)
+SKIP_BAD_NOW = "Leave such rows out"
+SKIP_ADVICE = "or leave such rows out"
+LONG_ROWS = MappingProxyType(
+    {"truncate": "Cut rows that are too long", "drop": "Leave rows out that are too long"}
+)
+FIXES = MappingProxyType(
+    {
+        "TOO_LONG": "Allow longer rows, on the tab Lengths, or choose what happens to them:",
+        "ALL_ROWS_TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut:",
+        "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out:",
+    }
+)
 LABELS = "Rows of each label"
 
 # tokens
@@ -255,9 +272,9 @@ TOO_LONG_WAYS = MappingProxyType(
 ALL_FIT = "All {rows} rows fit into {length} tokens."
 SOME_CUT = MappingProxyType(
     {
-        "error": "{over} of {rows} rows are longer than {length} tokens: a run would not start.",
-        "truncate": "{over} of {rows} rows are longer than {length} tokens and are cut.",
-        "drop": "{over} of {rows} rows are longer than {length} tokens and are left out.",
+        "error": "Of {rows} rows, {over} would be longer than {length} tokens: no run would start.",
+        "truncate": "Of {rows} rows, {over} will be cut to {length} tokens.",
+        "drop": "Of {rows} rows, {over} will be left out: more than {length} tokens.",
     }
 )
 LENGTHS_UNKNOWN = "The lengths can't be counted before what the check-up found is repaired."

@@ -89,7 +89,7 @@ TOUR_STEPS = (
     (
         "show_chart",
         "3. Run",
-        "Watch the loss fall. Nothing is lost if you close the browser: the run goes on, and the "
+        "Watch how it learns. Nothing is lost if you close the browser: the run goes on, and the "
         "page shows all of it when you come back.",
     ),
     (

@@ -20,7 +20,7 @@ from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
 from gemma_keras_tune_ui.pages.configure.page import PRESETS
 from gemma_keras_tune_ui.pages.configure.picture import Picture
 from gemma_keras_tune_ui.words import configure as words
-from tests.support.pages import until
+from tests.support.pages import until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -105,6 +105,23 @@ async def test_settings_are_refused_beside_their_field_and_kept(ann: User) -> No
     field(ann, "train.epochs").value = "3"
     await until(ann, words.PLAN_STEPS)
     assert not field(ann, "train.epochs").error
+
+
+async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -> None:
+    rows = "".join(f"hello number {n} there,{'ab'[n % 2]}\n" for n in range(60))
+    id = await upload(ann, f"text,label\n{rows},b\n", "gap.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, "EMPTY_TEXT")  # what its columns are was guessed
+    await ann.open(f"/configure?data=dataset:{id}")
+    await until(ann, words.REFUSED)
+    await ann.should_see("EMPTY_TEXT")
+    await ann.should_not_see("data.bad_rows =")
+    (start,) = ann.find(marker="start").elements
+    assert not start.enabled  # type: ignore[attr-defined]
+    ann.find(marker="remedy").click()
+    await until(ann, words.PLAN_STEPS)
+    assert start.enabled  # type: ignore[attr-defined]
+    await ann.should_not_see(words.REFUSED)
 
 
 async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:

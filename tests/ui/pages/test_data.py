@@ -13,34 +13,21 @@ from nicegui import ui
 from nicegui.testing import User
 from sqlalchemy import func, select
 
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune_ui.identity.access import Role, operator
+from gemma_keras_tune_ui.pages.data.remedies import in_plain_words, remedies_of
 from gemma_keras_tune_ui.pages.data.source import shipped_settings
 from gemma_keras_tune_ui.pages.data.tokens import Tokens
 from gemma_keras_tune_ui.store.tables import jobs
 from gemma_keras_tune_ui.words import data as words
-from tests.support.pages import signed_in, until
+from tests.support.pages import signed_in, until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-_HEADERS = {"Origin": "http://localhost", "X-GKT-Request": "1"}
-_PIECE = {**_HEADERS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 USUAL = "text,label\n" + "".join(f"hello number {n} there,{'ab'[n % 2]}\n" for n in range(60))
 ODD = 'one,":x",__proto__\n' + "".join(
     f"<b>{n}</b>,hello number {n} there,{'ab'[n % 2]}\n" for n in range(60)
 )
-
-
-async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -> str:
-    """The id of a new data set."""
-    http, content = user.http_client, text.encode(encoding)
-    new = {"purpose": "dataset", "name": name, "size": len(content)}
-    made = await http.post("/api/v1/uploads", json=new, headers=_HEADERS)
-    assert made.status_code == 201, made.text
-    id = made.json()["id"]
-    sent = await http.patch(f"/api/v1/uploads/{id}", content=content, headers=_PIECE)
-    assert sent.status_code == 204, sent.text
-    done = await http.post("/api/v1/datasets", json={"upload": id}, headers=_HEADERS)
-    return str(done.json()["id"])
 
 
 async def settings_of(user: User, id: str) -> Any:
@@ -159,6 +146,40 @@ async def test_findings_lead_to_their_rows_and_bad_rows_can_be_left_out(ann: Use
     ann.find(words.SKIP_BAD).click()
     await until(ann, "Left out.")
     assert (await settings_of(ann, id))["bad_rows"] == "skip"
+
+
+async def test_a_finding_offers_what_a_setting_can_do_about_it(ann: User) -> None:
+    id = await upload(ann, USUAL + ",b\n", "gap.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, "EMPTY_TEXT")
+    await ann.should_see(words.SKIP_ADVICE)
+    await ann.should_not_see("data.bad_rows")
+    await ann.should_see(words.SKIP_BAD_HELP[False])
+    ann.find(marker="remedy").click()
+    await until(ann, words.SKIP_BAD_HELP[True])
+    assert (await settings_of(ann, id))["bad_rows"] == "skip"
+    await ann.should_not_see(marker="remedy")
+
+
+@pytest.mark.parametrize(
+    ("code", "settings"),
+    [
+        ("TOO_LONG", [{"too_long": "truncate"}, {"too_long": "drop"}]),
+        ("ALL_ROWS_TOO_LONG", [{"too_long": "truncate"}]),
+        ("ANSWER_TOO_LONG", [{"too_long": "drop"}]),
+        ("EMPTY_ANSWER", [{"bad_rows": "skip"}]),
+        ("DUPLICATE_COLUMN", []),
+        ("NO_SUCH_CODE", []),
+    ],
+)
+async def test_each_code_has_the_remedies_that_are_settings(code: str, settings: list[Any]) -> None:
+    assert [change for _, change in remedies_of(code)] == settings
+
+
+async def test_where_a_button_does_it_the_page_names_no_setting() -> None:
+    for code, kind in CODES.items():
+        plain = in_plain_words(kind.fix, code)
+        assert "data.bad_rows" not in plain and "data.too_long" not in plain, code
 
 
 async def test_the_split_shows_counts_and_rows_and_keeps_what_is_set(ann: User) -> None:

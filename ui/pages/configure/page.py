@@ -247,8 +247,10 @@ class _Page:
     def _take(self, changes: dict[str, Any]) -> None:
         self._draft.update(changes)
 
-    def _planned(self, plan: Mapping[str, Any]) -> None:
-        self._layers = plan["model"].get("layers")
+    def _planned(self) -> None:
+        if self._plan.plan is not None:
+            self._layers = self._plan.plan["model"].get("layers")
+        self._allow_start()
         self._picture.show(self._draft.get("model.lora.targets"), self._layers)
 
     def _changed(self) -> None:
@@ -288,7 +290,7 @@ class _Page:
         label = next(one for one in self._wrong.descendants() if isinstance(one, ui.label))
         label.text = self._visit.without_paths("\n".join([words.PROBLEMS, *rest]))
         self._wrong.set_visibility(bool(rest))
-        self._start.set_enabled(self._given is not None and has_data)
+        self._allow_start()
         self._models.show(self._draft.get("model.preset"))
         self._picture.show(self._draft.get("model.lora.targets"), self._layers)
         self._show_exports()
@@ -296,6 +298,10 @@ class _Page:
             self._show_data()
         if self._given is not None:
             self._toml.value = self._given.shown.to_toml()
+
+    def _allow_start(self) -> None:
+        has_data = bool(self._draft.get("data.path"))
+        self._start.set_enabled(self._given is not None and has_data and self._plan.can_start)
 
     async def _begin(self) -> None:
         asked = self._visit.asked(Action.SUBMIT_TRAIN)

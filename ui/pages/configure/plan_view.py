@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import Client, background_tasks, ui
@@ -15,6 +16,7 @@ from ...api.jobs import find, result_of
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import configure as words
+from ..data.remedies import in_plain_words, is_about_data, show_remedies
 from ..visit import Visit
 from ..widgets import Figure, card, note, secondary
 
@@ -24,12 +26,25 @@ _TERMS_SHOWN = 5
 _SHADES = (100, 75, 55, 40, 28, 18)
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """Why there is no plan."""
+
+    why: str
+    code: str = ""
+
+
 class PlanView:
     """The plan, worked out anew after each change; only the newest answer is shown.
 
     Args:
         visit: The open page.
         apply: Called with settings that somebody takes over, by dotted key.
+
+    Attributes:
+        plan: The newest plan, or None.
+        can_start: False while the newest answer says that a run would refuse the data.
+        on_plan: Called after each answer.
     """
 
     def __init__(self, visit: Visit, apply: Callable[[dict[str, Any]], Any]) -> None:
@@ -37,7 +52,8 @@ class PlanView:
         self._number = 0
         self._recipe: Recipe | None = None
         self.plan: Mapping[str, Any] | None = None
-        self.on_plan: Callable[[Mapping[str, Any]], Any] = lambda _: None
+        self.can_start = True
+        self.on_plan: Callable[[], Any] = lambda: None
         with card(words.PLAN, term="plan"):
             with ui.row().classes("items-center gap-2").props("role=status") as self._busy:
                 ui.spinner(size="1.25rem").props("aria-hidden=true")
@@ -49,7 +65,7 @@ class PlanView:
     def nothing(self, text: str) -> None:
         """Shows that there is nothing to plan, and why."""
         self._number += 1
-        self._recipe, self.plan = None, None
+        self._recipe, self.plan, self.can_start = None, None, True
         self._busy.set_visibility(False)
         self._place.clear()
         self._said.text = text
@@ -68,15 +84,15 @@ class PlanView:
         if number != self._number:
             return
         try:
-            found: Mapping[str, Any] | str = await self._answer(recipe, compile)
+            found: Mapping[str, Any] | _Refused = await self._answer(recipe, compile)
         except TuneError as error:
-            found = self._visit.text_of(error)
+            found = _Refused(self._visit.text_of(error), error.code)
         if number != self._number or self._visit.client.id not in Client.instances:
             return
         with self._place:
             self._show(found)
 
-    async def _answer(self, recipe: Recipe, compile: bool) -> Mapping[str, Any] | str:
+    async def _answer(self, recipe: Recipe, compile: bool) -> Mapping[str, Any] | _Refused:
         asked = await self._visit.asked_now(Action.SUBMIT_PLAN)
         wanted = Wanted(kind="plan", run=None, args={"compile": compile}, recipe=recipe)
         job, _ = await submit(asked, wanted)
@@ -84,23 +100,36 @@ class PlanView:
             await asyncio.sleep(_LOOK_S)
             job = await find(asked, job.id)
         result = await result_of(asked, job)
-        if result is None or result.status != "done":
-            return result.message if result is not None else words.PLAN_FIX
-        return result.value
+        if result is None:
+            return _Refused(words.PLAN_FIX)
+        return result.value if result.status == "done" else _Refused(result.message, result.code)
 
-    def _show(self, found: Mapping[str, Any] | str) -> None:
+    def _show(self, found: Mapping[str, Any] | _Refused) -> None:
         self._busy.set_visibility(False)
         self._place.clear()
-        if isinstance(found, str):
-            self.plan, self._said.text = None, found
+        if isinstance(found, _Refused):
+            self.plan = None
+            self._refusal(found)
+        else:
+            self.plan, self.can_start = found, True
+            self._verdict(found)
+            self._figures(found)
+            self._memory(found)
+            self._advice(found)
+        self.on_plan()
+
+    def _refusal(self, refused: _Refused) -> None:
+        self.can_start = not is_about_data(refused.code)
+        if self.can_start:
+            self._said.text = refused.why
             self._said.set_visibility(True)
             return
-        self.plan = found
-        self._verdict(found)
-        self._figures(found)
-        self._memory(found)
-        self._advice(found)
-        self.on_plan(found)
+        note(f"{words.REFUSED}\n{in_plain_words(refused.why)}", kind="bad").mark("refused")
+        with ui.row().classes("gap-2"):
+            show_remedies(
+                refused.code,
+                lambda settings: self._apply({f"data.{key}": to for key, to in settings.items()}),
+            )
 
     def _verdict(self, plan: Mapping[str, Any]) -> None:
         status = plan["verdict"]["status"]

@@ -14,6 +14,7 @@ from ...words import data as words
 from ..tables import PagedTable
 from ..widgets import Figure, card, note, secondary
 from .looked import MODEL, Looked
+from .remedies import in_plain_words, show_remedies
 from .rows import columns_of, lines_of
 
 _LINE = re.compile(r":(\d{1,9})(?::|$)")
@@ -74,7 +75,7 @@ def _skip_switch(looked: Looked) -> None:
         return
     with ui.column().classes("gap-0"):
         switch = ui.switch(words.SKIP_BAD, value=looked.recipe.bad_rows == "skip")
-        ui.label(words.SKIP_BAD_HELP).classes("gkt-note")
+        ui.label(words.SKIP_BAD_HELP[bool(switch.value)]).classes("gkt-note")
 
     async def change(event: Any) -> None:
         await looked.change(bad_rows="skip" if event.value else "error")
@@ -103,13 +104,20 @@ class _Finding:
                     ui.label(words.CONCERNS_ONE if count == 1 else many).classes("gkt-soft")
                 ui.label(finding["code"]).classes("gkt-note gkt-mono")
             ui.label(finding["what"]).classes("gkt-multiline")
-            ui.label(words.FIX.format(fix=finding["fix"])).classes("gkt-soft gkt-multiline")
-            if self._lines:
-                self._button = secondary(
-                    words.SHOW_ROWS, self._looked.visit.tells(self._toggle), icon="table_rows"
-                )
-                self._button.props("dense size=sm padding='4px 12px'")
+            fix = words.FIX.format(fix=in_plain_words(finding["fix"], finding["code"]))
+            ui.label(fix).classes("gkt-soft gkt-multiline")
+            with ui.row().classes("items-center gap-2"):
+                if self._lines:
+                    self._button = secondary(
+                        words.SHOW_ROWS, self._looked.visit.tells(self._toggle), icon="table_rows"
+                    )
+                    self._button.props("dense size=sm padding='4px 12px'")
+                if finding["severity"] == "error" and self._looked.may_change:
+                    show_remedies(finding["code"], self._looked.visit.tells(self._take))
             self._rows = ui.column().classes("w-full gap-2")
+
+    async def _take(self, settings: dict[str, str]) -> None:
+        await self._looked.change(**settings)
 
     async def _toggle(self) -> None:
         self._is_open = not self._is_open
