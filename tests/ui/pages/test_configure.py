@@ -119,7 +119,7 @@ async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -
     (start,) = ann.find(marker="start").elements
     assert not start.enabled  # type: ignore[attr-defined]
     ann.find(marker="remedy").click()
-    await until(ann, words.PLAN_STEPS)
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
     assert start.enabled  # type: ignore[attr-defined]
     await ann.should_not_see(words.REFUSED)
 
