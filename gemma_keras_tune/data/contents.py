@@ -82,9 +82,8 @@ def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding
         findings.append(finding("RARE_LABEL", what, count=len(rare), where=where))
     (_, most), (rarest, least) = counts.most_common()[0], counts.most_common()[-1]
     if len(counts) > 1 and most > IMBALANCE * least:
-        what = (
-            f"The label {rarest!r} has {least} row{'s' * (least > 1)}, the most common one {most}."
-        )
+        few = f"{least} row{'s' if least > 1 else ''}"
+        what = f"The label {rarest!r} has {few}, the most common one {most}."
         findings.append(finding("LABEL_IMBALANCE", what, count=least))
     if len(counts) > max(MANY_LABELS, len(every) // 2):
         what = f"{len(every)} rows have {len(counts)} different labels."

@@ -204,9 +204,9 @@ LONG_ROWS = MappingProxyType(
 )
 FIXES = MappingProxyType(
     {
-        "TOO_LONG": "Allow longer rows, on the tab Lengths, or choose what happens to them:",
-        "ALL_ROWS_TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut:",
-        "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out:",
+        "TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut or left out.",
+        "ALL_ROWS_TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut.",
+        "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out.",
     }
 )
 LABELS = "Rows of each label"

@@ -26,23 +26,21 @@ def remedies_of(code: str) -> list[tuple[str, dict[str, str]]]:
     if code in _TOO_LONG:
         return [(words.LONG_ROWS[way], {"too_long": way}) for way in _TOO_LONG[code]]
     kind = CODES.get(code)
-    if kind is not None and SKIP in kind.fix:
+    if kind is not None and kind.by_row:
         return [(words.SKIP_BAD_NOW, {"bad_rows": "skip"})]
     return []
 
 
-def show_remedies(code: str, take: Callable[[dict[str, str]], Any]) -> bool:
-    """Puts a button for each remedy onto the page; whether there is any.
+def show_remedies(code: str, take: Callable[[dict[str, str]], Any]) -> None:
+    """Puts a button for each remedy onto the page.
 
     Args:
         code: A finding's code, or an error's.
         take: Called with the settings of the chosen one.
     """
-    found = remedies_of(code)
-    for title, settings in found:
+    for title, settings in remedies_of(code):
         button = secondary(title, lambda settings=settings: take(settings), icon="build")
         button.props("dense size=sm padding='4px 12px'").mark("remedy")
-    return bool(found)
 
 
 def in_plain_words(text: str, code: str = "") -> str:
