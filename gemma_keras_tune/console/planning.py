@@ -175,13 +175,19 @@ def _time(made: Plan) -> Iterator[tuple[str, str]]:
             f"{steps.total:,} ({how}): {steps.rows:,} rows of {steps.tokens:,} tokens, "
             f"{steps.answer_share:.0%} of them answers",
         )
+    if made.few_steps is not None:
+        few = made.few_steps
+        more = f" --set {few.set.replace(' ', ' --set ')}: {few.steps} steps." if few.set else ""
+        yield "Few steps", few.words + more
     if step_time is None:
         yield "Time", "not known here yet; --probe measures a step"
         return
     text = f"{duration(step_time.seconds)} a step, {step_time.words}"
     if made.training_seconds is not None:
         text = f"about {duration(made.training_seconds)} of training, {text}"
-    yield "Time", f"{text}. Measuring and exports come on top."
+    if made.measuring_seconds is not None:
+        text = f"{text}; about {duration(made.measuring_seconds)} of measuring"
+    yield "Time", f"{text}. Compiling and exports come on top."
 
 
 def _past(made: Plan) -> Iterator[tuple[str, str]]:

@@ -15,9 +15,10 @@ from . import history
 from .batch import judge, smaller, suggest
 from .devices import as_planned
 from .estimate import Setting, device_stages, machine_stages, setting_of
+from .few_steps import few_steps
 from .known_models import is_local, model_config
 from .room import Platform, device_room, likely_platform, machine_room
-from .speed import time_by_operations
+from .speed import measuring_time, time_by_operations
 from .steps import count_steps
 from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps, StepTime, Verdict
 
@@ -70,6 +71,8 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         step_time = probe_step(setting)
     elif probe:
         notes.append("Nothing was measured, since the run can't fit.")
+    step_time = step_time or _expected_time(setting, entries)
+    measuring = measuring_time(setting, steps, step_time) if steps and step_time else None
     return Plan(
         recipe=recipe.name,
         model=_model(setting),
@@ -79,7 +82,9 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         verdict=verdict,
         suggestion=suggest(setting, memories[-1].room, needed=machine.needed),
         steps=steps,
-        step_time=step_time or _expected_time(setting, entries),
+        few_steps=few_steps(setting, steps) if steps else None,
+        step_time=step_time,
+        measuring_seconds=measuring,
         compiler=check,
         past=past,
         notes=(*notes, *_notes(setting, check, past)),

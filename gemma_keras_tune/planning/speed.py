@@ -11,7 +11,7 @@ from ..model.weights import is_matrix, layer_stacks
 from ..recipe import LoraRecipe
 from .estimate import Setting
 from .temporaries import adapter_numbers
-from .values import StepTime
+from .values import Steps, StepTime
 
 EFFICIENCY = 0.65
 """Share of the speed of large matrix products that a step of Gemma 3 270M reached on two cores."""
@@ -33,7 +33,7 @@ def step_operations(setting: Setting) -> float:
     matrices = [stack for stack in layer_stacks(config).values() if is_matrix(stack.name)]
     body = sum(len(stack.layers) * math.prod(stack.shape) for stack in matrices)
     scores = 2 * sum(kind.query_size for kind in config.kinds) * setting.length
-    passes = 6 if recipe.train.remat == "full" else 4
+    passes = _passes(setting)
     share = setting.answer_share
     if share is None:
         few = recipe.data.task == "classification"
@@ -41,6 +41,35 @@ def step_operations(setting: Setting) -> float:
     logits = 4 * share * config.vocab_size * config.width
     tokens = setting.micro_batches * setting.rows * setting.length
     return tokens * (passes * (body + scores) + logits)
+
+
+def _passes(setting: Setting) -> int:
+    """Operations of a training token for each number of the frozen matrices; two are forward."""
+    return 6 if setting.recipe.train.remat == "full" else 4
+
+
+def measuring_time(setting: Setting, steps: Steps, step_time: StepTime) -> float:
+    """Seconds that measuring takes, about: as training, without the backward pass.
+
+    The rows are taken to be as long as those that are learned from. Both models are measured on
+    the held-back rows, the tuned one on the validation rows at each measurement. Compiling, and
+    writing a few answers, come on top.
+
+    Args:
+        setting: What is planned.
+        steps: Its steps and rows.
+        step_time: What one takes.
+    """
+    train = setting.recipe.train
+    rows_of_step = setting.micro_batches * setting.rows
+    every = train.evaluate_every_steps or math.ceil(steps.packed_rows / rows_of_step)
+    scored = min(train.label_rows, steps.validation_rows)
+    if setting.recipe.data.task != "classification":
+        scored = 0
+    measured = math.ceil(steps.total / every) * (steps.validation_rows + scored)
+    tokens = (measured + 2 * steps.test_rows) * steps.tokens / max(1, steps.rows)
+    of_token = step_time.seconds / (rows_of_step * setting.length)
+    return tokens * of_token * 2 / _passes(setting)
 
 
 def needed_operations(

@@ -39,45 +39,57 @@ def count_steps(recipe: Recipe, template: Template, *, rows_of_step: int) -> Ste
     """
     if os.stat(Path(recipe.data.path)).st_size > COUNTED_BYTES:
         return _from_sample(recipe, template, rows_of_step)
-    examples = load_examples(recipe.data).train
-    tokens = _tokenize(recipe, template, examples)
+    examples = load_examples(recipe.data)
+    tokens = _tokenize(recipe, template, examples.train)
     length, train = recipe.data.max_length, recipe.train
+    packed_rows: list[int] = []
     total = 0
     for epoch in range(train.epochs):
         packed = packing_plan(tokens.lengths, row_length=length, seed=train.seed, epoch=epoch)
+        packed_rows.append(len(packed))
         total += math.ceil(len(packed) / rows_of_step)
         if train.max_steps is not None and total >= train.max_steps:
             break
-    return _steps(recipe, tokens, total=total, rows=len(tokens), counted="all")
+    return Steps(
+        total=_limited(total, recipe),
+        rows=len(tokens),
+        tokens=int(tokens.lengths.sum()),
+        answer_share=_answer_share(tokens),
+        counted="all",
+        packed_rows=packed_rows[0],
+        validation_rows=len(examples.validation),
+        test_rows=len(examples.test),
+    )
 
 
 def _from_sample(recipe: Recipe, template: Template, rows_of_step: int) -> Steps:
     path, data, train = recipe.data.path, recipe.data, recipe.train
     found = read_examples(data, path, labels=data.labels, limit=_SAMPLED_ROWS)
     tokens = _tokenize(recipe, template, found.examples)
-    lines = _lines(path)
-    per_line = len(found.examples) / max(1, found.examples[-1].row)
-    held_back = (0.0 if data.validation_path else data.validation_share) + (
-        0.0 if data.test_path else data.test_share
-    )
-    rows = round(lines * per_line * (1 - held_back))
-    times = rows / max(1, len(found.examples))
+    rows = _lines(path) * len(found.examples) / max(1, found.examples[-1].row)
+    validation = 0.0 if data.validation_path else data.validation_share * rows
+    test = 0.0 if data.test_path else data.test_share * rows
+    times = (rows - validation - test) / max(1, len(found.examples))
     packed = packing_plan(tokens.lengths, row_length=data.max_length, seed=train.seed, epoch=0)
-    total = train.epochs * math.ceil(len(packed) * times / rows_of_step)
-    made = _steps(recipe, tokens, total=total, rows=rows, counted="sample")
-    return Steps(**{**vars(made), "tokens": round(float(tokens.lengths.sum()) * times)})
-
-
-def _steps(recipe: Recipe, tokens: TokenSet, *, total: int, rows: int, counted: str) -> Steps:
-    limit = recipe.train.max_steps
-    count = int(tokens.lengths.sum())
     return Steps(
-        total=total if limit is None else min(total, limit),
-        rows=rows,
-        tokens=count,
-        answer_share=tokens.supervised_tokens / max(1, count),
-        counted="all" if counted == "all" else "sample",
+        total=_limited(train.epochs * math.ceil(len(packed) * times / rows_of_step), recipe),
+        rows=round(rows - validation - test),
+        tokens=round(float(tokens.lengths.sum()) * times),
+        answer_share=_answer_share(tokens),
+        counted="sample",
+        packed_rows=round(len(packed) * times),
+        validation_rows=_lines(data.validation_path) if data.validation_path else round(validation),
+        test_rows=_lines(data.test_path) if data.test_path else round(test),
     )
+
+
+def _limited(total: int, recipe: Recipe) -> int:
+    limit = recipe.train.max_steps
+    return total if limit is None else min(total, limit)
+
+
+def _answer_share(tokens: TokenSet) -> float:
+    return tokens.supervised_tokens / max(1, int(tokens.lengths.sum()))
 
 
 def _tokenize(recipe: Recipe, template: Template, rows: Sequence[Example]) -> TokenSet:

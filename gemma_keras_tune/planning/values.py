@@ -158,6 +158,9 @@ class Steps:
         tokens: Tokens of one pass over them, padding not counted.
         answer_share: Share of the tokens that are answers.
         counted: `all` rows, or a `sample` of them from which the rest is estimated.
+        packed_rows: Packed rows of the first pass.
+        validation_rows: Rows that are measured while it trains.
+        test_rows: Rows that are held back to the end.
     """
 
     total: int
@@ -165,6 +168,25 @@ class Steps:
     tokens: int
     answer_share: float
     counted: Literal["all", "sample"]
+    packed_rows: int
+    validation_rows: int
+    test_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewSteps:
+    """That a run has too few optimizer steps to learn much, and what would give it more.
+
+    Attributes:
+        steps: The optimizer steps that it then has; those that it has where nothing helps.
+        set: Options that do it, such as `train.batch_tokens=512 train.epochs=5`; "" where the
+            recipe asks for so few itself, or there are too few rows.
+        words: What it is about, for people.
+    """
+
+    steps: int
+    set: str
+    words: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +269,10 @@ class Plan:
         verdict: Whether it fits.
         suggestion: Another micro-batch, or None where the recipe's is as good.
         steps: How many steps, or None where the data wasn't looked at.
+        few_steps: What would give it more steps, or None where they are enough.
         step_time: How long a step takes, or None where nobody can say.
+        measuring_seconds: What measuring takes, while it trains and at the end, about; None where
+            nobody can say.
         compiler: What the compiler says, where it was asked.
         past: How right earlier plans were.
         notes: What a person should know about how this was found.
@@ -261,7 +286,9 @@ class Plan:
     verdict: Verdict
     suggestion: Suggestion | None
     steps: Steps | None
+    few_steps: FewSteps | None
     step_time: StepTime | None
+    measuring_seconds: float | None
     compiler: CompilerCheck | None
     past: PastPlans
     notes: tuple[str, ...] = ()
@@ -282,7 +309,15 @@ class Plan:
         """Plain values, complete."""
         plain: dict[str, Any] = {
             name: None if (value := getattr(self, name)) is None else asdict(value)
-            for name in ("verdict", "suggestion", "steps", "step_time", "compiler", "past")
+            for name in (
+                "verdict",
+                "suggestion",
+                "steps",
+                "few_steps",
+                "step_time",
+                "compiler",
+                "past",
+            )
         }
         plain["verdict"]["changes"] = [
             {"set": setting, "peak_bytes": peak} for setting, peak in self.verdict.changes
@@ -295,5 +330,6 @@ class Plan:
             "memories": [memory.to_json() for memory in self.memories],
             **plain,
             "training_seconds": self.training_seconds,
+            "measuring_seconds": self.measuring_seconds,
             "notes": list(self.notes),
         }

@@ -52,11 +52,13 @@ FROZEN = "stays as it is"
 
 PRESETS = "In one click"
 PRESET_TEXT = "Each changes a few settings; you can change them again."
+PRESET_GROUPS = {"effort": "How long it learns", "memory": "How much memory it takes"}
 PRESET_NAMES = {
-    "quick": ("Quick try", "A few steps, to see that everything works."),
+    "quick": ("Quick try", "Ten steps, to see that everything works. It learns very little."),
     "balanced": ("Balanced", "What works for most data."),
     "thorough": ("Thorough", "More passes, more room to learn, and an early end if that helps."),
-    "small": ("Little memory", "The same result in less memory, and slower."),
+    "usual": ("As usual", "Quick, and fits most machines."),
+    "little": ("Little memory", "The same result in less memory, and slower."),
 }
 PRESET_SET = "{name}: {changes}"
 PRESET_NOTHING = "everything is set so already"
@@ -86,20 +88,30 @@ PLAN_OF = "{used} of {free} that are free"
 PLAN_STEPS = "Steps"
 PLAN_TIME = "Training time"
 PLAN_STEP_TIME = "{time} a step, {source}"
-PLAN_SOURCES = {"probe": "measured", "past": "as in earlier runs", "operations": "a rough guess"}
-PLAN_LARGEST = "What takes the most"
+PLAN_SOURCES = {
+    "probe": "measured",
+    "past runs": "as in earlier runs",
+    "operations": "a rough guess",
+}
+PLAN_MEASURING = "Measuring the result"
+PLAN_MEASURING_NOTE = "about; exports come on top"
+PLAN_FEW = "It has only {steps} steps, so it learns very little."
+PLAN_FEW_ONE = "It has only one step, so it learns very little."
+PLAN_FEW_ROWS = "{rows} rows to learn from are few; a few hundred are a good beginning."
+PLAN_MORE_STEPS = "Take {steps} steps"
+PLAN_DETAILS = "What takes the memory"
 PLAN_REST = "everything else"
 PLAN_FITS = {
     "fits": "It fits.",
     "tight": "It fits, but only just.",
     "too_big": "It doesn't fit into this machine's memory.",
 }
-PLAN_SUGGESTION = "Use this micro-batch"
-PLAN_CHANGES = "What would make it fit"
-PLAN_APPLY = "Apply {setting}"
-PLAN_CHECK = "Ask the compiler"
-PLAN_CHECKED = "Checked by the compiler for {device}"
-PLAN_FORMULA = "By a formula; the compiler knows better, and takes a while."
+PLAN_CHANGE = "{setting}: {value}"
+PLAN_TAKES = "{change} (takes {size})"
+PLAN_CHANGES = "What would make it fit, each by itself:"
+PLAN_CHECK = "Check it more exactly"
+PLAN_CHECKED = "Checked by compiling the real programs for {device}."
+PLAN_FORMULA = "By a formula. Compiling the real programs is more exact, and takes a while."
 PLAN_PAST = "The last {count} plans here were off by {error} on average."
 
 START = "Start the run"

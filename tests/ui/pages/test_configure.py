@@ -12,19 +12,32 @@ from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
 
+import gemma_keras_tune as gkt
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.planning import make
+from gemma_keras_tune.planning.values import Room
 from gemma_keras_tune.recipe import Recipe
-from gemma_keras_tune.recipe_files import recipe_keys
+from gemma_keras_tune.recipe_files import load_recipe, recipe_keys
+from gemma_keras_tune_ui.api.submitting import Wanted
 from gemma_keras_tune_ui.jobs.queue import Queue
+from gemma_keras_tune_ui.pages.configure import page, plan_view
 from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, default_of
 from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
-from gemma_keras_tune_ui.pages.configure.page import PRESETS
 from gemma_keras_tune_ui.pages.configure.picture import Picture
+from gemma_keras_tune_ui.pages.configure.plan_view import PlanView
+from gemma_keras_tune_ui.pages.configure.presets import PRESETS
 from gemma_keras_tune_ui.words import configure as words
+from gemma_keras_tune_ui.words import data as data_words
 from tests.support.pages import until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHIPPED = "/configure?data=shipped:spam_train.csv"
+
+
+@pytest.fixture(autouse=True)
+def no_drafts(app: FastAPI) -> None:
+    app.state.drafts = Drafts()
 
 
 def draft(**settings: Any) -> tuple[Draft, list[int]]:
@@ -73,11 +86,23 @@ async def test_drafts_are_kept_for_each_person_and_the_oldest_goes_first() -> No
     assert kept.get(("0", "w")) is None and kept.get(("1", "w")) == {"name": "1"}
 
 
-@pytest.mark.parametrize("name", PRESETS)
-async def test_a_preset_is_a_valid_recipe(name: str) -> None:
+@pytest.mark.parametrize("group", PRESETS)
+async def test_a_preset_is_a_valid_recipe_and_takes_the_place_of_the_others(group: str) -> None:
     made, _ = draft(name="x", data={"path": "a", "task": "text"})
-    made.update(PRESETS[name])
-    Recipe.model_validate_json(json.dumps(made.settings))
+    for settings in PRESETS[group].values():
+        made.update(settings)
+        Recipe.model_validate_json(json.dumps(made.settings))
+        assert {key: made.get(key) for key in settings} == settings
+        assert settings.keys() == next(iter(PRESETS[group].values())).keys(), "none is left over"
+
+
+async def test_the_default_settings_are_presets() -> None:
+    made, _ = draft(name="x")
+    for group, name in (("effort", "balanced"), ("memory", "usual")):
+        assert {key: default_of(key) for key in PRESETS[group][name]} == PRESETS[group][name]
+    made.update(PRESETS["effort"]["quick"])
+    made.update(PRESETS["effort"]["balanced"])
+    assert made.settings == {"name": "x"}
 
 
 async def test_the_page_asks_for_data_first(ann: User) -> None:
@@ -124,6 +149,96 @@ async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -
     await ann.should_not_see(words.REFUSED)
 
 
+def pressed(user: User) -> set[str]:
+    names = [name for presets in PRESETS.values() for name in presets]
+    buttons = {name: next(iter(user.find(marker=f"preset-{name}").elements)) for name in names}
+    return {name for name, one in buttons.items() if one.props["aria-pressed"] == "true"}
+
+
+async def test_the_chosen_presets_are_marked_and_told_by_the_names_of_fields(ann: User) -> None:
+    await ann.open(SHIPPED)
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    assert pressed(ann) == {"balanced", "usual"}
+    ann.find(marker="preset-little").click()
+    ann.find(marker="preset-quick").click()
+    for _ in range(50):
+        if pressed(ann) == {"quick", "little"}:
+            break
+        await asyncio.sleep(0.1)
+    assert pressed(ann) == {"quick", "little"}
+    assert any(one.startswith("Quick try: Max steps: 10") for one in ann.notify.messages)
+    ann.find(marker="preset-thorough").click()
+    assert field(ann, "train.max_steps").value == "", "the one before is not added to"
+
+
+async def test_too_few_steps_are_told_and_one_click_takes_more(ann: User) -> None:
+    rows = "".join(f"hello number {n} there,{'ab'[n % 2]}\n" for n in range(60))
+    id = await upload(ann, f"text,label\n{rows}", "few.csv")
+    await ann.open(f"/data/{id}")
+    await until(ann, data_words.GUESSED)
+    await ann.open(f"/configure?data=dataset:{id}")
+    await until(ann, words.PLAN_FEW.split("{")[0])
+    await ann.should_see("48 rows to learn from are few")
+    ann.find(marker="more-steps").click()
+    assert field(ann, "train.epochs").value == "10"
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+
+
+async def test_what_would_make_a_run_fit_is_a_button(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room(where="machine", free_bytes=3_000_000_000, total_bytes=None, source="a test")
+    monkeypatch.setattr(make, "machine_room", lambda: room)
+    recipe = load_recipe("spam_classifier", overrides={"train.micro_batch_tokens": 2048})
+    tight = gkt.plan(recipe.model_copy(update={"export": ()}), count=False).to_json()
+    offered = {one["set"] for one in tight["verdict"]["changes"]}
+    assert tight["verdict"]["status"] == "too_big" and "train.remat=full" in offered
+
+    async def answer(*_: Any) -> Any:
+        return tight
+
+    monkeypatch.setattr(PlanView, "_answer", answer)
+    await ann.open(SHIPPED)
+    await until(ann, words.PLAN_FITS["too_big"])
+    buttons = [one for one in ann.find(marker="change").elements if isinstance(one, ui.button)]
+    assert len(buttons) >= len(offered)
+    (spared,) = [one for one in buttons if one.text.startswith("Remat: full (takes")]
+    ann.find(content=spared.text).click()
+    assert field(ann, "train.remat").value == "full"
+
+
+async def test_start_waits_for_the_plan_that_is_being_worked_out(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    may_answer = asyncio.Event()
+
+    async def answer(*_: Any) -> Any:
+        asked.append("plan")
+        await may_answer.wait()
+        raise TuneError("no rows", code="EMPTY_TEXT")
+
+    async def submit(_: Any, wanted: Wanted) -> Any:
+        asked.append(wanted.kind)
+        raise AssertionError("data that a run would refuse")
+
+    monkeypatch.setattr(PlanView, "_answer", answer)
+    monkeypatch.setattr(page, "submit", submit)
+    await ann.open(SHIPPED)
+    await until(ann, words.PLANNING)
+    ann.find(marker="start").click()
+    (start,) = ann.find(marker="start").elements
+    for _ in range(50):
+        if start.props.get("loading"):
+            break
+        await asyncio.sleep(0.1)
+    assert start.props.get("loading")
+    may_answer.set()
+    await until(ann, words.REFUSED)
+    await asyncio.sleep(0.2)
+    assert "train" not in asked and not start.props.get("loading")
+
+
 async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_STEPS)
@@ -136,7 +251,10 @@ async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:
     text = toml.value.replace("0.001", "0.002") + '\n[model.lora]\ntargets = ["q_proj"]\n'  # type: ignore[attr-defined]
     toml.value = text  # type: ignore[attr-defined]
     ann.find(marker="take-toml").click()
-    await asyncio.sleep(1)
+    for _ in range(50):
+        if field(ann, "train.learning_rate").value == "0.002":
+            break
+        await asyncio.sleep(0.1)
     assert field(ann, "train.learning_rate").value == "0.002"
     assert field(ann, "model.lora.targets").value == ["q_proj"]
     toml.value = "name = "  # type: ignore[attr-defined]
@@ -166,6 +284,7 @@ async def test_two_clicks_on_start_make_one_run(
         return None
 
     monkeypatch.setattr(Queue, "claim", take_nothing)
+    monkeypatch.setattr(plan_view, "_PATIENCE_S", 0.1)  # no plan will come
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_STEPS)
     field(ann, "name").value = "started-here"

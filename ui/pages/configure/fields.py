@@ -43,6 +43,11 @@ def field_of(key: str) -> FieldInfo:
     return found
 
 
+def label_of(key: str) -> str:
+    """What a setting is called on its field."""
+    return key.rpartition(".")[2].replace("_", " ").capitalize()
+
+
 def keys_of(section: str, *, without: Sequence[str] = ()) -> list[str]:
     """The dotted keys of a section's settings that a form has a field for."""
     fields: Any = Recipe.model_fields
@@ -67,7 +72,7 @@ class Fields:
     def add(self, key: str, *, label: str = "") -> None:
         """Puts a field where the page is built now, with its help below it."""
         field = field_of(key)
-        name = label or key.rpartition(".")[2].replace("_", " ").capitalize()
+        name = label or label_of(key)
         unit = (field.json_schema_extra or {}).get("unit")  # type: ignore[union-attr]
         name = f"{name} ({unit})" if unit else name
         with ui.column().classes("gkt-field gap-1"):

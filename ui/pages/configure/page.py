@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,17 +29,9 @@ from .fields import Fields, keys_of
 from .models import Models
 from .picture import Picture
 from .plan_view import PlanView
+from .presets import Presets
 
 _FIRST = ("data.max_length", "train.epochs", "train.learning_rate", "model.lora.rank")
-PRESETS: Mapping[str, dict[str, Any]] = {
-    "quick": {"train.max_steps": 10, "train.epochs": 1, "evaluate.samples": 3},
-    "balanced": {"train.max_steps": None, "train.epochs": 2, "train.learning_rate": 2e-4,
-                 "model.lora.rank": 8, "train.patience": None, "evaluate.samples": 5},
-    "thorough": {"train.max_steps": None, "train.epochs": 5, "train.learning_rate": 1e-4,
-                 "model.lora.rank": 16, "train.patience": 3, "evaluate.samples": 5},
-    "small": {"train.micro_batch_tokens": 256, "train.remat": "full", "train.loss_chunk": 32},
-}  # fmt: skip
-"""What each click changes."""
 
 
 def register(app: FastAPI) -> None:
@@ -126,7 +117,7 @@ class _Page:
                         self._visit, self._draft.get("model.preset"),
                         lambda name: self._draft.set("model.preset", name),
                     )  # fmt: skip
-                self._presets()
+                self._presets = Presets(self._draft)
                 self._settings_card()
                 self._as_file()
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
@@ -177,21 +168,6 @@ class _Page:
         if name and name != self._draft.get("data.path"):
             said = await _said_of(self._visit, name)
             self._draft.replace({**self._draft.settings, "data": {"path": name, **said}})
-
-    def _presets(self) -> None:
-        with card(words.PRESETS), ui.element("div").classes("gkt-grid"):
-            for key, (name, text) in words.PRESET_NAMES.items():
-                with ui.column().classes("gap-1"):
-                    secondary(name, lambda key=key: self._preset(key)).mark(f"preset-{key}")
-                    ui.label(text).classes("gkt-note")
-
-    def _preset(self, key: str) -> None:
-        changes = {n: v for n, v in PRESETS[key].items() if self._draft.get(n) != v}
-        said = ", ".join(f"{n} = {common.NONE if v is None else v}" for n, v in changes.items())
-        text = said or words.PRESET_NOTHING
-        self._draft.update(changes)
-        name = words.PRESET_NAMES[key][0]
-        ui.notify(words.PRESET_SET.format(name=name, changes=text), multi_line=True)
 
     def _settings_card(self) -> None:
         with card(words.SETTINGS, term="recipe"):
@@ -257,6 +233,7 @@ class _Page:
         """Keeps what somebody changed, and checks it."""
         self._visit.app.state.drafts.keep(_key(self._visit), self._draft.settings)
         self._fields.fill()  # at once, lest it overwrites what is typed while the check goes on
+        self._presets.show()
         background_tasks.create(self._check(), name="check the recipe")
 
     async def _check(self) -> None:
@@ -308,6 +285,11 @@ class _Page:
         await self._check()
         if self._given is None:
             raise TuneError(words.PLAN_FIX, code="RECIPE_INVALID")
+        self._start.props("loading")
+        await self._plan.settled()
+        self._start.props(remove="loading")
+        if not self._plan.can_start:
+            return  # the plan says why
         args: dict[str, Any] = {}
         plan = self._plan.plan
         if plan is not None and plan["verdict"]["status"] == "too_big":

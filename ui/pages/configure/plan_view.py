@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from nicegui import Client, background_tasks, ui
 
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe import Recipe
+from gemma_keras_tune.recipe_files import parse_assignments
 
 from ...api.jobs import find, result_of
 from ...api.submitting import Wanted, submit
@@ -19,9 +21,12 @@ from ...words import configure as words
 from ..data.remedies import in_plain_words, is_about_data, show_remedies
 from ..visit import Visit
 from ..widgets import Figure, card, note, secondary
+from .fields import label_of
 
 _WAIT_S = 0.7  # after the last change
 _LOOK_S = 0.2
+_PATIENCE_S = 30.0  # with which a start waits for the plan; the run itself looks again
+_FEW_ROWS = 100
 _TERMS_SHOWN = 5
 _SHADES = (100, 75, 55, 40, 28, 18)
 
@@ -51,6 +56,9 @@ class PlanView:
         self._visit, self._apply = visit, apply
         self._number = 0
         self._recipe: Recipe | None = None
+        self._settled = asyncio.Event()
+        self._shows_details = False
+        self._verdict_place: ui.column | None = None
         self.plan: Mapping[str, Any] | None = None
         self.can_start = True
         self.on_plan: Callable[[], Any] = lambda: None
@@ -66,18 +74,29 @@ class PlanView:
         """Shows that there is nothing to plan, and why."""
         self._number += 1
         self._recipe, self.plan, self.can_start = None, None, True
-        self._busy.set_visibility(False)
-        self._place.clear()
+        self._settled.set()
+        self._clear()
         self._said.text = text
         self._said.set_visibility(True)
 
     def ask(self, recipe: Recipe, *, compile: bool = False) -> None:
-        """Works the plan of this recipe out, after a moment in which nothing else is asked."""
+        """Works the plan of this recipe out, after a moment in which nothing else is asked.
+
+        The figures of the last one stand until then; what it said of them doesn't.
+        """
         self._number += 1
         self._recipe = recipe
+        self._settled.clear()
         self._busy.set_visibility(True)
         self._said.set_visibility(False)
+        if self._verdict_place is not None:
+            self._verdict_place.set_visibility(False)
         background_tasks.create(self._work(self._number, recipe, compile), name="plan")
+
+    async def settled(self) -> None:
+        """Waits until the newest plan is there, but not for ever: the run looks at it again."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), _PATIENCE_S)
 
     async def _work(self, number: int, recipe: Recipe, compile: bool) -> None:
         await asyncio.sleep(0 if compile else _WAIT_S)
@@ -91,6 +110,7 @@ class PlanView:
             return
         with self._place:
             self._show(found)
+        self._settled.set()
 
     async def _answer(self, recipe: Recipe, compile: bool) -> Mapping[str, Any] | _Refused:
         asked = await self._visit.asked_now(Action.SUBMIT_PLAN)
@@ -104,18 +124,24 @@ class PlanView:
             return _Refused(words.PLAN_FIX)
         return result.value if result.status == "done" else _Refused(result.message, result.code)
 
-    def _show(self, found: Mapping[str, Any] | _Refused) -> None:
+    def _clear(self) -> None:
         self._busy.set_visibility(False)
         self._place.clear()
+        self._verdict_place = None
+
+    def _show(self, found: Mapping[str, Any] | _Refused) -> None:
+        self._clear()
         if isinstance(found, _Refused):
             self.plan = None
             self._refusal(found)
         else:
             self.plan, self.can_start = found, True
-            self._verdict(found)
+            with ui.column().classes("w-full gap-4") as self._verdict_place:
+                self._verdict(found)
+                self._few_steps(found)
             self._figures(found)
             self._memory(found)
-            self._advice(found)
+            self._exactness(found)
         self.on_plan()
 
     def _refusal(self, refused: _Refused) -> None:
@@ -132,9 +158,35 @@ class PlanView:
             )
 
     def _verdict(self, plan: Mapping[str, Any]) -> None:
-        status = plan["verdict"]["status"]
-        kind = {"fits": "good", "tight": "warning", "too_big": "bad"}[status]
-        note(f"{words.PLAN_FITS[status]} {plan['verdict']['words']}", kind=kind).mark("verdict")
+        verdict, found = plan["verdict"], plan.get("suggestion")
+        kind = {"fits": "good", "tight": "warning", "too_big": "bad"}[verdict["status"]]
+        note(f"{words.PLAN_FITS[verdict['status']]} {verdict['words']}", kind=kind).mark("verdict")
+        changes = {one["set"]: one["peak_bytes"] for one in verdict["changes"]}
+        if found and verdict["status"] != "fits":
+            changes.setdefault(found["set"], found["peak_bytes"])
+        if changes:
+            ui.label(words.PLAN_CHANGES).classes("gkt-soft")
+        with ui.row().classes("gap-2"):
+            for settings, size in changes.items():
+                title = words.PLAN_TAKES.format(
+                    change=_in_words(settings), size=self._visit.reader.size(size)
+                )
+                self._take(title, settings).mark("change")
+
+    def _few_steps(self, plan: Mapping[str, Any]) -> None:
+        """That there are too few steps to learn from, and a button for more."""
+        few, steps, reader = plan.get("few_steps"), plan.get("steps"), self._visit.reader
+        if not few or not steps:
+            return
+        total, rows = steps["total"], steps["rows"]
+        told = words.PLAN_FEW.format(steps=reader.number(total))
+        text = words.PLAN_FEW_ONE if total == 1 else told
+        if rows < _FEW_ROWS:
+            text = f"{text} {words.PLAN_FEW_ROWS.format(rows=reader.number(rows))}"
+        note(text, kind="warning").mark("few-steps")
+        if few["set"]:
+            title = words.PLAN_MORE_STEPS.format(steps=reader.number(few["steps"]))
+            self._take(title, few["set"]).mark("more-steps")
 
     def _figures(self, plan: Mapping[str, Any]) -> None:
         reader = self._visit.reader
@@ -144,48 +196,47 @@ class PlanView:
                 Figure(words.PLAN_STEPS, reader.number(steps["total"]), term="step")
             time = plan.get("step_time")
             if time:
-                source = words.PLAN_SOURCES.get(time["source"], time["source"])
                 each = words.PLAN_STEP_TIME.format(
-                    time=reader.duration(time["seconds"]), source=source
+                    time=reader.duration(time["seconds"]), source=words.PLAN_SOURCES[time["source"]]
                 )
                 Figure(words.PLAN_TIME, reader.duration(plan.get("training_seconds")), each)
+            measuring = plan.get("measuring_seconds")
+            if measuring:
+                took = reader.duration(measuring)
+                Figure(words.PLAN_MEASURING, took, words.PLAN_MEASURING_NOTE, term="held_back")
 
     def _memory(self, plan: Mapping[str, Any]) -> None:
-        """A bar of the highest stage, a shade for each of its largest terms."""
+        """A bar of the highest stage, a shade for each of its largest terms; their names below."""
         reader = self._visit.reader
         memory = plan["memories"][-1]
         stage = next(s for s in memory["stages"] if s["name"] == memory["peak_stage"])
         terms = sorted((t for t in stage["terms"] if t["bytes"] > 0), key=lambda t: -t["bytes"])
         first, rest = terms[:_TERMS_SHOWN], sum(t["bytes"] for t in terms[_TERMS_SHOWN:])
         shown = [(term["words"], term["bytes"]) for term in first] + [(words.PLAN_REST, rest)]
-        whole = max(memory["free_bytes"], sum(size for _, size in shown))
+        whole = max(memory["free_bytes"] or 0, sum(size for _, size in shown))
         used, free = reader.size(memory["peak_bytes"]), reader.size(memory["free_bytes"])
         ui.label(words.PLAN_MEMORY).classes("gkt-label")
         said = words.PLAN_OF.format(used=used, free=free)
         with ui.element("div").classes("gkt-bar").props(f'role=img aria-label="{said}"'):
             for (_, size), shade in zip(shown, _SHADES, strict=True):
                 part = ui.element("div").style(f"width: {100 * size / whole:.2f}%")
-                part.style(
-                    f"background: color-mix(in srgb, var(--gkt-accent) {shade}%, transparent)"
-                )
+                part.style(_shade(shade))
         ui.label(said).classes("gkt-note")
-        with ui.element("ol").classes("gkt-terms"):
+        opened = ui.expansion(words.PLAN_DETAILS, value=self._shows_details)
+        opened.classes("w-full gkt-expansion").on_value_change(self._keep_details)
+        with opened, ui.element("ol").classes("gkt-terms"):
             for (name, size), shade in zip(shown, _SHADES, strict=True):
                 with ui.element("li"):
                     dot = ui.element("span").classes("gkt-dot").props("aria-hidden=true")
-                    dot.style(
-                        f"background: color-mix(in srgb, var(--gkt-accent) {shade}%, transparent)"
-                    )
+                    dot.style(_shade(shade))
                     ui.label(name).classes("flex-1")
                     ui.label(reader.size(size)).classes("gkt-note")
 
-    def _advice(self, plan: Mapping[str, Any]) -> None:
-        found = plan.get("suggestion")
-        if found and plan["verdict"]["status"] != "fits":
-            ui.label(found["words"]).classes("gkt-soft")
-            self._take(words.PLAN_SUGGESTION, found["set"])
-        for setting, _ in plan["verdict"].get("changes") or ():
-            self._take(words.PLAN_APPLY.format(setting=setting), setting)
+    def _keep_details(self, event: Any) -> None:
+        self._shows_details = event.value
+
+    def _exactness(self, plan: Mapping[str, Any]) -> None:
+        """How the memory was found, how right earlier plans were, and the more exact way."""
         compiler = plan.get("compiler")
         if compiler:
             ui.label(words.PLAN_CHECKED.format(device=compiler["device"])).classes("gkt-note")
@@ -197,13 +248,23 @@ class PlanView:
             error = self._visit.reader.percent(past["median_error"])
             ui.label(words.PLAN_PAST.format(count=past["count"], error=error)).classes("gkt-note")
 
-    def _take(self, title: str, setting: str) -> None:
-        key, _, value = setting.partition("=")
-        if value.strip().lstrip("-").isdigit():
-            secondary(title, lambda: self._apply({key: int(value)}))
-        else:
-            secondary(title, lambda: self._apply({key: value.strip('"')}))
+    def _take(self, title: str, settings: str) -> ui.button:
+        """A button that takes over what the plan offers, such as `a.b=1 c.d=2`."""
+        changes = parse_assignments(settings.split())
+        return secondary(title, lambda: self._apply(changes))
 
     def _compile(self) -> None:
         if self._recipe is not None:
             self.ask(self._recipe, compile=True)
+
+
+def _in_words(settings: str) -> str:
+    """Settings that a plan offers, by the names of their fields."""
+    return ", ".join(
+        words.PLAN_CHANGE.format(setting=label_of(key), value=value or words.NO_VALUE)
+        for key, value in parse_assignments(settings.split()).items()
+    )
+
+
+def _shade(percent: int) -> str:
+    return f"background: color-mix(in srgb, var(--gkt-accent) {percent}%, transparent)"
