@@ -13,8 +13,8 @@ OnEvent = Callable[[Event], None]
 class Reporter:
     """Sends `Progress` events of one stage.
 
-    The first report waited for the compiler, so the pace is measured from there as soon as
-    there is a second one.
+    The first report waited for the compiler, so it says nothing of the pace: that is measured
+    from there on.
 
     Args:
         stage: Name of the stage.
@@ -24,7 +24,6 @@ class Reporter:
 
     def __init__(self, stage: str, total: int, on_event: OnEvent | None) -> None:
         self._stage, self._total, self._on_event = stage, total, on_event
-        self._began = time.monotonic()
         self._first: tuple[float, float] | None = None
 
     def report(self, done: int, *, work: float | None = None) -> None:
@@ -39,9 +38,9 @@ class Reporter:
         now, work = time.monotonic(), done if work is None else work
         if self._first is None:
             self._first = (now, work)
-            paced, seconds = work, now - self._began
-        else:
-            paced, seconds = work - self._first[1], now - self._first[0]
-        left = seconds * (self._total - work) / paced if paced > 0 else None
+        left = 0.0 if work >= self._total else None
+        if left is None and work > self._first[1]:
+            a_piece = (now - self._first[0]) / (work - self._first[1])
+            left = a_piece * (self._total - work)
         event = Progress(stage=self._stage, done=done, total=self._total, seconds_left=left)
         self._on_event(event)

@@ -222,3 +222,42 @@ async def test_a_failed_run_says_why_without_the_server_s_paths(app: FastAPI, an
     await ann.open(f"/runs/{folder.id}")
     await ann.should_see("LOSS_NAN")
     await ann.should_not_see(str(root))
+
+
+def shown_links(user: User, run_id: str) -> set[str]:
+    """Where the visible buttons of a run lead to."""
+    buttons = [one for one in user.find(ui.button).elements if one.visible]
+    found = {str(one.props.get("href", "")) for one in buttons}
+    return {one for one in found if run_id in one}
+
+
+async def test_a_run_that_failed_at_its_start_offers_another_way(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "early", RunEnded(status="failed", code="EMPTY_TEXT", message="Line 3."))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await ann.should_see(words.TRY_AGAIN)
+    await ann.should_not_see(words.RESUME_RUN)
+    assert shown_links(ann, folder.id) == {f"/configure?run={folder.id}"}
+
+
+async def test_a_finished_run_leads_on(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "ready", step(1), RunEnded(status="done", step=1))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await ann.should_see(words.SEE_RESULT)
+    parts = {f"/runs/{folder.id}/{part}" for part in ("result", "playground", "export")}
+    assert shown_links(ann, folder.id) == parts
+
+
+async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
+    app: FastAPI, ann: User
+) -> None:
+    folder = run_of(app, "curves", step(1), RunEnded(status="done", step=1))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await ann.should_not_see(words.CHART_NORM_LABEL)
+    (more,) = ann.find(marker="more-curves").elements
+    charts = len(ann.find(marker="live-chart").elements)
+    for is_open in (True, False, True):
+        more.value = is_open  # type: ignore[attr-defined]
+        assert len(ann.find(marker="live-chart").elements) == charts + 3

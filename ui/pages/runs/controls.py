@@ -18,9 +18,14 @@ from ...live.broadcast import LiveRun
 from ...words import common
 from ...words import runs as words
 from ..visit import Visit
-from ..widgets import confirm, heading, primary, secondary
+from ..widgets import confirm, heading, link_button, primary, secondary
 
 _RESUMABLE = ("stopped", "failed", "died")
+_ONWARD = (
+    ("result", words.SEE_RESULT, "fact_check"),
+    ("playground", words.TRY_IT, "forum"),
+    ("export", words.EXPORT_IT, "download"),
+)
 
 
 class Controls:
@@ -53,6 +58,16 @@ class Controls:
             self._stop = secondary(words.STOP, tells(self._stop_now), icon="stop")
             self._cancel = secondary(words.CANCEL_JOB, tells(self._cancel_job), icon="close")
             self._resume = primary(words.RESUME_RUN, tells(self._resume_run), icon="play_arrow")
+            self._again = link_button(
+                words.CHANGE_SETTINGS, f"/configure?run={run_id}", icon="tune"
+            )
+            self._again.props("outline").mark("control-again")
+            with self._again:
+                ui.tooltip(words.CHANGE_SETTINGS_HINT)
+            self._onward = [
+                link_button(name, f"/runs/{run_id}/{path}", icon=icon).mark(f"onward-{path}")
+                for path, name, icon in _ONWARD
+            ]
         for button, mark in (
             (self._pause, "pause"), (self._go_on, "resume"), (self._ask, "sample"),
             (self._save, "checkpoint"), (self._change, "set"), (self._finish, "finish"),
@@ -65,7 +80,10 @@ class Controls:
         self._job = job
         self._tell_refused()
         state, may = self._live.state, self._visit.may
-        asked_by = (row_state, job, is_at_work, state.stage, state.is_paused, self._visit.principal)
+        asked_by = (
+            *(row_state, job, is_at_work, state.stage, state.is_paused, bool(state.step)),
+            self._visit.principal,
+        )
         if asked_by == self._shown:
             return
         self._shown = asked_by
@@ -79,6 +97,10 @@ class Controls:
         self._cancel.set_visibility(waits and may(Action.CANCEL_JOB))
         ended = row_state in _RESUMABLE and job is None and not is_at_work
         self._resume.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        self._resume.text = words.RESUME_RUN if state.step else words.TRY_AGAIN
+        self._again.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        for button in self._onward:
+            button.set_visibility(row_state == "done" and job is None and not is_at_work)
         buttons = self._row.default_slot.children
         self._row.set_visibility(any(button.visible for button in buttons))
 

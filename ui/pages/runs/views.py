@@ -92,6 +92,15 @@ class Views:
                     LineOf("accuracy", words.ACCURACY_LINE, points=True),
                     LineOf("macro_f1", words.F1_LINE, points=True),
                 )  # fmt: skip
+            self._confidence_place = ui.column().classes("w-full min-w-0")
+        more = ui.expansion(words.MORE_CURVES).classes("w-full gkt-expansion").mark("more-curves")
+        more.on_value_change(lambda: self._more_curves(more))
+
+    def _more_curves(self, place: ui.expansion) -> None:
+        """The curves that few look at, drawn when somebody opens them first."""
+        if not place.value or place.default_slot.children:
+            return
+        with place, ui.element("div").classes("gkt-halves"):
             self._chart(
                 words.CHART_PERPLEXITY, words.CHART_PERPLEXITY_LABEL, words.AXIS_PERPLEXITY,
                 "perplexity", LineOf("perplexity", words.VALIDATION_LINE, points=True),
@@ -104,7 +113,6 @@ class Views:
                 words.CHART_NORM, words.CHART_NORM_LABEL, words.AXIS_NORM, "grad_norm",
                 LineOf("grad_norm", words.CHART_NORM),
             )  # fmt: skip
-            self._confidence_place = ui.column().classes("w-full min-w-0")
 
     def _show_confidence(self) -> None:
         """A chart with a line a label, once the labels are known."""
