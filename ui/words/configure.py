@@ -18,7 +18,7 @@ TASKS = {
     "chat": "a conversation",
     "text": "plain text",
 }
-COLUMNS = "Columns"
+COLUMN = "{part}: column \u201c{column}\u201d"
 NO_MAPPING = "Say on its page what its columns are."
 
 MODEL = "Model"

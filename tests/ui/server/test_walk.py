@@ -132,7 +132,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     wait_for_steps(page, 12)
     assert steps_drawn(page) == [float(step) for step in range(1, 13)]
     shot(page, "walk-finished")
-    page.get_by_role("link", name="Result").click()
+    page.get_by_role("link", name="Result", exact=True).click()
     page.get_by_text("Before and after").first.wait_for(timeout=60_000)
     page.get_by_text("Where it is wrong").wait_for()
     assert violations(page, axe) == []

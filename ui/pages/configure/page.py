@@ -20,6 +20,7 @@ from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import common
 from ...words import configure as words
+from ...words import data as data_words
 from ..data.source import shipped_settings
 from ..frame import page
 from ..visit import Visit
@@ -154,9 +155,9 @@ class _Page:
         if path and task:
             lines.append(f"{words.TASK}: {words.TASKS.get(task, task)}")
             columns = settings.get("columns") or {}
-            named = [f"{part}: {column}" for part, column in columns.items()]
-            if named:
-                lines.append(f"{words.COLUMNS}: {', '.join(named)}")
+            for part, column in columns.items():
+                title = data_words.PARTS.get(part, part)
+                lines.append(words.COLUMN.format(part=title, column=column))
         elif path:
             lines.append(words.NO_MAPPING)
         self._task.text = "\n".join(lines)
