@@ -493,7 +493,7 @@ def work(
     ] = None,
     warm: Annotated[
         str | None,
-        typer.Option(help="Do the jobs that standard input names: 'data' or 'generate'."),
+        typer.Option(help="Do the jobs that standard input names: 'data', 'plan' or 'generate'."),
     ] = None,
     memory_bytes: Annotated[
         int, typer.Option(min=1 << 20, help="Memory that a data job may take.")

@@ -245,6 +245,21 @@ KINDS: dict[str, type[JobSpec]] = {
 """What `job.json` holds, by its kind."""
 
 
+def is_light(kind: str, args: Mapping[str, Any]) -> bool:
+    """Whether a job needs no device: it reads a file, or plans without JAX.
+
+    Args:
+        kind: The job's kind.
+        args: Its arguments as plain values.
+    """
+    if kind != "plan":
+        return kind == "data"
+    place: Any = args
+    for name in ("recipe", "train", "remat"):
+        place = place.get(name) if isinstance(place, Mapping) else None
+    return not (args.get("compile") or args.get("probe") or place == "offload")
+
+
 def parse_job(values: Mapping[str, Any], *, where: str = "job") -> JobSpec:
     """The checked job made of plain values.
 

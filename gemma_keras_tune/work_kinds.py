@@ -9,10 +9,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .catalogue import is_here
 from .errors import TuneError
 from .events import Event, Progress, Step, last_record
 from .job_folder import JobFolder
 from .job_spec import DataJob, EvaluateJob, ExportJob, GenerateJob, JobSpec, PlanJob, TrainJob
+from .recipe import ModelRecipe
 from .run_folder import RunFolder
 from .run_result import run_result
 from .stages import OnEvent
@@ -69,7 +71,9 @@ def carry_out(task: Task, spec: JobSpec) -> dict[str, Any]:
             from .planning.make import plan
 
             args = spec.args
-            return plan(args.recipe, compile=args.compile, probe=args.probe).to_json()
+            template = _kept_template(args.recipe.model, task.kept)
+            found = plan(args.recipe, compile=args.compile, probe=args.probe, template=template)
+            return found.to_json()
         case TrainJob():
             return _train(task, spec)
         case EvaluateJob():
@@ -79,6 +83,17 @@ def carry_out(task: Task, spec: JobSpec) -> dict[str, Any]:
         case ExportJob():
             return _export(task, spec)
     raise ValueError(f"no work for {type(spec).__name__}")
+
+
+def _kept_template(recipe: ModelRecipe, kept: Kept) -> Template | None:
+    """The template of a model of the catalogue, whose files don't change, read once a process."""
+    if recipe.template != "auto" or not is_here(recipe.preset):
+        return None
+    if recipe.preset not in kept.templates:
+        from .model.load import describe_model
+
+        kept.templates[recipe.preset] = describe_model(recipe).template
+    return kept.templates[recipe.preset]
 
 
 def _train(task: Task, spec: TrainJob) -> dict[str, Any]:

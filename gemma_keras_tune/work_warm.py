@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -82,6 +82,17 @@ def serve_generate() -> int:
     from .work_models import Models
 
     models = Models()
+    return _serve(Kept(models=models), forget=models.forget)
+
+
+def serve_plan() -> int:
+    """0, as `serve_generate`. The tokenizers of the catalogue's models stay loaded."""
+    kept = Kept()
+    return _serve(kept, forget=kept.templates.clear)
+
+
+def _serve(kept: Kept, *, forget: Callable[[], object]) -> int:
+    """Does one job after another in this process."""
     waiting: deque[Path | dict[str, Any]] = deque()
     with _quiet_output() as answers, _Wishes() as wishes:
         while not wishes.stopped and (waiting or not wishes.over):
@@ -90,10 +101,10 @@ def serve_generate() -> int:
                 continue
             wish = waiting.popleft()
             if isinstance(wish, dict):
-                models.forget()
+                forget()
                 answers.say({"forgot": True})
             else:
-                answers.say(_generate(JobFolder(wish), Kept(models=models)))
+                answers.say(_do(JobFolder(wish), kept))
     return 0
 
 
@@ -117,7 +128,7 @@ def work_limited(job_dir: Path, *, limit: Limits) -> int:
                 pool.stop()
 
 
-def _generate(folder: JobFolder, kept: Kept) -> dict[str, Any]:
+def _do(folder: JobFolder, kept: Kept) -> dict[str, Any]:
     try:
         read_job(folder)
     except TuneError as error:

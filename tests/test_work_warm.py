@@ -15,12 +15,24 @@ from typing import Any
 import psutil
 import pytest
 
+from gemma_keras_tune import work_kinds
 from gemma_keras_tune.events import read_events
-from gemma_keras_tune.job_folder import JobFolder, Result, job_state, read_result
+from gemma_keras_tune.job_folder import JobFolder, Result, job_state, read_job, read_result
+from gemma_keras_tune.job_spec import is_light
+from gemma_keras_tune.model import load
 from gemma_keras_tune.work import work
 from gemma_keras_tune.writing import open_for_writing
 from tests.support.command_line import environment, write_rows
-from tests.support.jobs import Warm, command, finish, make_job, result_of, save_model, start
+from tests.support.jobs import (
+    Warm,
+    command,
+    finish,
+    make_job,
+    result_of,
+    save_model,
+    start,
+    tiny_recipe,
+)
 
 MEMORY = str(256 << 20)
 
@@ -228,6 +240,64 @@ def test_cold_and_warm_say_the_same_as_each_other(root, action):
     with Warm(root, command("--warm", "data", "--jobs", "1")) as worker:
         assert worker.do(data_job(root, action=action, **args)) == cold
     assert cold[0] == 0
+
+
+def plan_job(root: Path) -> JobFolder:
+    return make_job(root, "plan", {"recipe": tiny_recipe(root, root / "model")})
+
+
+def planned(exit_code: int, result: Result) -> dict[str, Any]:
+    """Of a plan, what no other work on the machine changes."""
+    assert exit_code == 0, result.message
+    plan: Any = result.value
+    stages = plan["memories"][0]["stages"]
+    return {key: plan[key] for key in ("model", "batch", "steps", "few_steps")} | {"stages": stages}
+
+
+def test_a_warm_plan_is_the_cold_one(root):
+    save_model(root / "model")
+    cold = planned(*finish(plan_job(root)))
+    with Warm(root, command("--warm", "plan")) as worker:
+        bad = make_job(root, "plan", {"recipe": tiny_recipe(root, root / "none")})
+        assert worker.do(bad)[1].status == "failed"
+        for _ in range(2):
+            assert planned(*worker.do(plan_job(root))) == cold
+        assert worker.end() == 0
+
+
+def test_a_warm_plan_reads_a_tokenizer_of_the_catalogue_once(root, monkeypatch):
+    read = []
+    real = load.describe_model
+    recipe = tiny_recipe(root, save_model(root / "model"))
+
+    def describe(model):
+        read.append(model.preset)
+        return real(model.model_copy(update={"preset": recipe["model"]["preset"]}))
+
+    monkeypatch.setattr(load, "describe_model", describe)
+    monkeypatch.setattr(work_kinds, "is_here", lambda name: name == "demo")
+    kept = work_kinds.Kept()
+    for preset in ("demo", "demo", recipe["model"]["preset"]):
+        args = {"recipe": recipe | {"model": recipe["model"] | {"preset": preset}}}
+        folder = make_job(root, "plan", args)
+        task = work_kinds.Task(
+            folder=folder, tell=lambda _: None, stop_wanted=lambda: False, kept=kept
+        )
+        assert work_kinds.carry_out(task, read_job(folder))["steps"]["rows"] > 0
+    assert read.count("demo") == 1 and list(kept.templates) == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "light"),
+    [({}, True), ({"compile": True}, False), ({"probe": True}, False), ("offload", False)],
+)
+def test_only_a_plan_that_starts_no_jax_is_light_work(root, changes, light):
+    recipe = tiny_recipe(root, root / "model")
+    if changes == "offload":
+        changes = {"recipe": recipe | {"train": recipe["train"] | {"remat": "offload"}}}
+    assert is_light("plan", {"recipe": recipe, **changes}) is light
+    assert is_light("data", {}) and not is_light("train", {"recipe": recipe})
+    assert is_light("plan", {"recipe": "nonsense"}), "what makes no sense needs no device"
 
 
 def test_neither_a_job_nor_a_worker_or_both_is_a_clear_error(root):

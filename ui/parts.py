@@ -146,7 +146,7 @@ def _supervisor(settings: Settings, store: Store, identity: Identity) -> Supervi
         Queue(store, defaults=limits),
         settings.root,
         slots=make_slots(find_devices(), light=jobs.data_workers, at_once=jobs.slots),
-        warm={"data": data, "generate": ()},
+        warm={"data": data, "plan": (), "generate": ()},
         reserve_bytes=jobs.disk_reserve_bytes,
         credentials_of=credentials_in(identity.vault),
     )

@@ -34,7 +34,9 @@ def work(
         TuneError: `WORK_USAGE`, `WORK_KIND`; or as `work.work`.
     """
     if (job is None) == (warm is None):
-        raise TuneError("Name either a job's folder or --warm data|generate.", code="WORK_USAGE")
+        raise TuneError(
+            "Name either a job's folder or --warm data|plan|generate.", code="WORK_USAGE"
+        )
     limit = Limits(memory_bytes=memory_bytes, seconds=seconds)
     if job is not None:
         return _one(JobFolder(job.resolve()), limit)
@@ -47,7 +49,11 @@ def work(
         from ..work_warm import serve_generate
 
         return serve_generate()
-    raise TuneError(f"There is no warm {warm!r}: only data and generate.", code="WORK_KIND")
+    if warm == "plan":
+        from ..work_warm import serve_plan
+
+        return serve_plan()
+    raise TuneError(f"There is no warm {warm!r}: only data, plan and generate.", code="WORK_KIND")
 
 
 def _one(folder: JobFolder, limit: Limits) -> int:

@@ -25,7 +25,14 @@ from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps
 _WORST = ("fits", "tight", "too_big")
 
 
-def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: bool = True) -> Plan:
+def plan(
+    recipe: Recipe,
+    *,
+    compile: bool = False,
+    probe: bool = False,
+    count: bool = True,
+    template: Template | None = None,
+) -> Plan:
     """What a run of the recipe will take: memory by name, steps, time, and whether it fits.
 
     Nothing is trained and no weight is read. Without `compile` and `probe` no JAX is loaded, but to
@@ -39,6 +46,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
         probe: Measure a step: a few micro-batches with made-up weights of the same shapes. Takes
             as much memory as training, so nothing is measured where the run can't fit.
         count: Read and tokenise the data to count the steps.
+        template: The model's, if it is known already; otherwise its tokenizer is read.
 
     Raises:
         ModelError: If the model isn't known or can't be read; `PLAN_MODEL_NOT_HERE` if only a
@@ -56,7 +64,7 @@ def plan(recipe: Recipe, *, compile: bool = False, probe: bool = False, count: b
     check_remat(recipe.train.remat, platform)
     recipe = as_planned(recipe, config, platform)
     setting = setting_of(recipe, config, platform)
-    steps = _counted(setting, notes) if count else None
+    steps = _counted(setting, template, notes) if count else None
     setting = setting_of(recipe, config, setting.platform, steps)
     entries = history.past_plans(data_root(), history.machine_key(setting.platform))
     past = history.summary(entries)
@@ -149,9 +157,9 @@ def _compiled(setting: Setting) -> CompilerCheck:
     return check_by_compiler(setting)
 
 
-def _counted(setting: Setting, notes: list[str]) -> Steps | None:
+def _counted(setting: Setting, template: Template | None, notes: list[str]) -> Steps | None:
     """The steps, where the tokenizer is here."""
-    template = _template(setting.recipe.model)
+    template = template or _template(setting.recipe.model)
     if template is None:
         notes.append(
             f"The tokenizer of {setting.recipe.model.preset} isn't here, so steps were not counted."

@@ -10,9 +10,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from gemma_keras_tune.job_spec import is_light
+
 KINDS = ("data", "plan", "train", "evaluate", "generate", "export")
 WRITERS = ("train", "evaluate", "export")  # write in their run's folder: one at a time
-WARM = ("data", "generate")  # done by a worker that has loaded what it needs
 ENDED = ("done", "failed", "cancelled", "quarantined")
 HELD = ("running", "suspect")  # a child may be at work
 HIGHEST_PRIORITY = 10
@@ -42,9 +43,7 @@ class Work:
     @property
     def pool(self) -> str:
         """Which kind of slot it needs: a device, or only a light one."""
-        if self.kind == "plan":
-            return DEVICE if self.args.get("compile") or self.args.get("probe") else LIGHT
-        return LIGHT if self.kind == "data" else DEVICE
+        return LIGHT if is_light(self.kind, self.args) else DEVICE
 
     @property
     def hash(self) -> str:
@@ -92,6 +91,13 @@ class Job:
     def work(self) -> Work:
         """What is to be done."""
         return Work(kind=self.kind, run=self.run_id, args=self.args)
+
+    @property
+    def warm_kind(self) -> str | None:
+        """Which warm worker, with what it needs loaded already, may do it; None: none."""
+        if self.pool == LIGHT or self.kind == "generate":
+            return self.kind
+        return None
 
     @property
     def has_ended(self) -> bool:

@@ -13,7 +13,7 @@ from gemma_keras_tune.job_spec import parse_job
 from ..logs import logger
 from .children import Child, FoundChild, OwnChild, WarmChild, clean_environment
 from .credentials import CredentialsOf, no_credentials
-from .job import DEVICE, WARM, Job
+from .job import DEVICE, Job
 from .processes import Identity
 from .slots import environment_for
 from .warm import OwnWarmChild, WarmWorker
@@ -61,7 +61,7 @@ class Launcher:
             OSError: If no process can be started.
         """
         folder = await asyncio.to_thread(self._write, job)
-        if job.kind in self.warm and job.kind in WARM:
+        if job.warm_kind in self.warm:
             worker = await self._worker(job)
             return OwnWarmChild(worker, folder=folder, ends_with_worker=_does_it_itself(job.kind))
         if job.pool == DEVICE:
@@ -82,7 +82,7 @@ class Launcher:
         process = Identity(job.pid, job.process_start)
         if job.lease_boot != boot:
             process = _NOBODY  # a number of before the machine started anew says nothing
-        if job.kind in self.warm and job.kind in WARM:
+        if job.warm_kind in self.warm:
             folder = self.folder(job)
             return WarmChild(process, folder=folder, ends_with_worker=_does_it_itself(job.kind))
         return FoundChild(process)
@@ -107,7 +107,7 @@ class Launcher:
         return clean_environment({"GEMMA_KERAS_TUNE_HOME": str(self.root)} | environment_for(slots))
 
     async def _worker(self, job: Job) -> WarmWorker:
-        """The warm worker for a job: one for all data jobs, one a device for a model."""
+        """The warm worker for a job: one for data, one for plans, one a device for a model."""
         slots = job.slots if job.pool == DEVICE else ()
         async with self._starting:
             worker = self._workers.get((job.kind, slots))
@@ -131,4 +131,4 @@ class Launcher:
 
 def _does_it_itself(kind: str) -> bool:
     """Whether a warm worker of this kind does its jobs itself, and not in a fork of each."""
-    return kind == "generate"
+    return kind != "data"

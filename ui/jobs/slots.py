@@ -58,8 +58,8 @@ def environment_for(slots: tuple[str, ...]) -> dict[str, str]:
     gpus = [name.partition(":")[2] for name in slots if name.startswith("gpu:")]
     if gpus:
         return {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-    if any(name.startswith("tpu:") for name in slots):
-        return {}
+    if not any(name.startswith("cpu:") for name in slots):
+        return {}  # light work uses no device, but plans look at what there is
     return {"JAX_PLATFORMS": "cpu"}
 
 

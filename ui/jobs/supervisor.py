@@ -24,7 +24,7 @@ from .watch import UNREACHABLE, Patience, Watch
 
 _log = logger("jobs")
 _TRY_LATER = ("NEEDS_SPACE", "JOB_NOT_WRITABLE")
-WARM_WORKERS: Mapping[str, Sequence[str]] = {"data": (), "generate": ()}
+WARM_WORKERS: Mapping[str, Sequence[str]] = {"data": (), "plan": (), "generate": ()}
 
 
 class Supervisor:

@@ -1,4 +1,4 @@
-"""Workers that stay, with what takes long to load: `work --warm data` and `work --warm generate`.
+"""Workers that stay, with what takes long to load: `work --warm data`, `plan` and `generate`.
 
 They read job folders from their standard input, one a line, and answer a line of JSON when a job
 has ended. When the server goes, their input ends; they finish what they have and go too.

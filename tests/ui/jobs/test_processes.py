@@ -157,7 +157,8 @@ def test_slots_keep_a_job_to_its_device() -> None:
     assert make_slots(("cpu:0",), at_once=2)["device"] == ("cpu:0", "cpu:1")
     assert make_slots(("cpu:0",), light=3)["light"] == ("light:0", "light:1", "light:2")
     assert environment_for(("gpu:3",)) == {"CUDA_VISIBLE_DEVICES": "3"}
-    assert environment_for(("light:0",)) == {"JAX_PLATFORMS": "cpu"}
+    assert environment_for(("cpu:0",)) == {"JAX_PLATFORMS": "cpu"}
+    assert environment_for(("light:0",)) == environment_for(()) == {}, "a plan is for the device"
     assert environment_for(("tpu:0",)) == {}
 
 
