@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,13 @@ LOAD_CURVES = (
 )
 """Of the machine; x is the time in seconds since 1970."""
 
+JOURNALED = (
+    *("run_started", "stage_started", "stage_ended", "validation", "checkpoint", "rolled_back"),
+    *("control_applied", "control_refused", "warning", "note", "run_ended"),
+)
+"""Kinds of events that a person reads as lines of a log."""
+
+_MOST_LINES = 300
 _MOST_SAMPLES = 200
 _MOST_REMARKS = 100
 
@@ -62,6 +70,7 @@ class RunState:
         status: "" while it works; then `done`, `stopped` or `failed`, with `code` and `message`.
         load: The newest figures of the machine.
         samples, marks, remarks: The newest ones.
+        journal: The newest events of the kinds `JOURNALED`.
         refused: The newest command that was not carried out, and why.
         answered: Ids of the commands that were answered.
         changes: Rises with each event.
@@ -86,6 +95,7 @@ class RunState:
     samples: list[SampleSeen] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    journal: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=_MOST_LINES))
     refused: tuple[str, str] | None = None
     answered: set[str] = field(default_factory=set)
     changes: int = 0
@@ -99,6 +109,8 @@ class RunState:
     def hear(self, kind: str, said: Mapping[str, Any]) -> None:
         """Takes in one event; of kinds that it doesn't know, nothing."""
         self.changes += 1
+        if kind in JOURNALED:
+            self.journal.append({**said, "kind": kind})
         handler = getattr(self, f"_on_{kind}", None)
         if handler is not None:
             handler(said)

@@ -8,10 +8,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from gemma_keras_tune import event_types
 from gemma_keras_tune.event_types import (
     ControlApplied,
     ControlRefused,
@@ -32,8 +33,9 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.jobs.event_feed import EventFeed
 from gemma_keras_tune_ui.live import broadcast
 from gemma_keras_tune_ui.live.broadcast import LiveRun, LiveRuns
-from gemma_keras_tune_ui.live.run_state import RunState
+from gemma_keras_tune_ui.live.run_state import JOURNALED, RunState
 from gemma_keras_tune_ui.live.standing import Standing
+from gemma_keras_tune_ui.pages.runs import log
 
 
 def step(number: int, loss: float = 1.0) -> Step:
@@ -227,3 +229,17 @@ async def until(what: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.01)
     assert what()
+
+
+def test_the_journal_has_the_newest_of_what_people_read() -> None:
+    state = RunState()
+    for number in range(400):
+        state.hear("checkpoint", {"step": number, "reason": "steps"})
+        state.hear("load", {})
+    assert [said["step"] for said in state.journal] == list(range(100, 400))
+
+
+def test_every_journaled_kind_has_words() -> None:
+    of_an_event = get_args(get_args(event_types.Event)[0])
+    kinds = {one.model_fields["kind"].default for one in of_an_event}
+    assert set(log._SAYINGS) == set(JOURNALED) <= kinds

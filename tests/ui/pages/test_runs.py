@@ -22,6 +22,8 @@ from gemma_keras_tune.event_types import (
     Sample,
     StageStarted,
     Step,
+    Validation,
+    Warned,
 )
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.recipe_files import load_recipe
@@ -261,3 +263,32 @@ async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
     for is_open in (True, False, True):
         more.value = is_open  # type: ignore[attr-defined]
         assert len(ann.find(marker="live-chart").elements) == charts + 3
+
+
+async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> None:
+    root = app.state.settings.root
+    measured = Validation(step=1, loss=0.25, perplexity=1.3, tokens=9, best=True, accuracy=0.5)
+    folder = run_of(
+        app, "logged", StageStarted(stage="training"), step(1), measured,
+        Warned(code="X", message=f"look into {root}/runs"),
+        ControlApplied(id="1", command="set", step=1, key="learning_rate", value=1e-4),
+        RunEnded(status="done", step=1),
+    )  # fmt: skip
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    ann.find(words.LOG).click()
+    await until(ann, words.LOG_STARTED)
+    (log,) = [one for one in ann.find(ui.label).elements if words.LOG_STARTED in one.text]
+    lines = [line.partition("  ")[2] for line in log.text.splitlines()]
+    assert lines == [
+        words.LOG_STARTED,
+        words.STAGES["training"],
+        "Measured after step 1: loss 0.25, accuracy 50.0% (the best so far)",
+        lines[3],
+        "As somebody asked after step 1: learning_rate = 0.0001",
+        words.DONE,
+    ]
+    assert lines[3].startswith("Warning: look into ") and str(root) not in lines[3]
+    await ann.should_not_see(words.PROGRAM_LOG_TEXT)
+    folder.log.write_text("a fault of a program\n")
+    await until(ann, "a fault of a program")

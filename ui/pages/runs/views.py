@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from nicegui import ui
 
 from gemma_keras_tune.run_folder import RunFolder
 
-from ...api.text_files import end_of
-from ...identity.access import Action
 from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
 from ...words import runs as words
@@ -18,9 +15,8 @@ from ..live_chart import LineOf, LiveChart
 from ..live_news import LiveNews
 from ..visit import Visit
 from ..widgets import card, empty_state, heading, note
+from .log import Log
 
-_LOG_LINES = 300
-_LOG_S = 2.0
 _GIGA = 1e-9
 
 
@@ -40,6 +36,7 @@ class Views:
         self._confidence: list[str] = []
         self._samples_shown: object = None
         self._remarks_shown = -1
+        self._events: Log | None = None
         self._remarks = ui.column().classes("w-full gap-2")
         builders: dict[str, Callable[[], None]] = {
             words.LEARNING: self._learning,
@@ -71,6 +68,8 @@ class Views:
             chart.tick(state)
         self._show_confidence()
         self._show_samples()
+        if self._events is not None:
+            self._events.show(state)
         if len(state.remarks) != self._remarks_shown:
             self._remarks_shown = len(state.remarks)
             self._remarks.clear()
@@ -204,21 +203,4 @@ class Views:
                         ui.label(text).classes("gkt-multiline mb-2")
 
     def _log(self) -> None:
-        with card(words.LOG):
-            text = ui.label().classes("gkt-log").props("tabindex=0 role=log aria-live=off")
-
-        async def look() -> None:
-            await self._visit.asked_now(Action.DOWNLOAD)
-            lines = await asyncio.to_thread(_last_lines, self._folder)
-            shown = self._visit.without_paths(lines) or words.NO_LOG
-            if text.text != shown:
-                text.text = shown
-
-        ui.timer(_LOG_S, self._visit.tells(look))
-
-
-def _last_lines(folder: RunFolder) -> str:
-    try:
-        return "\n".join(end_of(folder.log).splitlines()[-_LOG_LINES:])
-    except FileNotFoundError:
-        return ""
+        self._events = Log(self._visit, self._folder, self._state)

@@ -1,0 +1,133 @@
+"""What happened in a run, line by line, and below it what its programs wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from nicegui import ui
+
+from gemma_keras_tune.run_folder import RunFolder
+
+from ...api.text_files import end_of
+from ...identity.access import Action
+from ...live.run_state import RunState
+from ...reader import Reader
+from ...words import runs as words
+from ..visit import Visit
+from ..widgets import card
+
+_LINES = 300
+_LOOK_S = 2.0
+
+
+class Log:
+    """The tab: what the events say, and the end of the file that programs write to.
+
+    Args:
+        visit: The open page.
+        folder: The run's folder.
+        state: How the run stands.
+    """
+
+    def __init__(self, visit: Visit, folder: RunFolder, state: RunState) -> None:
+        self._visit, self._folder = visit, folder
+        with card(words.LOG):
+            self._events = _text()
+        with card(words.PROGRAM_LOG) as self._programs:
+            ui.label(words.PROGRAM_LOG_TEXT).classes("gkt-soft")
+            self._written = _text()
+        self._programs.set_visibility(False)
+        self.show(state)
+        ui.timer(_LOOK_S, visit.tells(self._look))
+
+    def show(self, state: RunState) -> None:
+        """Puts in what the events say now."""
+        reader, lines = self._visit.reader, []
+        for said in state.journal:
+            text = _SAYINGS[said["kind"]](said, reader)
+            when = reader.time(datetime.fromisoformat(said["time"]), seconds=True)
+            lines.append(words.LOG_LINE.format(time=when, text=text))
+        shown = self._visit.without_paths("\n".join(lines)) or words.NO_LOG
+        if self._events.text != shown:
+            self._events.text = shown
+
+    async def _look(self) -> None:
+        await self._visit.asked_now(Action.DOWNLOAD)
+        shown = self._visit.without_paths(await asyncio.to_thread(_last_lines, self._folder))
+        if self._written.text != shown:
+            self._written.text = shown
+            self._programs.set_visibility(bool(shown.strip()))
+
+
+def _text() -> ui.label:
+    return ui.label().classes("gkt-log").props("tabindex=0 role=log aria-live=off")
+
+
+def _last_lines(folder: RunFolder) -> str:
+    try:
+        return "\n".join(end_of(folder.log).splitlines()[-_LINES:])
+    except FileNotFoundError:
+        return ""
+
+
+def _started(said: Mapping[str, Any], reader: Reader) -> str:
+    step = said.get("resumed_from", 0)
+    return words.LOG_RESUMED.format(step=reader.number(step)) if step else words.LOG_STARTED
+
+
+def _stage(said: Mapping[str, Any], reader: Reader) -> str:
+    return words.STAGES.get(said["stage"], said["stage"])
+
+
+def _stage_ended(said: Mapping[str, Any], reader: Reader) -> str:
+    took = reader.duration(said["seconds"])
+    return words.LOG_STAGE_ENDED.format(stage=_stage(said, reader), time=took)
+
+
+def _measured(said: Mapping[str, Any], reader: Reader) -> str:
+    step, loss = reader.number(said["step"]), reader.number(_float(said["loss"]), digits=4)
+    text = words.LOG_MEASURED.format(step=step, loss=loss)
+    if said.get("accuracy") is not None:
+        text += words.LOG_ACCURACY.format(share=reader.percent(said["accuracy"]))
+    return text + (words.LOG_BEST if said["best"] else "")
+
+
+def _checkpoint(said: Mapping[str, Any], reader: Reader) -> str:
+    size, step = reader.size(said["bytes"]), reader.number(said["step"])
+    return words.LOG_CHECKPOINT.format(step=step, size=size)
+
+
+def _asked(said: Mapping[str, Any], reader: Reader) -> str:
+    command, step = said["command"], reader.number(said["step"])
+    if command == "set":
+        command = words.LOG_SET.format(key=said.get("key"), value=said.get("value"))
+    return words.LOG_APPLIED.format(command=command, step=step)
+
+
+def _ended(said: Mapping[str, Any], reader: Reader) -> str:
+    ends = {"done": words.DONE, "stopped": words.STOPPED, "failed": words.FAILED}
+    parts = (ends.get(said["status"], said["status"]), said.get("message", ""))
+    return ": ".join(part for part in parts if part)
+
+
+def _float(value: Any) -> float | None:
+    """A number of an event; those that JSON has none for are texts in it."""
+    return value if isinstance(value, int | float) else None
+
+
+_SAYINGS: Mapping[str, Callable[[Mapping[str, Any], Reader], str]] = {
+    "run_started": _started,
+    "stage_started": _stage,
+    "stage_ended": _stage_ended,
+    "validation": _measured,
+    "checkpoint": _checkpoint,
+    "rolled_back": lambda said, _: words.MARKS["rolled_back"].format(text=said["bad_step"]),
+    "control_applied": _asked,
+    "control_refused": lambda said, _: words.REFUSED.format(reason=said["reason"]),
+    "warning": lambda said, _: words.LOG_WARNING.format(text=said["message"]),
+    "note": lambda said, _: str(said["message"]),
+    "run_ended": _ended,
+}
