@@ -36,11 +36,17 @@ def figure(
     for key, value in (layout or {}).items():
         old = whole.get(key)
         whole[key] = {**old, **value} if isinstance(old, dict) else value
-    config = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+    # `chart_place.js` sees to the width.
+    config = {"displaylogo": False, "displayModeBar": False, "responsive": False}
     return {"data": [dict(one) for one in data], "layout": whole, "config": config}
 
 
 def chart(made: dict[str, Any], *, label: str) -> ui.plotly:
     """The figure on the page; `label` says in a sentence what it shows, for screen readers."""
-    plot = ui.plotly(made).classes("w-full")
+    with _ChartPlace().classes("w-full min-w-0"):
+        plot = ui.plotly(made).classes("w-full")
     return plot.props(f'role=group aria-label="{label}"')
+
+
+class _ChartPlace(ui.element, component="chart_place.js"):
+    """What a chart is as wide as."""

@@ -15,6 +15,8 @@ from gemma_keras_tune.run_folder import new_run, open_for_writing
 from tests.support.app_server import AppServer, make_administrator
 
 from .test_browser import (  # noqa: F401  # fixtures
+    DESK,
+    PHONE,
     axe,
     chromium,
     complaints,
@@ -23,7 +25,7 @@ from .test_browser import (  # noqa: F401  # fixtures
     sign_in,
     violations,
 )
-from .test_walk import HARMLESS, steps_drawn, wait_for_steps
+from .test_walk import steps_drawn, wait_for_steps
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +41,11 @@ ENDS_AT = """step => {
   const plots = [...document.querySelectorAll('.js-plotly-plot')];
   const plot = plots.find(one => one.data && one.data[0].name === 'Training');
   return plot && plot.data[0].x.at(-1) === step;
+}"""
+FILLS_ITS_PLACE = """() => {
+  const drawn = [...document.querySelectorAll('.js-plotly-plot .main-svg:first-child')];
+  const gap = one => one.closest('.js-plotly-plot').parentElement.clientWidth - one.clientWidth;
+  return drawn.length > 0 && drawn.every(one => Math.abs(gap(one)) < 2);
 }"""
 MUTE = """() => {
   const emit = socket.emit;
@@ -155,7 +162,27 @@ def test_curves_grow_while_another_tab_is_looked_at(
         page.get_by_role("tab", name="Learning").click()
         wait_for_steps(page, 8)
         assert steps_drawn(page) == [float(number) for number in range(1, 9)]
-        assert [text for text in complaints(page) if HARMLESS not in text] == []
+        assert complaints(page) == []
+
+
+def test_charts_are_as_wide_as_their_place_also_after_they_were_hidden(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    with run_at_work(server, "turned", steps=3):
+        look_at(page, server, "turned", steps=3)
+        page.wait_for_function(FILLS_ITS_PLACE)
+        page.set_viewport_size(PHONE)
+        page.wait_for_function(FILLS_ITS_PLACE)
+        page.get_by_role("tab", name="Log").click()
+        page.wait_for_timeout(500)  # a hidden chart is left alone
+        page.set_viewport_size(DESK)
+        page.get_by_role("tab", name="Machine").click()
+        page.wait_for_function(FILLS_ITS_PLACE)
+        page.get_by_role("tab", name="Learning").click()
+        page.wait_for_function(FILLS_ITS_PLACE)
+        assert complaints(page) == []
 
 
 def test_what_waited_for_a_connection_is_not_appended_to_a_newer_drawing(
