@@ -137,6 +137,7 @@ def show_evaluation(console: Console, report: Mapping[str, Any]) -> None:
     table = _table(notes, *(name for name, _ in models))
     figures = [
         ("Accuracy", "accuracy", "{:.1%}"),
+        ("Accuracy, 95 % interval", "accuracy_interval", "{0[0]:.1%} to {0[1]:.1%}"),
         ("Macro F1", "macro_f1", "{:.3f}"),
         ("Loss, nats per answer token", "loss", "{:.4f}"),
         ("Perplexity per answer token", "perplexity", "{:.4g}"),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 
+from .chance import Comparison
 from .metrics import Classification, perplexity
 from .report_values import Answer, Measures, Report, Sample
 
@@ -68,6 +69,7 @@ def _overview(report: Report) -> list[str]:
     if report.tuned.classification is not None:
         figures += [
             ("Accuracy", lambda one: _share(one, "accuracy")),
+            ("Accuracy, 95 % interval", _interval),
             ("Macro F1", lambda one: _share(one, "macro_f1")),
         ]
     figures += [
@@ -76,12 +78,30 @@ def _overview(report: Report) -> list[str]:
         ("Answer tokens", lambda one: f"{one.tokens}"),
     ]
     rows = [[name, *(figure(measures) for _, measures in models)] for name, figure in figures]
-    return [_table(["", *(name for name, _ in models)], rows)]
+    blocks = [_table(["", *(name for name, _ in models)], rows)]
+    return blocks if report.compared is None else [*blocks, _comparison(report.compared)]
 
 
 def _share(measures: Measures, name: str) -> str:
     found = measures.classification
     return "" if found is None else f"{getattr(found, name):.3f}"
+
+
+def _interval(measures: Measures) -> str:
+    found = measures.classification
+    if found is None:
+        return ""
+    low, high = found.accuracy_interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _comparison(found: Comparison) -> str:
+    said = (
+        f"The tuned model does better on {found.better} rows and worse on {found.worse}: "
+        f"p = {found.p_value:.2g} by the exact sign test"
+    )
+    verdict = "more than chance would do" if found.p_value < 0.05 else "which can be chance"
+    return f"{said}, {verdict}."
 
 
 def _number(value: float) -> str:

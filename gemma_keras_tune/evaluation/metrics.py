@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .chance import share_interval
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
@@ -43,6 +45,11 @@ class Classification:
     def accuracy(self) -> float:
         """Share of the rows that are right."""
         return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The bounds of the accuracy on all such rows, with a confidence of 95 %."""
+        return share_interval(int(np.trace(self.confusion)), int(self.confusion.sum()))
 
     @property
     def per_class(self) -> dict[str, ClassMetrics]:

@@ -16,6 +16,7 @@ from ..event_types import Warned
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
 from ..recipe import EvaluateRecipe
+from .chance import Comparison
 from .generate import generate
 from .held_back import HeldBack, Question, read_held_back
 from .metrics import classify
@@ -84,6 +85,7 @@ def evaluate(
         tuned=measures[0],
         base=measures[1] if base is not None else None,
         samples=_samples(models, held_back.questions, results, recipe, on_event=on_event),
+        compared=None if base is None else _compared(held_back.questions, results),
     )
 
 
@@ -209,6 +211,23 @@ def _measures(split: Split, held_back: HeldBack, results: Sequence[_Result]) -> 
     predicted = [result.scores.predicted for result in results if result.scores is not None]
     found = classify(expected, predicted, split.labels) if predicted else None
     return Measures(loss=loss, tokens=tokens, classification=found)
+
+
+def _compared(questions: Sequence[Question], results: Sequence[Sequence[_Result]]) -> Comparison:
+    """On how many rows the tuned model does better than its base, and on how many worse."""
+    better = worse = 0
+    for question, (tuned, base) in zip(questions, results, strict=True):
+        ours, theirs = _merit(question, tuned), _merit(question, base)
+        better += ours > theirs
+        worse += ours < theirs
+    return Comparison(better=better, worse=worse)
+
+
+def _merit(question: Question, result: _Result) -> float:
+    """How well a row was answered: with labels right or wrong, else by the answer's cost."""
+    if result.scores is None:
+        return -result.loss.nats
+    return float(result.scores.predicted == question.expected)
 
 
 def _samples(

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .chance import Comparison
 from .metrics import Classification, perplexity
 
 
@@ -37,6 +38,7 @@ class Measures:
         if found is not None:
             values |= {
                 "accuracy": found.accuracy,
+                "accuracy_interval": list(found.accuracy_interval),
                 "macro_f1": found.macro_f1,
                 "per_class": {label: asdict(one) for label, one in found.per_class.items()},
                 "confusion": {"labels": list(found.labels), "counts": found.confusion.tolist()},
@@ -109,6 +111,7 @@ class Report:
         tuned: The model's measures.
         base: The base model's, or None if none was given.
         samples: Some rows with the answers that were generated.
+        compared: The two models row by row, or None if no base model was given.
     """
 
     task: str
@@ -118,10 +121,13 @@ class Report:
     tuned: Measures
     base: Measures | None
     samples: tuple[Sample, ...]
+    compared: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values without NaN or infinity; `base` is null where there was no base model.
+        """Plain values without NaN or infinity.
 
+        `base` and `compared` are null where there was no base model; `compared.p_value` is of the
+        exact sign test. `accuracy_interval` has the bounds at a confidence of 95 %.
         `confusion.counts` has a row for each right label and a column for each predicted one.
         """
         return {
@@ -131,6 +137,7 @@ class Report:
             "dropped": self.dropped,
             "base": None if self.base is None else self.base.to_json(),
             "tuned": self.tuned.to_json(),
+            "compared": None if self.compared is None else self.compared.to_json(),
             "samples": [sample.to_json() for sample in self.samples],
         }
 

@@ -89,11 +89,12 @@ def _scores(model, split):
 
 def test_the_json_has_the_promised_keys_and_no_others(measured):
     values = measured[0].to_json()
-    keys = {"task", "rows", "shortened", "dropped", "base", "tuned", "samples"}
+    keys = {"task", "rows", "shortened", "dropped", "base", "tuned", "compared", "samples"}
     assert set(values) == keys
     for measures in (values["base"], values["tuned"]):
         assert set(measures) == {
-            *("loss", "perplexity", "tokens", "accuracy", "macro_f1", "per_class", "confusion")
+            *("loss", "perplexity", "tokens", "accuracy", "accuracy_interval", "macro_f1"),
+            *("per_class", "confusion"),
         }
         assert set(measures["per_class"]) == {"ham", "spam"}
         assert set(measures["per_class"]["ham"]) == {"precision", "recall", "f1", "support"}
@@ -113,6 +114,21 @@ def test_losses_and_labels_are_those_of_scoring_each_model_apart(measured, model
         expected = classify([e.label for e in split], [s.predicted for s in scores], LABELS)
         np.testing.assert_array_equal(measures.classification.confusion, expected.confusion)
     assert report.tuned.loss != pytest.approx(report.base.loss, abs=1e-3)
+
+
+def test_models_are_compared_by_the_rows_on_which_they_differ(measured, model, base):
+    report, lines, _ = measured
+    right = [line["predicted"] == line["expected"] for line in lines]
+    before = [line["base_predicted"] == line["expected"] for line in lines]
+    pairs = [*zip(right, before, strict=True)]
+    assert report.compared is not None
+    assert (report.compared.better, report.compared.worse) == (
+        pairs.count((True, False)),
+        pairs.count((False, True)),
+    )
+    assert evaluate(model, _labelled(), RECIPE).compared is None
+    chat = evaluate(model, _chat(), replace_samples(0), base=base).compared
+    assert chat is not None and chat.better + chat.worse == len(TEXTS)
 
 
 def test_predictions_have_a_line_for_every_row_in_order(measured, model, base):
@@ -233,7 +249,11 @@ def test_rows_that_are_too_long_are_refused_shortened_or_dropped_as_in_training(
     )
     assert kept.rows + kept.dropped == 5 and kept.dropped > 0 and kept.shortened == 0
     assert [event.code for event in events if event.kind == "warning"] == ["DROPPED"]
-    cut = evaluate(model, _labelled(max_length=limit, too_long="truncate"), replace_samples(0))
+    cut = evaluate(
+        model,
+        _labelled(max_length=limit, too_long="truncate"),
+        replace_samples(0),
+    )
     assert cut.rows == 5 and cut.shortened >= kept.dropped
 
 
@@ -351,6 +371,9 @@ def test_markdown_has_base_and_tuned_side_by_side(measured):
     base, tuned_ = measured[0].base, measured[0].tuned
     assert f"| Loss, nats per answer token | {base.loss:.4f} | {tuned_.loss:.4f} |" in lines
     assert "5 held-back rows, task classification." in lines
+    low, high = tuned_.classification.accuracy_interval
+    assert any(line.endswith(f"| {low:.3f} to {high:.3f} |") for line in lines)
+    assert "by the exact sign test, which can be chance." in text
     assert f"**Tuned**: {measured[0].samples[0].tuned.predicted}, confidence" in text
 
 
