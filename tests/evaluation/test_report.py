@@ -249,11 +249,7 @@ def test_rows_that_are_too_long_are_refused_shortened_or_dropped_as_in_training(
     )
     assert kept.rows + kept.dropped == 5 and kept.dropped > 0 and kept.shortened == 0
     assert [event.code for event in events if event.kind == "warning"] == ["DROPPED"]
-    cut = evaluate(
-        model,
-        _labelled(max_length=limit, too_long="truncate"),
-        replace_samples(0),
-    )
+    cut = evaluate(model, _labelled(max_length=limit, too_long="truncate"), replace_samples(0))
     assert cut.rows == 5 and cut.shortened >= kept.dropped
 
 

@@ -121,6 +121,16 @@ TERMS = MappingProxyType(
             "to speak. Less is better, and 1 is the least.",
         ),
         "accuracy": Term("Accuracy", "Of all rows, the share that got the right label."),
+        "margin": Term(
+            "Margin",
+            "A share that was measured on a few rows is only roughly that of all such rows. With a "
+            "certainty of 95% it lies within these bounds; more held-back rows bring them closer.",
+        ),
+        "likelihood": Term(
+            "Likelihood",
+            "The probability that the model gives to each token of the right answers, on average. "
+            "It is the loss in another form; more is better.",
+        ),
         "precision": Term(
             "Precision", "Of the rows that the model gave a label, the share that have it."
         ),

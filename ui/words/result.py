@@ -11,29 +11,58 @@ NONE_TEXT = (
 MEASURE = "Measure it now"
 MEASURING = "Asked. The result appears here when it is there."
 
-VERDICT_BETTER = (
-    "The tuned model is better: it is right about {tuned} of the rows, and was about {base}."
-)
-VERDICT_WORSE = (
-    "The tuned model is worse: it is right about {tuned} of the rows, and was about {base}."
-)
-VERDICT_SAME = "The tuned model is right as often as before, about {tuned} of the rows."
-VERDICT_LOSS_BETTER = (
-    "The tuned model is better: the right answers surprise it less, {tuned} instead of {base} nats "
-    "a token."
-)
-VERDICT_LOSS_WORSE = (
-    "The tuned model is worse: the right answers surprise it more, {tuned} instead of {base} nats "
-    "a token."
-)
-VERDICT_ALONE = "The tuned model was measured alone: its loss is {tuned} nats a token."
-SURE = "With {rows} rows this is more than chance would do."
-UNSURE = "With {rows} rows this can be chance; measure it on more."
+VERDICTS_LABELS = {
+    "better": (
+        "The tuned model is better: it is right on {tuned} of {rows} rows; before its training it "
+        "was on {base}."
+    ),
+    "worse": (
+        "The tuned model is worse: it is right on {tuned} of {rows} rows; before its training it "
+        "was on {base}."
+    ),
+    "same": "The tuned model is right as often as before: on {tuned} of {rows} rows.",
+    "changed": (
+        "The tuned model is right on {tuned} of {rows} rows; before its training it was on {base}."
+    ),
+    "alone": "The tuned model is right on {tuned} of {rows} rows.",
+}
+VERDICTS_ANSWERS = {
+    "better": (
+        "The tuned model is better: to each piece of a right answer it gives a chance of {tuned} "
+        "on average; before its training it gave {base}."
+    ),
+    "worse": (
+        "The tuned model is worse: to each piece of a right answer it gives a chance of {tuned} "
+        "on average; before its training it gave {base}."
+    ),
+    "same": "The tuned model finds the right answers as likely as before, {tuned} a piece.",
+    "changed": (
+        "To each piece of a right answer the tuned model gives a chance of {tuned} on average; "
+        "before its training it gave {base}."
+    ),
+    "alone": "To each piece of a right answer the tuned model gives a chance of {tuned} on "
+    "average.",
+}
+SURE = "That is more than chance would do."
+UNSURE = "{rows} rows are too few to tell whether that is more than chance."
 ROWS = "Measured on {rows} rows that the training never saw."
 SHORTENED = "{count} of them were cut to the longest row."
-DROPPED = "{count} rows were left out because they are too long."
+DROPPED = "Left out because they are too long: {count}."
 
 FIGURES = "Before and after"
+BEFORE = "Before"
+AFTER = "After"
+RIGHT_OF = "right on {right} of {rows} rows; on others it could as well be {low} to {high}"
+ACCURACY_TEXT = (
+    "Of the rows that were held back, the share that the model gives the right label (accuracy). "
+    "What counts is which label of your data it finds likeliest. The answers further down are "
+    "written freely, so one of them may say something else."
+)
+LIKELIHOOD_TEXT = (
+    "The chance that the model gives to each piece of the right answers, on average. 100% would "
+    "mean that it knows them by heart; a good answer in other words counts little here."
+)
+EXPERTS = "For experts"
 FIGURE_COLUMNS = ("Figure", "Before", "After", "Change")
 FIGURE_NAMES = {
     "accuracy": "Accuracy",
@@ -41,6 +70,17 @@ FIGURE_NAMES = {
     "loss": "Loss (nats a token)",
     "perplexity": "Perplexity",
 }
+FIGURE_TERMS = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "loss": "loss",
+    "perplexity": "perplexity",
+}
+COMPARED = (
+    "Better on {better} rows and worse on {worse}; the others are alike. If both models were "
+    "equally good, so uneven a count would come about with a probability of {chance} (sign test)."
+)
+LESS_THAN = "less than {share}"
 BETTER = "{change} better"
 WORSE = "{change} worse"
 SAME = "the same"
@@ -49,7 +89,8 @@ CLASSES = "Label by label"
 CLASS_COLUMNS = ("Label", "Precision", "Recall", "F1", "Rows")
 CONFUSION = "Where it is wrong"
 CONFUSION_TEXT = (
-    "Rows: the right label. Columns: what the model said. A click shows the rows behind."
+    "Rows: the right label. Columns: the one that the model finds likeliest. A click on a number "
+    "shows the rows behind it."
 )
 CONFUSION_CELL = "{count} rows with the right label {expected} were answered with {predicted}"
 RIGHT_LABEL = "Right label"
@@ -58,7 +99,16 @@ TUNED = "Tuned"
 BASE = "Base"
 
 SAMPLES = "Answers before and after"
+SAMPLES_TEXT = (
+    "Written freely, without a look at the labels. Below each answer stands the label that was "
+    "counted."
+)
+COUNTED_RIGHT = "Counted as {label}: right"
+COUNTED_WRONG = "Counted as {label}: wrong"
 NEXT = "What next"
+USE_HELP = "Ask the tuned model something of your own, or take it with you as files."
+TRY = "Try it in the playground"
+EXPORT = "Export it"
 NEXT_HELP = (
     "Training further begins with what this run has learned, for example on more rows. Training "
     "anew begins with the base model again, for example with other settings."

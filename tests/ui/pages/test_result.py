@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
 
+from gemma_keras_tune.evaluation.chance import Comparison
 from gemma_keras_tune.event_types import RunEnded
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result.result import verdict
@@ -30,10 +32,15 @@ def measures(accuracy: float, loss: float) -> dict[str, Any]:
         "perplexity": 2.0,
         "tokens": 4,
         "accuracy": accuracy,
+        "accuracy_interval": [0.436, 0.97],
         "macro_f1": accuracy,
         "per_class": {"ham": one, "spam": one},
         "confusion": {"labels": ["ham", "spam"], "counts": [[2, 0], [1, 1]]},
     }
+
+
+def compared(better: int, worse: int) -> dict[str, Any]:
+    return Comparison(better=better, worse=worse).to_json()
 
 
 def measured_run(app: FastAPI, name: str) -> RunFolder:
@@ -43,11 +50,12 @@ def measured_run(app: FastAPI, name: str) -> RunFolder:
     sample = {"row": 2, "prompt": "<b>Win</b>", "expected": "spam", "tuned": answer, "base": before}
     report = {
         "task": "classification",
-        "rows": 400,
+        "rows": 4,
         "shortened": 0,
         "dropped": 1,
         "base": measures(0.5, 2.0),
-        "tuned": measures(0.9, 0.2),
+        "tuned": measures(0.75, 0.2),
+        "compared": compared(1, 0),
         "samples": [sample],
     }
     folder.report_json.write_text(json.dumps(report))
@@ -62,34 +70,73 @@ def measured_run(app: FastAPI, name: str) -> RunFolder:
 
 
 @pytest.mark.parametrize(
-    ("base", "tuned", "rows", "found"),
+    ("base", "tuned", "pairs", "found"),
     [
-        (measures(0.5, 2), measures(0.9, 1), 400, ("VERDICT_BETTER", "good", True)),
-        (measures(0.85, 2), measures(0.9, 1), 20, ("VERDICT_BETTER", "good", False)),
-        (measures(0.9, 2), measures(0.5, 3), 400, ("VERDICT_WORSE", "bad", True)),
-        (measures(0.9, 2), measures(0.9, 1), 400, ("VERDICT_SAME", "info", None)),
-        ({"loss": 2.0}, {"loss": 1.0}, 9, ("VERDICT_LOSS_BETTER", "good", None)),
-        ({"loss": 1.0}, {"loss": 2.0}, 9, ("VERDICT_LOSS_WORSE", "bad", None)),
-        (None, {"loss": 2.0}, 9, ("VERDICT_ALONE", "info", None)),
+        (measures(0.5, 2), measures(0.9, 1), compared(170, 10), ("better", "good", True)),
+        (measures(0.5, 2), measures(0.75, 1), compared(2, 1), ("changed", "info", False)),
+        (measures(0.9, 2), measures(0.5, 3), compared(10, 170), ("worse", "bad", True)),
+        (measures(0.5, 2), measures(0.9, 1), None, ("changed", "info", None)),
+        (measures(0.9, 2), measures(0.9, 1), compared(3, 3), ("same", "info", None)),
+        ({"loss": 2.0}, {"loss": 1.0}, compared(9, 0), ("better", "good", True)),
+        ({"loss": 2.0}, {"loss": 1.0}, compared(4, 0), ("changed", "info", False)),
+        ({"loss": 2.0}, {"loss": 1.9}, compared(1, 9), ("changed", "info", False)),
+        ({"loss": 1.0}, {"loss": 2.0}, compared(0, 9), ("worse", "bad", True)),
+        (None, {"loss": 2.0}, None, ("alone", "info", None)),
     ],
 )
-async def test_the_verdict_says_no_more_than_the_figures(base, tuned, rows, found) -> None:
-    assert verdict({"base": base, "tuned": tuned, "rows": rows}) == found
+async def test_the_verdict_says_no_more_than_the_figures(base, tuned, pairs, found) -> None:
+    assert verdict({"base": base, "tuned": tuned, "compared": pairs}) == found
 
 
 async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: User) -> None:
     folder = measured_run(app, "good")
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/result")
-    await ann.should_see(words.VERDICT_BETTER.format(tuned="90.0%", base="50.0%"))
-    await ann.should_see(words.SURE.format(rows="400"))
+    await ann.should_see(words.VERDICTS_LABELS["changed"].format(tuned="3", base="3", rows="4"))
+    await ann.should_see(words.UNSURE.format(rows="4"))
+    await ann.should_see(words.RIGHT_OF.format(right="3", rows="4", low="44%", high="97%"))
+    await ann.should_see(words.ACCURACY_TEXT)
     figures = {
         row["c0"]: [row[f"c{at}"] for at in (1, 2, 3)] for row in table(ann, words.FIGURES).rows
     }
-    assert figures["Accuracy"] == ["50.0%", "90.0%", "40.0% better"]
+    assert figures["Accuracy"] == ["50.0%", "75.0%", "25.0% better"]
     assert figures["Loss (nats a token)"] == ["2", "0.2", "1.8 better"]
     await ann.should_see("<b>Win</b>")
     await ann.should_see(f"no idea {words.CUT}")
+
+
+async def test_a_sample_says_which_label_was_counted_whatever_it_says(
+    app: FastAPI, ann: User
+) -> None:
+    folder = measured_run(app, "counted")
+    report = json.loads(folder.report_json.read_text())
+    report["samples"][0]["base"] |= {"text": "Surely spam.", "predicted": "ham"}
+    folder.report_json.write_text(json.dumps(report))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.SAMPLES_TEXT)
+    await ann.should_see(words.COUNTED_RIGHT.format(label="spam"))
+    await ann.should_see(words.COUNTED_WRONG.format(label="ham"))
+
+
+async def test_answers_without_labels_are_told_by_how_likely_they_were(
+    app: FastAPI, ann: User
+) -> None:
+    folder = measured_run(app, "answers")
+    report = json.loads(folder.report_json.read_text())
+    of_one = {"perplexity": 2.0, "tokens": 4}
+    report |= {
+        "base": {"loss": math.log(4), **of_one},
+        "tuned": {"loss": math.log(2), **of_one},
+        "compared": compared(9, 0),
+        "samples": [],
+    }
+    folder.report_json.write_text(json.dumps(report))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.VERDICTS_ANSWERS["better"].format(tuned="50.0%", base="25.0%"))
+    await ann.should_see(words.LIKELIHOOD_TEXT)
+    await ann.should_not_see(words.ACCURACY_TEXT)
 
 
 async def test_a_result_leads_on_to_training_further_or_anew(app: FastAPI, ann: User) -> None:
@@ -98,6 +145,8 @@ async def test_a_result_leads_on_to_training_further_or_anew(app: FastAPI, ann: 
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/result")
     await ann.should_see(marker="train-further")
+    links = [one.props.get("href") for one in ann.find(ui.button).elements]
+    assert {f"/runs/{folder.id}/playground", f"/runs/{folder.id}/export"} <= set(links)
     await ann.open(f"/configure?run={folder.id}&further=yes")
     await ann.should_see(f"run:{folder.id}")
 

@@ -40,13 +40,13 @@ class Confusion:
         with ui.element("thead"), ui.element("tr"):
             for name in (words.RIGHT_LABEL, *labels):
                 with ui.element("th").props("scope=col"):
-                    ui.label(name)
+                    _name(name)
 
     def _row(self, label: str, labels: Sequence[str], counts: Sequence[int]) -> None:
         total = max(1, sum(counts))
         with ui.element("tr"):
             with ui.element("th").props("scope=row"):
-                ui.label(label)
+                _name(label)
             for predicted, count in zip(labels, counts, strict=False):
                 with ui.element("td"):
                     self._cell(label, predicted, count=count, share=count / total)
@@ -68,3 +68,8 @@ class Confusion:
         )
         button._props["aria-label"] = said  # may hold any sign; `props` would read it as text
         button.set_enabled(bool(count))
+
+
+def _name(text: str) -> None:
+    """A label in three lines at most; a longer one is whole when it is pointed at."""
+    ui.label(text).classes("gkt-matrix-name")._props["title"] = text  # any sign may be in it

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -22,14 +22,13 @@ from ...words import common
 from ...words import result as words
 from ..frame import page
 from ..run_tabs import run_tabs
-from ..tables import Chip, Column, Line, LinesTable
 from ..visit import Visit
 from ..widgets import card, empty_state, heading, link_button, note, primary
 from .confusion import Confusion
+from .figures import likelihood, right_rows, show_figures
 from .rows import Rows
 
-_FIGURES = {"accuracy": "percent", "macro_f1": "percent", "loss": "number", "perplexity": "number"}
-_LESS_IS_BETTER = ("loss", "perplexity")
+_SURE = 0.05  # differences that chance makes more rarely than this are told as such
 _LOOK_S = 3.0
 
 
@@ -48,15 +47,13 @@ def register(app: FastAPI) -> None:
             return
         shown = Shown(asked.root).value(report)
         _verdict(visit, shown)
-        _figures(visit, shown)
-        if shown["tuned"].get("confusion"):
-            rows = Rows(visit, folder, is_labelled=True)
-            _classes(visit, shown["tuned"]["per_class"])
+        show_figures(visit, shown)
+        is_labelled = bool(shown["tuned"].get("confusion"))
+        rows = Rows(visit, folder, is_labelled=is_labelled)
+        if is_labelled:
             Confusion(visit, shown, on_cell=rows.show_cell)
-        else:
-            rows = Rows(visit, folder, is_labelled=False)
         rows.build()
-        _samples(shown.get("samples") or [])
+        _samples(shown.get("samples") or [], is_labelled=is_labelled)
         _next(visit, row)
         await rows.start()
 
@@ -81,125 +78,103 @@ async def _measure(visit: Visit, run_id: str) -> None:
 
 
 def verdict(report: Mapping[str, Any]) -> tuple[str, str, bool | None]:
-    """What the figures say: a key of the words, its kind, and whether it is more than chance.
+    """What the figures say: which of the verdicts, its kind, and whether it is more than chance.
 
-    Of two shares of the same rows, the difference is taken for more than chance where it is larger
-    than twice its standard error, as if the two had been measured on different rows: that errs on
-    the careful side. Of a loss nothing is said about chance.
+    One model is only called better where the sign test on the same rows says that chance alone
+    would rarely bring it about, and to the same side. Reports of older versions have no test.
     """
-    tuned, base = report["tuned"], report.get("base")
+    tuned, base, compared = report["tuned"], report.get("base"), report.get("compared")
     if base is None:
-        return "VERDICT_ALONE", "info", None
-    if "accuracy" not in tuned:
-        is_better = tuned["loss"] < base["loss"]
-        key = "VERDICT_LOSS_BETTER" if is_better else "VERDICT_LOSS_WORSE"
-        return key, "good" if is_better else "bad", None
-    change, rows = tuned["accuracy"] - base["accuracy"], max(1, int(report["rows"]))
-    spread = sum(share * (1 - share) / rows for share in (tuned["accuracy"], base["accuracy"]))
+        return "alone", "info", None
+    change = (
+        tuned["accuracy"] - base["accuracy"]
+        if "accuracy" in tuned
+        else base["loss"] - tuned["loss"]
+    )
     if change == 0:
-        return "VERDICT_SAME", "info", None
-    is_sure = abs(change) > 2 * math.sqrt(spread)
-    return ("VERDICT_BETTER", "good", is_sure) if change > 0 else ("VERDICT_WORSE", "bad", is_sure)
+        return "same", "info", None
+    if compared is None:
+        return "changed", "info", None
+    agrees = (compared["better"] > compared["worse"]) == (change > 0)
+    if compared["p_value"] >= _SURE or not agrees:
+        return "changed", "info", False
+    return ("better", "good", True) if change > 0 else ("worse", "bad", True)
 
 
 def _verdict(visit: Visit, report: Mapping[str, Any]) -> None:
-    key, kind, is_sure = verdict(report)
-    reader, tuned, base = visit.reader, report["tuned"], report.get("base") or {}
-    if "accuracy" in tuned and base:
-        values = {"tuned": reader.percent(tuned["accuracy"]),
-                  "base": reader.percent(base["accuracy"])}  # fmt: skip
-    else:
-        values = {"tuned": reader.number(tuned["loss"], digits=3),
-                  "base": reader.number(base.get("loss"), digits=3)}  # fmt: skip
+    which, kind, is_sure = verdict(report)
+    reader, tuned, base = visit.reader, report["tuned"], report.get("base")
     rows = reader.number(report["rows"])
-    lines = [getattr(words, key).format(**values), words.ROWS.format(rows=rows)]
+    if "accuracy" in tuned:
+        said = words.VERDICTS_LABELS[which]
+        values = [reader.number(one and right_rows(one)) for one in (tuned, base)]
+    else:
+        said = words.VERDICTS_ANSWERS[which]
+        values = [reader.percent(one and likelihood(one)) for one in (tuned, base)]
+    lines = [said.format(tuned=values[0], base=values[1], rows=rows)]
     if is_sure is not None:
-        lines.append((words.SURE if is_sure else words.UNSURE).format(rows=rows))
+        lines.append(words.SURE if is_sure else words.UNSURE.format(rows=rows))
+    lines.append(words.ROWS.format(rows=rows))
     for count, text in (("shortened", words.SHORTENED), ("dropped", words.DROPPED)):
         if report.get(count):
             lines.append(text.format(count=reader.number(report[count])))
     note(" ".join(lines), kind=kind).mark("verdict")
 
 
-def _figures(visit: Visit, report: Mapping[str, Any]) -> None:
-    tuned, base = report["tuned"], report.get("base") or {}
-    with card(words.FIGURES, term="held_back"):
-        table = LinesTable(words.FIGURES, [Column(name) for name in words.FIGURE_COLUMNS])
-        lines = []
-        for name, form in _FIGURES.items():
-            if tuned.get(name) is None:
-                continue
-            texts = [_figure(visit, form, values.get(name)) for values in (base, tuned)]
-            change = _change(visit, name, form, base.get(name), tuned[name])
-            lines.append(Line(name, (words.FIGURE_NAMES[name], *texts, change)))
-        table.show(lines)
-
-
-def _figure(visit: Visit, form: str, value: float | None) -> str:
-    if form == "percent":
-        return visit.reader.percent(value)
-    return visit.reader.number(value, digits=3)
-
-
-def _change(visit: Visit, name: str, form: str, before: float | None, after: float) -> str | Chip:
-    if before is None:
-        return common.NONE
-    if before == after:
-        return words.SAME
-    is_better = (after < before) == (name in _LESS_IS_BETTER)
-    size = _figure(visit, form, abs(after - before))
-    text = (words.BETTER if is_better else words.WORSE).format(change=size)
-    return Chip(text, "good" if is_better else "bad")
-
-
-def _classes(visit: Visit, per_class: Mapping[str, Mapping[str, Any]]) -> None:
-    reader = visit.reader
-    with card(words.CLASSES, term="f1"):
-        table = LinesTable(words.CLASSES, [Column(name) for name in words.CLASS_COLUMNS])
-        table.show(
-            [
-                Line(
-                    label,
-                    (
-                        label,
-                        *(reader.percent(one[name]) for name in ("precision", "recall", "f1")),
-                        reader.number(one["support"]),
-                    ),
-                )
-                for label, one in per_class.items()
-            ]
-        )
-
-
 def _next(visit: Visit, row: RowMapping) -> None:
-    """Ways on from here, for those who may train."""
-    if not visit.may(Action.SUBMIT_TRAIN):
-        return
+    """Ways on from here, for those who may go them."""
+    run = f"/runs/{quote(row['id'])}"
+    uses = [
+        (words.TRY, f"{run}/playground", "forum", Action.SUBMIT_GENERATE),
+        (words.EXPORT, f"{run}/export", "download", Action.VIEW_ARTIFACTS),
+    ]
     with card(words.NEXT):
-        ui.label(words.NEXT_HELP).classes("gkt-soft")
+        ui.label(words.USE_HELP).classes("gkt-soft")
         with ui.row().classes("gap-2"):
-            again = f"/configure?run={quote(row['id'])}"
-            link_button(words.FURTHER, f"{again}&further=yes").mark("train-further")
-            link_button(words.ANEW, again).props("outline")
+            for text, target, icon, action in uses:
+                if visit.may(action):
+                    link_button(text, target, icon=icon)
+        if visit.may(Action.SUBMIT_TRAIN):
+            ui.label(words.NEXT_HELP).classes("gkt-soft")
+            with ui.row().classes("gap-2"):
+                again = f"/configure?run={quote(row['id'])}"
+                further = link_button(words.FURTHER, f"{again}&further=yes").props("outline")
+                further.mark("train-further")
+                link_button(words.ANEW, again).props("outline")
 
 
-def _samples(samples: list[Mapping[str, Any]]) -> None:
+def _samples(samples: list[Mapping[str, Any]], *, is_labelled: bool) -> None:
     if not samples:
         return
     with card(words.SAMPLES, term="tuned_model"):
+        if is_labelled:
+            ui.label(words.SAMPLES_TEXT).classes("gkt-soft max-w-prose")
         for sample in samples:
             with ui.column().classes("w-full gap-2 gkt-sample"):
                 heading(words.QUESTION, level=3)
                 ui.label(sample["prompt"]).classes("gkt-multiline gkt-quote").props("tabindex=0")
                 with ui.element("div").classes("gkt-thirds"):
-                    for title, text in (
-                        (words.EXPECTED, sample["expected"]),
-                        (words.ANSWER_BASE, _said(sample.get("base"))),
-                        (words.ANSWER_TUNED, _said(sample.get("tuned"))),
-                    ):
-                        with ui.column().classes("gap-0 min-w-0"):
-                            ui.label(title).classes("gkt-label")
-                            ui.label(text).classes("gkt-multiline")
+                    with _titled(words.EXPECTED):
+                        ui.label(sample["expected"]).classes("gkt-multiline")
+                    _answer(words.ANSWER_BASE, sample.get("base"), sample["expected"])
+                    _answer(words.ANSWER_TUNED, sample.get("tuned"), sample["expected"])
+
+
+@contextmanager
+def _titled(title: str) -> Iterator[None]:
+    with ui.column().classes("gap-0 min-w-0"):
+        ui.label(title).classes("gkt-label")
+        yield
+
+
+def _answer(title: str, answer: Mapping[str, Any] | None, expected: str) -> None:
+    with _titled(title):
+        ui.label(_said(answer)).classes("gkt-multiline")
+        if answer is not None and answer.get("predicted") is not None:
+            label, is_right = answer["predicted"], answer["predicted"] == expected
+            said = words.COUNTED_RIGHT if is_right else words.COUNTED_WRONG
+            chip = ui.label(said.format(label=label)).classes("gkt-chip mt-1")
+            chip.classes("gkt-good" if is_right else "gkt-bad")
 
 
 def _said(answer: Mapping[str, Any] | None) -> str:
