@@ -18,21 +18,12 @@ from .evaluation.report import Report, evaluate
 from .events import Warned
 from .exporters.artifact import Artifact, export, refuse_stranger
 from .exporters.consumer import need_consumer
-from .recipe import DataRecipe, ExportRecipe, Recipe
+from .recipe import ExportRecipe, Recipe
 from .run_folder import RunFolder
 from .run_outputs import keep_report, load_run
 from .run_result import read_lineage, read_report
 from .stages import OnEvent
-from .text.turns import Turn
 from .writing import open_for_writing
-
-
-def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
-    """The prompt within the text that the recipe puts around every prompt."""
-    system = [Turn("system", recipe.system)] if recipe.system.strip() else []
-    if recipe.task in ("classification", "instruction"):
-        prompt = recipe.prompt_format.replace("{prompt}", prompt)
-    return [*system, Turn("user", prompt)]
 
 
 def measure_run(folder: RunFolder, *, data: Path | None, out: Path | None, tell: OnEvent) -> Report:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from . import peers
-from .after_training import turns_as_trained
 from .control_inbox import Inbox
 from .data.examples import Split, load_examples
 from .errors import StoppedWithCheckpoint
@@ -40,6 +39,7 @@ from .stages import (
     told_how_it_ended,
 )
 from .starting_point import start_from_adapter, with_adapters_settings
+from .text.as_trained import turns_as_trained
 from .training.checkpoints import CheckpointStore
 from .training.control import stop_requests
 from .training.live import Answer

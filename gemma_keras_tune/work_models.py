@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 
-from .after_training import turns_as_trained
 from .durable import sha256_file
 from .errors import TuneError
 from .evaluation.choices import token_choices
@@ -28,6 +27,7 @@ from .recipe_files import load_recipe
 from .run_folder import RunFolder
 from .run_outputs import need_adapter
 from .stages import OnEvent, progress_of
+from .text.as_trained import turns_as_trained
 from .text.turns import Turn
 
 _ADAPTERS = 8  # of one base that stay in memory; a large one takes 100 MB

@@ -31,10 +31,10 @@ def answer(
     Raises:
         TuneError: If the model can't be found or read, or the prompt can't be used.
     """
-    from ..after_training import turns_as_trained
     from ..evaluation.generate import generate
     from ..model.load import load_model
     from ..run_outputs import load_run
+    from ..text.as_trained import turns_as_trained
 
     found = sources.named_model(name, root)
     if not json_output:

@@ -24,7 +24,7 @@ from .card import model_card
 from .consumer import Job, compute_dtype, need_consumer
 from .gate import Parity, check_artifact
 from .hf import write_hf
-from .peft import write_peft
+from .peft import hub_name, write_peft
 
 OnEvent = Callable[[Event], None]
 
@@ -202,9 +202,9 @@ def _describe(
             base=asdict(model.source), tokenizer_sha256=model.tokenizer.sha256
         )
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    written = {"format": recipe.format, "dtype": recipe.dtype, "files": files}
+    written: dict[str, Any] = {"format": recipe.format, "dtype": recipe.dtype, "files": files}
     if recipe.format == "peft":
-        written["dtype"] = "float32"
+        written |= {"dtype": "float32", "base_on_hub": hub_name(model.source)}
     lineage = {**lineage, "artifact": written}
     atomic_write_json(folder / "parity.json", parity.to_json())
     atomic_write_json(folder / "lineage.json", lineage)

@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from gemma_keras_tune.after_training import turns_as_trained
 from gemma_keras_tune.console import reports
 from gemma_keras_tune.console.answering import _Stream
 from gemma_keras_tune.recipe import DataRecipe
+from gemma_keras_tune.text.as_trained import turns_as_trained
 
 
 def shown(function, *values) -> str:

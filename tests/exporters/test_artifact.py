@@ -70,6 +70,7 @@ def test_both_formats_are_published_with_their_papers(published):
         lineage = json.loads((out / name / "lineage.json").read_text())
         assert lineage["artifact"]["format"] == name
         assert "tokenizer.json" in lineage["artifact"]["files"]
+        assert ("base_on_hub" in lineage["artifact"]) is (name == "peft")
 
 
 def test_progress_is_told_in_bytes_up_to_the_end(published):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -77,6 +79,11 @@ class ArtifactView(ArtifactLine):
 
     parity: dict[str, JsonValue]
     """How it was held against the trained model."""
+    base_model: str | None
+    """The model that was trained, as the lineage calls it."""
+    base_on_hub: str | None
+    """What an adapter is loaded beside, by its name on the Hugging Face hub; null where the base
+    model has none there, and of a whole model."""
     files: list[ArtifactFile]
     """Its files, by name."""
 
@@ -173,22 +180,24 @@ async def _find(asked: Asking, run_id: str, format: str) -> ArtifactView:
 def _all(folder: RunFolder, shown: Shown) -> list[ArtifactView]:
     found = []
     for path, parity in read_exports(folder):
-        files = _files(path)
+        lineage = _lineage(path)
+        files = _files(path, hashes=_part(lineage, "artifact", "files"))
         found.append(
             ArtifactView(
                 format=path.name,
                 passed=parity.get("passed") is True,
                 size=sum(file.size for file in files),
                 parity=shown.value(parity),
+                base_model=_text(_part(lineage, "base").get("name")),
+                base_on_hub=_text(_part(lineage, "artifact").get("base_on_hub")),
                 files=files,
             )
         )
     return found
 
 
-def _files(folder: FilePath) -> list[ArtifactFile]:
+def _files(folder: FilePath, *, hashes: Mapping[str, Any]) -> list[ArtifactFile]:
     """The regular files of an artifact; links are left out."""
-    known = _hashes(folder)
     found = []
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -197,20 +206,30 @@ def _files(folder: FilePath) -> list[ArtifactFile]:
             if path.is_symlink() or not path.is_file() or name.startswith("."):
                 continue
             relative = path.relative_to(folder).as_posix()
-            size = path.stat().st_size
-            found.append(ArtifactFile(name=relative, size=size, sha256=known.get(relative)))
+            size, sha256 = path.stat().st_size, _text(hashes.get(relative))
+            found.append(ArtifactFile(name=relative, size=size, sha256=sha256))
     return found
 
 
-def _hashes(folder: FilePath) -> dict[str, str]:
-    import json
-
+def _lineage(folder: FilePath) -> Mapping[str, Any]:
+    """What the artifact's lineage says; nothing if it can't be read."""
     try:
-        lineage = json.loads((folder / "lineage.json").read_text("utf-8"))
-        files = lineage["artifact"]["files"]
-        return {str(name): str(sha256) for name, sha256 in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = json.loads((folder / "lineage.json").read_text("utf-8"))
+    except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _part(values: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """A part of a JSON object, empty where there is none of that name."""
+    for name in names:
+        found = values.get(name)
+        values = found if isinstance(found, dict) else {}
+    return values
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _remove(folder: RunFolder, format: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 from gemma_keras_tune.run_folder import RunFolder
 
 from ..identity.refusals import NotFound, not_found
+from ..jobs.job import WRITERS, Job, job_of
 from ..store.tables import UNFINISHED, jobs, runs
 from ..store.workspace import WorkspaceStore
 from .pages import order
@@ -79,3 +80,10 @@ async def has_unfinished_job(rows: WorkspaceStore, run_id: str) -> bool:
     """Whether a job on the run waits or works."""
     at_work = (jobs.c.run_id == run_id) & jobs.c.state.in_(UNFINISHED)
     return await rows.count(jobs, at_work) > 0
+
+
+async def job_on_run(rows: WorkspaceStore, run_id: str) -> Job | None:
+    """The unfinished job that writes in the run, the first in the queue; None if there is none."""
+    writes = (jobs.c.run_id == run_id) & jobs.c.state.in_(UNFINISHED) & jobs.c.kind.in_(WRITERS)
+    found = await rows.select(jobs, writes, order_by=[jobs.c.number], limit=1)
+    return job_of(found[0]) if found else None

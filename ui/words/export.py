@@ -11,24 +11,41 @@ MAKE_TEXT = (
 FORMATS = {
     "hf": (
         "Hugging Face folder",
-        "The whole tuned model. For transformers and most servers of language models; also what "
-        "other tools convert from.",
+        "The whole tuned model: it runs by itself, with transformers and most servers of language "
+        "models, and other tools convert from it. If you don't know which to take, take this one.",
     ),
     "peft": (
         "PEFT adapter",
-        "Only what was learned. For those who have the base model already, or use several adapters "
-        "with it.",
+        "Only what was learned, a few megabytes. It doesn't run alone: take it if you have the "
+        "base model already, or want several tuned models beside one base.",
     ),
 }
+RECOMMENDED = "Recommended"
 TERMS = {"hf": "hugging_face", "peft": "peft"}
 DTYPE = "Number format"
 DTYPES = {"float32": "float32: exact", "bfloat16": "bfloat16: half the size"}
 START = "Export"
 AGAIN = "Export again"
 STARTED = "Asked. It appears here when it has been checked."
+BLOCKED = "It can be exported again when the work above is over."
 NOT_TRAINED_TITLE = "There is nothing to export yet"
 NOT_TRAINED = "When the training is over, the tuned model can be exported here."
-AT_WORK = "A job works on this run or waits to; it can be exported again when that is over."
+
+AT_WORK = "At work on this run"
+STAGE = "Step {number} of {total}: {stage}"
+STAGES = (
+    "loads the tuned model",
+    "writes the files",
+    "checks them: a fresh program loads the files and must compute what was trained",
+)
+WAITING = {
+    "queued": "The export waits for its turn.",
+    "paused": "The training is paused. Go on with it on the page of the run.",
+}
+OTHER_WORK = {"train": "The run is being trained.", "evaluate": "The result is being measured."}
+SINCE = "For {time} so far. A large model takes some minutes."
+MAY_LEAVE = "You may leave this page: the work goes on, and what comes of it appears here."
+EXPORT_FAILED = "It failed, and nothing was published. {why}"
 
 MADE = "Made and checked"
 NONE = "Nothing was exported yet."
@@ -43,12 +60,26 @@ DELETE_TITLE = "Delete this export?"
 DELETE_TEXT = "It can be made again from the run."
 DELETED = "Deleted."
 HOW = "How to run it"
-UNPACK = "Unpack what you have downloaded, and then:"
+UNPACK = "Unpack what you have downloaded, and install what loads it, once:"
+THEN = "Then, in the folder that you unpacked it in:"
+OWN_TEXT = (
+    "Put your own text in the place of YOUR TEXT. What stands around it is what the model was "
+    "trained with."
+)
+NEEDS_BASE = (
+    "The base model {name} can't be loaded by its name. Make a folder of it first, on a machine "
+    "that has Gemma Keras Tune and that model:"
+)
+MAKE_BASE = "gemma-keras-tune export {name} --format hf --out base"
+BASE_FOLDER = "base/hf"
+BASE_UNKNOWN = "NAME-OF-THE-BASE-MODEL"
+YOUR_TEXT = "YOUR TEXT"
+CHECK_COLUMNS = ("What was checked", "Found")
 YES = "yes"
 NO = "no"
 CHECKS = {
     "max_abs_diff": "Largest difference of a score (logit)",
-    "tolerance": "What it may be",
+    "tolerance": "Largest difference that is allowed",
     "argmax_agreement": "Places with the same likeliest token",
     "greedy_equal": "The same answer, token by token",
     "differs_from_base": "Another model than the base",
@@ -58,20 +89,29 @@ CHECKS = {
     "special_ids_equal": "The special tokens have the right names",
     "stop_ids_equal": "It stops where it should",
 }
+INSTALL = {"hf": "pip install torch transformers", "peft": "pip install torch transformers peft"}
+_ASK = """
+messages = {messages}
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+answer = model.generate(**inputs, max_new_tokens=64)
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))"""
 CODE = {
     "hf": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
-messages = [{{"role": "user", "content": "Hello!"}}]
-ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
-answer = model.generate(**ids, max_new_tokens=64)
-print(tokenizer.decode(answer[0][ids["input_ids"].shape[1]:], skip_special_tokens=True))""",
+"""
+    + _ASK,
     "peft": """\
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained("THE BASE MODEL")
-model = PeftModel.from_pretrained(base, "{folder}")""",
+base = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, "{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+"""
+    + _ASK,
 }

@@ -217,6 +217,7 @@ async def test_artifacts_have_sizes_hashes_and_the_parity_report(world):
     one = (await world.ask("viewer", "GET", f"/runs/{run.id}/artifacts/hf")).json()
     files = {file["name"]: file for file in one["files"]}
     assert one["parity"]["max_abs_diff"] == 0.0
+    assert (one["base_model"], one["base_on_hub"]) == (None, None), "its lineage doesn't tell"
     assert files["model.safetensors"]["size"] == 7
     assert (
         len(files["model.safetensors"]["sha256"]) == 64 and files["parity.json"]["sha256"] is None

@@ -10,19 +10,27 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from nicegui import ui
 
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.recipe import DataRecipe
+from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.run_folder import RunFolder
+
 from ...api.artifacts import ArtifactView, delete_artifact, find_artifacts
-from ...api.run_rows import folder_of, has_unfinished_job, run_row
+from ...api.run_rows import folder_of, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
-from ...words import common
 from ...words import export as words
 from ..frame import page
 from ..run_tabs import run_tabs
 from ..tables import Column, Line, LinesTable
 from ..visit import Visit
-from ..widgets import card, code, confirm, empty_state, explain, heading, note, primary, secondary
+from ..widgets import card, confirm, empty_state, explain, heading, note, primary, secondary
+from .at_work import AtWork
+from .how_to_run import show_how_to_run
 
-_LOOK_S = 2.0
+_LOOK_S = 1.0
+_RECOMMENDED = "hf"
+_ROUNDED = ("hf",)  # an adapter is always written exactly
 
 
 def register(app: FastAPI) -> None:
@@ -37,66 +45,95 @@ def register(app: FastAPI) -> None:
 
 
 class _Page:
-    """The page's parts."""
+    """The page's parts, each of which is built anew only when what it shows is new."""
 
     def __init__(self, visit: Visit, run_id: str) -> None:
         self._visit, self._run_id = visit, run_id
         self._folder = folder_of(visit.parts.settings.root, run_id)
+        self._data: DataRecipe | None = None
+        self._looking = asyncio.Lock()
         self._shown: object = None
-        self._place = ui.column().classes("w-full gap-6")
+        self._offered: object = None
+        self._buttons: list[ui.button] = []
+        self._blocked: ui.label | None = None
+        self._at_work = AtWork(visit, run_id)
+        self._made = ui.column().classes("w-full gap-6")
+        self._form_place = ui.column().classes("w-full")
 
     async def start(self) -> None:
         """Shows what there is, and what comes."""
+        self._data = await asyncio.to_thread(_data_of, self._folder)
         await self._look()
         ui.timer(_LOOK_S, self._visit.tells(self._look))
 
     async def _look(self) -> None:
-        asked = await self._visit.asked_now(Action.VIEW_ARTIFACTS)
-        await run_row(asked.rows, self._run_id)
-        found = await find_artifacts(asked, self._run_id)
-        is_busy = await has_unfinished_job(asked.rows, self._run_id)
-        is_trained = await asyncio.to_thread(self._folder.adapter.is_dir)
-        now = (found, is_busy, is_trained)
-        if now != self._shown:
-            self._shown = now
-            self._place.clear()
-            with self._place:
-                self._build(found, is_busy=is_busy, is_trained=is_trained)
+        async with self._looking:  # one look never shows what another has overtaken
+            asked = await self._visit.asked_now(Action.VIEW_ARTIFACTS)
+            await run_row(asked.rows, self._run_id)
+            is_busy = await self._at_work.look(asked)
+            found = await find_artifacts(asked, self._run_id)
+            is_trained = await asyncio.to_thread(self._folder.adapter.is_dir)
+            self._show_made(found, is_trained=is_trained)
+            self._show_form({one.format for one in found}, is_trained=is_trained)
+            for button in self._buttons:
+                button.set_enabled(not is_busy)
+            if self._blocked is not None:
+                self._blocked.set_visibility(is_busy)
 
-    def _build(self, found: list[ArtifactView], *, is_busy: bool, is_trained: bool) -> None:
-        if not is_trained and not found:
-            empty_state("download", words.NOT_TRAINED_TITLE, words.NOT_TRAINED)
+    def _show_made(self, found: list[ArtifactView], *, is_trained: bool) -> None:
+        if self._shown == (now := (found, is_trained)):
             return
-        heading(words.MADE, level=2)
-        if not found:
-            ui.label(words.NONE).classes("gkt-soft")
-        for one in found:
-            self._artifact(one)
-        if is_trained and self._visit.may(Action.SUBMIT_EXPORT):
-            self._form({one.format for one in found}, is_busy=is_busy)
+        self._shown = now
+        self._made.clear()
+        with self._made:
+            if not is_trained and not found:
+                empty_state("download", words.NOT_TRAINED_TITLE, words.NOT_TRAINED)
+                return
+            heading(words.MADE, level=2)
+            if not found:
+                ui.label(words.NONE).classes("gkt-soft")
+            for one in found:
+                self._artifact(one)
 
-    def _form(self, made: set[str], *, is_busy: bool) -> None:
-        with card(words.MAKE, term="parity"):
+    def _show_form(self, made: set[str], *, is_trained: bool) -> None:
+        if self._offered == (now := (made, is_trained)):
+            return
+        self._offered, self._buttons, self._blocked = now, [], None
+        self._form_place.clear()
+        if not is_trained or not self._visit.may(Action.SUBMIT_EXPORT):
+            return
+        with self._form_place, card(words.MAKE, term="parity"):
             ui.label(words.MAKE_TEXT).classes("gkt-soft max-w-prose")
-            if is_busy:
-                note(words.AT_WORK)
+            self._blocked = ui.label(words.BLOCKED).classes("gkt-soft")
             with ui.element("div").classes("gkt-halves"):
-                for format, (name, text) in words.FORMATS.items():
-                    with ui.column().classes("gkt-card"):
-                        with ui.row().classes("items-center gap-1"):
-                            heading(name, level=3)
-                            explain(words.TERMS[format])
-                        ui.label(text).classes("gkt-soft")
-                        dtype = ui.select(words.DTYPES, label=words.DTYPE, value="float32")
-                        dtype.props("outlined dense").classes("w-full").mark(f"dtype-{format}")
-                        title = words.AGAIN if format in made else words.START
-                        button = primary(title, self._export(format, dtype))
-                        button.mark(f"export-{format}").set_enabled(not is_busy)
+                for format in words.FORMATS:
+                    self._offer(format, is_made=format in made)
 
-    def _export(self, format: str, dtype: ui.select) -> Any:
+    def _offer(self, format: str, *, is_made: bool) -> None:
+        name, text = words.FORMATS[format]
+        with ui.column().classes("gkt-card"):
+            with ui.row().classes("items-center gap-1"):
+                heading(name, level=3)
+                explain(words.TERMS[format])
+                if format == _RECOMMENDED:
+                    ui.label(words.RECOMMENDED).classes("gkt-chip gkt-good")
+            ui.label(text).classes("gkt-soft")
+            dtype = None
+            if format in _ROUNDED:
+                with ui.row().classes("w-full items-center no-wrap gap-1"):
+                    dtype = ui.select(words.DTYPES, label=words.DTYPE, value="float32")
+                    dtype.props("outlined dense").classes("flex-1").mark(f"dtype-{format}")
+                    explain("dtype")
+            do = self._export(format, dtype)
+            # Only one of them leads on: the other is for those who know why.
+            make = primary if format == _RECOMMENDED else secondary
+            button = make(words.AGAIN if is_made else words.START, do).mark(f"export-{format}")
+            self._buttons.append(button)
+
+    def _export(self, format: str, dtype: ui.select | None) -> Any:
         async def do() -> None:
             asked = self._visit.asked(Action.SUBMIT_EXPORT)
-            args = {"format": format, "dtype": dtype.value}
+            args = {"format": format} | ({} if dtype is None else {"dtype": dtype.value})
             await submit(asked, Wanted(kind="export", run=self._run_id, args=args))
             ui.notify(words.STARTED)
             await self._look()
@@ -121,8 +158,7 @@ class _Page:
                 if self._visit.may(Action.DELETE_ARTIFACT):
                     secondary(words.DELETE, self._delete(one), icon="delete")
             with ui.expansion(words.HOW).classes("w-full"):
-                ui.label(words.UNPACK).classes("gkt-soft mb-2")
-                code(words.CODE[one.format].format(folder=one.format))
+                show_how_to_run(one, self._data)
             with ui.expansion(words.PARITY).classes("w-full"):
                 self._parity(one.parity)
             with ui.expansion(words.FILES).classes("w-full"):
@@ -139,7 +175,8 @@ class _Page:
                 share = key in ("argmax_agreement", "follows_tuned")
                 text = reader.percent(value) if share else reader.number(value, digits=6)
                 lines.append(Line(key, (name, text)))
-        LinesTable(words.PARITY, [Column(words.PARITY), Column(common.NONE)]).show(lines)
+        columns = [Column(name) for name in words.CHECK_COLUMNS]
+        LinesTable(words.PARITY, columns).show(lines)
 
     def _files(self, one: ArtifactView) -> None:
         with ui.column().classes("gap-1"):
@@ -165,3 +202,11 @@ class _Page:
 
     def _at(self, one: ArtifactView) -> str:
         return f"/api/v1/runs/{quote(self._run_id)}/artifacts/{one.format}"
+
+
+def _data_of(folder: RunFolder) -> DataRecipe | None:
+    """The section `data` of the run's recipe; None if an older or foreign one can't be read."""
+    try:
+        return load_recipe(folder.recipe_json).data
+    except TuneError:
+        return None

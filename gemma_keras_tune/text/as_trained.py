@@ -1,0 +1,47 @@
+"""A prompt within the text that a recipe puts around every prompt, and back."""
+
+from __future__ import annotations
+
+from ..recipe import DataRecipe
+from .turns import Turn
+
+
+def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
+    """The prompt within the text that the recipe puts around every prompt."""
+    system = [Turn("system", recipe.system)] if recipe.system.strip() else []
+    before, after = _around(recipe)
+    return [*system, Turn("user", f"{before}{prompt}{after}")]
+
+
+def bare_prompt(recipe: DataRecipe, question: str) -> str | None:
+    """The prompt that `turns_as_trained` makes the same question of.
+
+    Args:
+        recipe: The recipe of the run.
+        question: A question as a report shows it: the user's turn, or turns with their roles.
+
+    Returns:
+        The prompt; None where no single prompt asks it: of a longer conversation, of a row with a
+        system text of its own, and of raw text.
+    """
+    text, system = question, recipe.system.strip()
+    if system:
+        text = question.removeprefix(f"system: {system}\nuser: ")
+        if text == question or "\nmodel: " in text:
+            return None
+    elif question.startswith(("system: ", "user: ")):
+        return None
+    before, after = _around(recipe)
+    before, after = before.lstrip(), after.rstrip()
+    fits = text.startswith(before) and text.endswith(after)
+    if recipe.task == "text" or not fits or len(text) < len(before) + len(after):
+        return None
+    return text[len(before) : len(text) - len(after)].strip()
+
+
+def _around(recipe: DataRecipe) -> tuple[str, str]:
+    """What stands before and after every prompt; only some tasks have it."""
+    if recipe.task not in ("classification", "instruction"):
+        return "", ""
+    before, after = recipe.prompt_format.split("{prompt}")
+    return before, after

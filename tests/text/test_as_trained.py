@@ -1,0 +1,37 @@
+"""A prompt is asked as it was trained, and found again in what a report shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemma_keras_tune.evaluation.held_back import _spoken
+from gemma_keras_tune.recipe import DataRecipe
+from gemma_keras_tune.text.as_trained import bare_prompt, turns_as_trained
+
+FORMAT = "\nIs this spam?\n{prompt}\nAnswer: "
+
+
+@pytest.mark.parametrize("task", ["classification", "instruction", "chat"])
+@pytest.mark.parametrize("system", ["", " Be kind. "])
+@pytest.mark.parametrize("prompt_format", ["{prompt}", FORMAT])
+@pytest.mark.parametrize("prompt", ["Win a prize", "Who said {prompt}?\nAnswer:"])
+def test_what_is_asked_is_found_again_in_the_report(task, system, prompt_format, prompt):
+    recipe = DataRecipe(path="x", task=task, system=system, prompt_format=prompt_format)
+    question = _spoken(turns_as_trained(recipe, prompt))
+    assert bare_prompt(recipe, question) == prompt
+
+
+@pytest.mark.parametrize(
+    ("settings", "question"),
+    [
+        ({"task": "text"}, "Once upon a time"),
+        ({"task": "chat"}, "user: Hi\nmodel: Hello\nuser: And you?"),
+        ({"task": "chat", "system": "S"}, "system: S\nuser: Hi\nmodel: Hello\nuser: And you?"),
+        ({"task": "instruction"}, "system: of its own\nuser: Hi"),
+        ({"task": "instruction", "system": "S"}, "system: of its own\nuser: Hi"),
+        ({"task": "instruction", "prompt_format": "Q: {prompt} A:"}, "Q: what an old format asked"),
+        ({"task": "instruction", "prompt_format": "ab{prompt}ba"}, "aba"),
+    ],
+)
+def test_what_no_single_prompt_asks_is_none(settings, question):
+    assert bare_prompt(DataRecipe(path="x", **settings), question) is None

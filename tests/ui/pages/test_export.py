@@ -1,0 +1,120 @@
+"""Exports: what the job does now, how to run what was made, and what is recommended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from nicegui.testing import User
+
+from gemma_keras_tune.event_types import Note, Progress, RunEnded, RunStarted
+from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune_ui.pages.result.at_work import ExportState
+from gemma_keras_tune_ui.words import export as words
+from tests.support.jobs import finish, make_job, save_model, tiny_recipe
+from tests.support.pages import until
+from tests.ui.pages.test_runs import listed, run_of, table, wait_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_an_export_s_stages_are_known_by_its_events() -> None:
+    state, seen = ExportState(), []
+    for event in (
+        RunStarted(name="export"),
+        Progress(stage="export", done=10, total=40),
+        Note(message="Checking the hf artifact in a fresh process."),
+        RunStarted(name="export"),
+        RunEnded(status="done"),
+    ):
+        state.hear(event.kind, event.model_dump())
+        seen.append((state.stage, state.share, state.has_ended))
+    assert seen == [
+        *((0, None, False), (1, 0.25, False), (2, None, False), (0, None, False)),
+        (0, None, True),
+    ]
+
+
+def exported(
+    app: FastAPI, name: str, *, recipe: dict[str, Any] | None = None, **lineage: Any
+) -> RunFolder:
+    """A trained run with an adapter that was exported."""
+    folder = run_of(app, name, RunEnded(status="done"))
+    if recipe is not None:
+        folder.recipe_json.write_text(json.dumps(recipe))
+    folder.adapter.mkdir()
+    made = folder.artifacts / "peft"
+    made.mkdir(parents=True)
+    (made / "parity.json").write_text(json.dumps({"passed": True, "greedy_equal": True}))
+    (made / "lineage.json").write_text(json.dumps(lineage))
+    return folder
+
+
+async def test_the_code_names_the_base_model_and_asks_as_trained(app: FastAPI, ann: User) -> None:
+    data = {"path": "/x.csv", "task": "instruction", "prompt_format": 'Say "{prompt}"\nnow'}
+    recipe = {"schema": 1, "name": "x", "data": data, "model": {"preset": "demo"}}
+    artifact = {"base_on_hub": "google/gemma-3-1b-it"}
+    folder = exported(app, "named", recipe=recipe, artifact=artifact)
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await until(ann, words.INSTALL["peft"])
+    await ann.should_see('AutoModelForCausalLM.from_pretrained("google/gemma-3-1b-it")')
+    await ann.should_see(f'"content": "Say \\"{words.YOUR_TEXT}\\"\\nnow"')
+    await ann.should_not_see(words.MAKE_BASE.format(name="demo"))
+    checks = table(ann, words.PARITY)
+    assert [one["label"] for one in checks.columns] == list(words.CHECK_COLUMNS)
+
+
+async def test_a_base_without_an_address_is_made_a_folder_of_first(app: FastAPI, ann: User) -> None:
+    folder = exported(app, "homemade", base={"name": "demo"}, artifact={"base_on_hub": None})
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await until(ann, words.NEEDS_BASE.format(name="demo"))
+    await ann.should_see(words.MAKE_BASE.format(name="demo"))
+    await ann.should_see(f'AutoModelForCausalLM.from_pretrained("{words.BASE_FOLDER}")')
+
+
+async def test_one_format_is_recommended_and_only_it_has_a_number_format(
+    app: FastAPI, ann: User
+) -> None:
+    folder = exported(app, "recommended")
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await until(ann, words.RECOMMENDED)
+    await ann.should_see(marker="dtype-hf")
+    await ann.should_not_see(marker="dtype-peft")
+
+
+@pytest.mark.slow
+async def test_an_export_says_what_it_does_and_no_more_once_it_is_done(
+    app: FastAPI, ann: User
+) -> None:
+    root = app.state.settings.root
+    recipe = tiny_recipe(root, save_model(root / "models" / "tiny"))
+    job = make_job(root, "train", {"recipe": recipe}, run="tried")
+    code, _ = await asyncio.to_thread(finish, job)
+    assert code == 0, job.log.read_text()
+    await listed(app, RunFolder(root / "runs" / "tried"))
+    await ann.open("/runs/tried/export")
+    await until(ann, words.NONE)
+    await ann.should_not_see(words.MAY_LEAVE)
+    ann.find(marker="export-hf").click()
+    (button,) = ann.find(marker="export-hf").elements
+    await wait_for(lambda: not button.enabled)  # type: ignore[attr-defined]
+    await ann.should_see(words.MAY_LEAVE)
+    (stage,) = ann.find(marker="at-work").elements
+    check = words.STAGE.format(number="3", total="3", stage=words.STAGES[2])
+    await wait_for(lambda: stage.text == check, within_s=120)  # type: ignore[attr-defined]
+    await until(ann, words.PASSED, within_s=120)
+    await wait_for(lambda: ann_sees_no(ann, words.MAY_LEAVE))
+    (again,) = ann.find(marker="export-hf").elements
+    await wait_for(lambda: again.enabled)  # type: ignore[attr-defined]
+    await ann.should_see(words.AGAIN)
+
+
+def ann_sees_no(user: User, text: str) -> bool:
+    found = [one for one in user.client.elements.values() if getattr(one, "text", "") == text]  # type: ignore[union-attr]
+    return not any(all(part.visible for part in [one, *one.ancestors()]) for one in found)
