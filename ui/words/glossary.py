@@ -235,9 +235,20 @@ TERMS = MappingProxyType(
             "Temperature",
             "How daring the answers are. 0 always takes the likeliest token; above 1 it gets wild.",
         ),
-        "top_k": Term("Top-k", "Choose only among so many likeliest tokens."),
+        "top_k": Term(
+            "Top-k",
+            "Choose only among so many likeliest tokens. Fewer of them give less variety; it "
+            "counts only where the temperature is above 0.",
+        ),
         "top_p": Term(
-            "Top-p", "Choose only among the likeliest tokens that together have this probability."
+            "Top-p",
+            "Choose only among the likeliest tokens that together have this probability: 0.9 "
+            "leaves out the unlikeliest tenth. It counts only where the temperature is above 0.",
+        ),
+        "token_probability": Term(
+            "Probability of a token",
+            "Before each token the model gives every token that it knows a probability; together "
+            "they are 100%. Near 100% it was sure; many small ones mean that it was guessing.",
         ),
         "export": Term(
             "Export", "The tuned model as files that other programs can use, checked before use."

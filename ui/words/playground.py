@@ -6,27 +6,48 @@ TITLE = "Playground"
 NOT_TRAINED_TITLE = "There is nothing to try yet"
 NOT_TRAINED = "When the training is over, you can ask the model here, beside the one it was before."
 PROMPT = "What do you ask?"
-PROMPT_HINT = "The text that the recipe puts around every prompt is added for you."
+ANOTHER = "Another held-back row"
+RIGHT_ANSWER = "A row that the training never saw. Its right answer: {answer}"
+AS_TRAINED = "Ask as in training"
+AS_TRAINED_TEXT = "The recipe's text is put around what you ask. The model reads:"
+AS_IS_TEXT = (
+    "Your text is sent as it is. The model has learned to answer with the recipe's text around it, "
+    "so it may answer worse."
+)
 ASK = "Ask both"
 STOP = "Stop"
 TUNED = "After training"
 BASE = "Before training"
 SETTINGS = "How it chooses its words"
+SETTINGS_TEXT = (
+    "As it stands, the model always takes the likeliest word, and answers the same every time. For "
+    "more variety turn the temperature up to about 0.8. If it then talks nonsense, turn it down, "
+    "or top-p to 0.9."
+)
 TEMPERATURE = "Temperature"
 TOP_K = "Top-k"
 TOP_P = "Top-p"
 MAX_TOKENS = "Longest answer (tokens)"
 SEED = "Seed"
-NONE = "none"
+HINTS = {
+    "temperature": "0: no variety. 0.8: some. Above 1: wild.",
+    "top_k": "Less: fewer words to choose from.",
+    "top_p": "Less: only what is likely.",
+    "max_tokens": "About four letters each.",
+    "seed": "Above temperature 0: another number, another answer.",
+}
+NONE = "all"
 WAITING = "Waits for its turn"
 WRITING = "Writes"
 DONE = "{tokens} tokens, {reason}"
 REASONS = {"stop": "ended by itself", "length": "cut at the longest answer"}
 STOPPED = "Stopped"
 HOVER = (
-    "Point at a token, or go to it with the Tab key, to see how sure the model was of it and what "
-    "else it could have said. These are its own probabilities, before temperature, top-k and top-p."
+    "The darker a piece of an answer, the less sure the model was of it. Point at it, or go to it "
+    "with the Tab key, to see its probability and what else the model could have written there. "
+    "These are its own probabilities, before temperature, top-k and top-p."
 )
+CHANCES = "How sure it was"
 EMPTY = "Type something first."
 EARLIER = "Asked before"
 TOKEN = "{text}: {probability}. Else: {others}"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
 
+from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.event_types import RunEnded
 from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune_ui.pages.result import playground
 from gemma_keras_tune_ui.words import playground as words
 from tests.support.jobs import finish, make_job, save_model, tiny_recipe
 from tests.ui.pages.test_runs import listed, run_of, wait_for
@@ -23,6 +27,62 @@ async def test_a_run_that_is_not_trained_says_so(app: FastAPI, ann: User) -> Non
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/playground")
     await ann.should_see(words.NOT_TRAINED_TITLE)
+
+
+def trained(app: FastAPI, name: str, prompts: tuple[str, ...], **data: Any) -> RunFolder:
+    """A trained run whose report shows these prompts."""
+    changes = {f"data.{key}": value for key, value in data.items()}
+    folder = run_of(app, name, RunEnded(status="done"), **changes)
+    folder.adapter.mkdir()
+    samples = [{"prompt": prompt, "expected": f"answer to {prompt[-1]}"} for prompt in prompts]
+    folder.report_json.write_text(json.dumps({"samples": samples}))
+    return folder
+
+
+async def test_a_held_back_row_stands_there_to_be_asked_as_in_training(
+    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = ("Spam? Win <b>now", "asked by an older format", "Spam? Lunch")
+    folder = trained(app, "suggested", prompts, prompt_format="Spam? {prompt}")
+    await listed(app, folder)
+    asked: list[Any] = []
+
+    async def submit(_: Any, wanted: Any) -> None:
+        asked.append(wanted.args)
+        raise TuneError("not now", code="JOB_INVALID")
+
+    monkeypatch.setattr(playground, "submit", submit)
+    await ann.open(f"/runs/{folder.id}/playground")
+    (prompt,) = ann.find(marker="prompt").elements
+    assert prompt.value == "Win <b>now"  # type: ignore[attr-defined]
+    await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to w"))
+    (read,) = ann.find(marker="as-read").elements
+    assert read.text == "Spam? Win <b>now"  # type: ignore[attr-defined]
+    ann.find(marker="another").click()
+    await wait_for(lambda: prompt.value == "Lunch")  # type: ignore[attr-defined]
+    await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to h"))
+    ann.find(marker="prompt").type(" at noon")
+    await wait_for(lambda: read.text == "Spam? Lunch at noon")  # type: ignore[attr-defined]
+    await ann.should_not_see(words.RIGHT_ANSWER.format(answer="answer to h"))
+    ann.find(marker="ask").click()
+    await wait_for(lambda: len(asked) == 1)
+    (switch,) = ann.find(marker="as-trained").elements
+    switch.value = False  # type: ignore[attr-defined]
+    await ann.should_see(words.AS_IS_TEXT)
+    ann.find(marker="ask").click()
+    await wait_for(lambda: len(asked) == 2)
+    assert asked[0]["prompt"] == "Lunch at noon" and "messages" not in asked[0]
+    assert asked[1]["messages"] == [{"role": "user", "content": "Lunch at noon"}]
+    assert "prompt" not in asked[1]
+
+
+async def test_without_text_around_prompts_there_is_no_choice(app: FastAPI, ann: User) -> None:
+    folder = trained(app, "plain", ("Who?",), prompt_format="{prompt}")
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/playground")
+    await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to ?"))
+    await ann.should_not_see(marker="as-trained")
+    await ann.should_not_see(marker="another")
 
 
 @pytest.mark.slow

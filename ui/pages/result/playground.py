@@ -22,7 +22,8 @@ from ...words import playground as words
 from ..frame import page
 from ..run_tabs import run_tabs
 from ..visit import Visit
-from ..widgets import card, empty_state, explain, heading, note, primary, secondary
+from ..widgets import card, empty_state, explain, heading, labelled, note, primary, secondary
+from .questions import Questions, Suggestions, questions_of
 
 _LOOK_S = 0.25
 _ALTERNATIVES = 5
@@ -50,38 +51,63 @@ def register(app: FastAPI) -> None:
             empty_state("forum", words.NOT_TRAINED_TITLE, words.NOT_TRAINED)
             return
         visit.asked(Action.SUBMIT_GENERATE)
-        _Playground(visit, run_id)
+        _Playground(visit, run_id, await questions_of(folder))
 
 
 class _Playground:
     """The page's parts."""
 
-    def __init__(self, visit: Visit, run_id: str) -> None:
-        self._visit = visit
+    def __init__(self, visit: Visit, run_id: str, questions: Questions) -> None:
+        self._visit, self._questions = visit, questions
         with card():
             self._prompt = ui.textarea(words.PROMPT).props("outlined autogrow maxlength=20000")
             self._prompt.classes("w-full").mark("prompt")
-            ui.label(words.PROMPT_HINT).classes("gkt-note")
+            Suggestions(self._prompt, questions.rows)
+            self._is_as_trained = self._choice()
             with ui.row().classes("gap-2"):
                 self._ask = primary(words.ASK, visit.tells(self._begin), icon="send").mark("ask")
                 self._stop = secondary(words.STOP, visit.tells(self._end), icon="stop")
             self._stop.set_visibility(False)
-            with ui.expansion(words.SETTINGS).classes("w-full"):
+            with ui.expansion(words.SETTINGS).classes("w-full gkt-expansion"):
+                ui.label(words.SETTINGS_TEXT).classes("gkt-soft max-w-prose mb-3")
                 self._settings = self._fields()
         with ui.element("div").classes("gkt-halves"):
             self._answers = [
                 _Answer(visit, run_id, title, base=base)
                 for title, base in ((words.BASE, True), (words.TUNED, False))
             ]
-        ui.label(words.HOVER).classes("gkt-note max-w-prose")
+        with ui.column().classes("gap-0"):
+            labelled(words.CHANCES, term="token_probability")
+            ui.label(words.HOVER).classes("gkt-note max-w-prose")
+
+    def _choice(self) -> ui.switch | None:
+        """Whether the recipe's text is put around the prompt, where it has any."""
+        if not self._questions.has_frame:
+            return None
+        with ui.column().classes("w-full gap-1"):
+            switch = ui.switch(words.AS_TRAINED, value=True).mark("as-trained")
+            text = ui.label().classes("gkt-note max-w-prose")
+            whole = ui.label().classes("gkt-note gkt-multiline gkt-quote").props("tabindex=0")
+            whole.mark("as-read")
+
+        def show() -> None:
+            text.text = words.AS_TRAINED_TEXT if switch.value else words.AS_IS_TEXT
+            whole.text = self._questions.shown_with(self._prompt.value or "")
+            whole.set_visibility(bool(switch.value))
+
+        switch.on_value_change(show)
+        self._prompt.on_value_change(show)
+        show()
+        return switch
 
     def _fields(self) -> dict[str, ui.number]:
         fields = {}
-        with ui.row().classes("gap-3"):
+        with ui.element("div").classes("gkt-fields"):
             for name, (label, term, value, lowest, highest, step) in _SETTINGS.items():
-                with ui.row().classes("items-center no-wrap gap-1"):
+                with ui.row().classes("items-start no-wrap gap-1"):
                     field = ui.number(label, value=value, min=lowest, max=highest, step=step)
-                    field.props("outlined dense stack-label").classes("w-44").mark(f"set-{name}")
+                    field.props("outlined dense stack-label").classes("flex-1 min-w-0")
+                    field.mark(f"set-{name}")._props["hint"] = words.HINTS[name]
                     if value is None:
                         field.props(f'placeholder="{words.NONE}" clearable')
                     explain(term)
@@ -93,6 +119,9 @@ class _Playground:
         if not prompt:
             raise TuneError(words.EMPTY, code="PROMPT_EMPTY")
         args: dict[str, Any] = {"prompt": prompt, "alternatives": _ALTERNATIVES}
+        if self._is_as_trained is not None and not self._is_as_trained.value:
+            del args["prompt"]
+            args["messages"] = [{"role": "user", "content": prompt}]
         for name, field in self._settings.items():
             if field.value is not None:
                 args[name] = int(field.value) if name in _WHOLE else float(field.value)
