@@ -13,18 +13,25 @@ MEASURING = "Asked. The result appears here when it is there."
 
 VERDICTS_LABELS = {
     "better": (
-        "The tuned model is better: it is right on {tuned} of {rows} rows; before its training it "
-        "was on {base}."
+        "The tuned model is better: of {rows} rows that the training never saw it is right on "
+        "{tuned}; before its training it was on {base}."
     ),
     "worse": (
-        "The tuned model is worse: it is right on {tuned} of {rows} rows; before its training it "
-        "was on {base}."
+        "The tuned model is worse: of {rows} rows that the training never saw it is right on "
+        "{tuned}; before its training it was on {base}."
     ),
-    "same": "The tuned model is right as often as before: on {tuned} of {rows} rows.",
+    "same": (
+        "The tuned model is right as often as before: on {tuned} of {rows} rows that the training "
+        "never saw."
+    ),
     "changed": (
-        "The tuned model is right on {tuned} of {rows} rows; before its training it was on {base}."
+        "Of {rows} rows that the training never saw the tuned model is right on {tuned}; before "
+        "its training it was on {base}."
     ),
-    "alone": "The tuned model is right on {tuned} of {rows} rows.",
+    "alone": (
+        "The tuned model is right on {tuned} of {rows} rows that the training never saw. The model "
+        "before its training was not measured."
+    ),
 }
 VERDICTS_ANSWERS = {
     "better": (
@@ -52,7 +59,9 @@ DROPPED = "Left out because they are too long: {count}."
 FIGURES = "Before and after"
 BEFORE = "Before"
 AFTER = "After"
-RIGHT_OF = "right on {right} of {rows} rows; on others it could as well be {low} to {high}"
+RIGHT_OF = "right on {right} of {rows} rows; on others it could as well be {low} to {high} (margin)"
+MARGIN = "Margin"
+LIKELIHOOD = "Likelihood"
 ACCURACY_TEXT = (
     "Of the rows that were held back, the share that the model gives the right label (accuracy). "
     "What counts is which label of your data it finds likeliest. The answers further down are "

@@ -16,6 +16,7 @@ from ..widgets import Figure, card, heading, labelled
 
 _FIGURES = {"accuracy": "percent", "macro_f1": "percent", "loss": "number", "perplexity": "number"}
 _TERMS = {"accuracy": "accuracy", "macro_f1": "f1", "loss": "loss", "perplexity": "perplexity"}
+_PLAIN = ((words.FIGURE_NAMES["accuracy"], "accuracy"), (words.MARGIN, "margin"))
 _OF_LABELS = ("precision", "recall", "f1")
 _LESS_IS_BETTER = ("loss", "perplexity")
 
@@ -30,6 +31,7 @@ def show_figures(visit: Visit, report: Mapping[str, Any]) -> None:
                     _in_front(visit, name, report[key])
         text = words.ACCURACY_TEXT if is_labelled else words.LIKELIHOOD_TEXT
         ui.label(text).classes("gkt-soft max-w-prose")
+        _explained(_PLAIN if is_labelled else [(words.LIKELIHOOD, "likelihood")])
         with ui.expansion(words.EXPERTS).classes("w-full gkt-expansion"):
             _all_figures(visit, report)
             if is_labelled:
@@ -50,7 +52,7 @@ def likelihood(measures: Mapping[str, Any]) -> float:
 def _in_front(visit: Visit, name: str, measures: Mapping[str, Any]) -> None:
     reader = visit.reader
     if "accuracy" not in measures:
-        Figure(name, reader.percent(likelihood(measures)), term="likelihood")
+        Figure(name, reader.percent(likelihood(measures)))
         return
     rows = sum(map(sum, measures["confusion"]["counts"]))
     said, bounds = "", measures.get("accuracy_interval")
@@ -58,7 +60,7 @@ def _in_front(visit: Visit, name: str, measures: Mapping[str, Any]) -> None:
         low, high = (reader.percent(bound, digits=0) for bound in bounds)
         right = reader.number(right_rows(measures))
         said = words.RIGHT_OF.format(right=right, rows=reader.number(rows), low=low, high=high)
-    Figure(name, reader.percent(measures["accuracy"]), said, term="margin")
+    Figure(name, reader.percent(measures["accuracy"]), said)
 
 
 def _all_figures(visit: Visit, report: Mapping[str, Any]) -> None:

@@ -114,7 +114,8 @@ def _verdict(visit: Visit, report: Mapping[str, Any]) -> None:
     lines = [said.format(tuned=values[0], base=values[1], rows=rows)]
     if is_sure is not None:
         lines.append(words.SURE if is_sure else words.UNSURE.format(rows=rows))
-    lines.append(words.ROWS.format(rows=rows))
+    if "accuracy" not in tuned:
+        lines.append(words.ROWS.format(rows=rows))
     for count, text in (("shortened", words.SHORTENED), ("dropped", words.DROPPED)):
         if report.get(count):
             lines.append(text.format(count=reader.number(report[count])))
