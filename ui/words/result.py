@@ -79,12 +79,6 @@ FIGURE_NAMES = {
     "loss": "Loss (nats a token)",
     "perplexity": "Perplexity",
 }
-FIGURE_TERMS = {
-    "accuracy": "accuracy",
-    "macro_f1": "f1",
-    "loss": "loss",
-    "perplexity": "perplexity",
-}
 COMPARED = (
     "Better on {better} rows and worse on {worse}; the others are alike. If both models were "
     "equally good, so uneven a count would come about with a probability of {chance} (sign test)."
