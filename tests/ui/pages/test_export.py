@@ -115,6 +115,16 @@ async def test_an_export_says_what_it_does_and_no_more_once_it_is_done(
     await ann.should_see(words.AGAIN)
 
 
+@pytest.mark.slow
+async def test_an_export_that_fails_says_why(app: FastAPI, ann: User) -> None:
+    folder = exported(app, "damaged")  # its adapter has no files
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    ann.find(marker="export-peft").click()
+    await until(ann, words.EXPORT_FAILED.partition(" {why}")[0], within_s=120)
+    await wait_for(lambda: ann_sees_no(ann, words.MAY_LEAVE))
+
+
 def ann_sees_no(user: User, text: str) -> bool:
     found = [one for one in user.client.elements.values() if getattr(one, "text", "") == text]  # type: ignore[union-attr]
     return not any(all(part.visible for part in [one, *one.ancestors()]) for one in found)

@@ -136,7 +136,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.get_by_text("Where it is wrong").wait_for()
     assert violations(page, axe) == []
     shot(page, "walk-result")
-    page.get_by_role("link", name="Playground").click()
+    page.get_by_role("link", name="Playground", exact=True).click()
     page.get_by_label("What do you ask?").fill("Is this spam? You won a prize, click here")
     page.get_by_text("How it chooses its words").click()
     fill(page, "Longest answer (tokens)", "8")

@@ -97,7 +97,10 @@ class AtWork:
         self._stage.text = _stage_of(job, self._state)
         share = self._state.share if job.kind == "export" else None
         self._bar.value = share or 0.0
-        self._bar.props(remove="indeterminate") if share else self._bar.props("indeterminate")
+        if share is None:
+            self._bar.props("indeterminate")
+        else:
+            self._bar.props(remove="indeterminate")
         self._bar.set_visibility(job.state != "paused")
         self._time.set_visibility(job.started_at is not None)
         if job.started_at is not None:
