@@ -111,6 +111,7 @@ async def test_both_models_answer_side_by_side_and_say_how_sure_they_are(
         beside = text.parent_slot.children  # type: ignore[union-attr]
         tokens = [one for one in beside[-1].descendants() if "gkt-choice" in one.classes]
         assert 1 <= len(tokens) <= 6, marker
+        assert all(one.props["role"] == "note" for one in tokens), "only a role may have a name"
         said = [str(one.props["aria-label"]) for one in tokens]
         assert all("%" in one and "Else:" in one for one in said), said
 

@@ -218,7 +218,7 @@ class _Answer:
         said = words.TOKEN.format(
             text=_shown(choice["text"]), probability=percent(choice["probability"]), others=others
         )
-        label = ui.label(choice["text"]).classes("gkt-choice").props("tabindex=0")
+        label = ui.label(choice["text"]).classes("gkt-choice").props("tabindex=0 role=note")
         doubt = round(60 * (1 - choice["probability"]))
         label.style(f"background: color-mix(in srgb, var(--gkt-accent) {doubt}%, transparent)")
         label._props["aria-label"] = said  # any sign may be in it
