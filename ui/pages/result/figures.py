@@ -25,7 +25,7 @@ def show_figures(visit: Visit, report: Mapping[str, Any]) -> None:
     """The card with both models' figures."""
     is_labelled = "accuracy" in report["tuned"]
     with card(words.FIGURES, term="held_back"):
-        with ui.element("div").classes("gkt-figures"):
+        with ui.element("div").classes("gkt-thirds"):
             for name, key in ((words.BEFORE, "base"), (words.AFTER, "tuned")):
                 if report.get(key) is not None:
                     _in_front(visit, name, report[key])
