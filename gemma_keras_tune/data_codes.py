@@ -19,7 +19,9 @@ class Kind:
 
 SKIP = 'or set data.bad_rows = "skip" to leave such rows out'
 """Ends the advice on a row that can be left out."""
-_ENCODING = 'Save the file as UTF-8, or name its encoding, such as data.encoding = "cp1252"'
+LEFT_OUT = "Nothing: the other rows are used. Repair these to use them, too."
+"""The advice on rows that are left out."""
+_ENCODING = "Save the file as UTF-8, or name its encoding in data.encoding and look at the preview"
 
 # One line a code: the reference page and the messages are made from it.
 CODES: dict[str, Kind] = {

@@ -31,7 +31,7 @@ from .work import fail, work
 from .work_kinds import Kept
 
 _LONGEST_LINE = 65_536  # bytes
-_NEEDED_LATER = ("charset_normalizer", "clevercsv", "sentencepiece")  # slow to import, once a child
+_NEEDED_LATER = ("chardet", "clevercsv", "sentencepiece")  # slow to import, once a child
 _WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -233,6 +234,17 @@ def test_data_check_reports_as_json_on_the_last_line(recipe):
     assert report["tokens"]["longest"] < 64
     for finding in report["findings"]:
         assert set(finding) >= {"code", "severity", "count", "where", "fix"}
+
+
+def test_data_check_counts_rows_that_need_attention_and_shows_copies_beside_their_twins(tmp_path):
+    path = write_rows(tmp_path / "rows.csv", count=60)
+    first = path.read_text().splitlines()[1]
+    path.write_text(f"{path.read_text()}{first}\n,spam\n")
+    shown = call("data", "check", path).stdout
+    assert re.search(r"Need attention +2 of 62 rows *\n", shown)
+    assert "rows.csv:62 (as rows.csv:2)" in shown
+    shown = call("data", "check", path, "--set", "data.bad_rows=skip").stdout
+    assert "1 of 62 rows; 1 more is left out" in shown
 
 
 @pytest.mark.parametrize(

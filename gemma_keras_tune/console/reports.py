@@ -18,6 +18,7 @@ from .progress import duration, size
 if TYPE_CHECKING:
     from ..catalogue import ModelEntry
     from ..data.check import DataReport
+    from ..data.findings import Finding
     from ..doctor import Check
     from ..recipe import Recipe
 
@@ -97,6 +98,8 @@ def show_recipes(console: Console, recipes: Mapping[str, Recipe]) -> None:
 def show_data(console: Console, report: DataReport) -> None:
     """The health report of a data set."""
     rows = [("Rows", _rows(report))]
+    if report.total:
+        rows.append(("Need attention", _attention(report)))
     if report.labels:
         counts = (f"{name} {count}" for name, count in list(report.labels.items())[:12])
         more = len(report.labels) - 12
@@ -106,7 +109,7 @@ def show_data(console: Console, report: DataReport) -> None:
     rows.append(("Score", f"{report.score} of 100"))
     screen.say(console, screen.pairs(rows))
     for item in report.findings:
-        where = ", ".join(item.where[:_PLACES])
+        where = ", ".join(_places(item)[:_PLACES])
         where += ", ..." if len(item.where) > _PLACES else ""
         head = Text.assemble(
             (f"{item.severity:8}", _SEVERITY[item.severity]),
@@ -262,6 +265,19 @@ def _rows(report: DataReport) -> str:
     parts = {"to learn from": report.train, "to choose the best step": report.validation}
     parts["held back for the report"] = report.test
     return f"{report.rows:,}: " + ", ".join(f"{count:,} {what}" for what, count in parts.items())
+
+
+def _attention(report: DataReport) -> str:
+    are = "is" if report.left_out == 1 else "are"
+    left_out = f"; {report.left_out:,} more {are} left out" if report.left_out else ""
+    return f"{report.attention:,} of {report.total:,} rows{left_out}"
+
+
+def _places(item: Finding) -> list[str]:
+    """Where the rows stand, each with the one that it repeats."""
+    same_as = item.same_as or ("",) * len(item.where)
+    pairs = zip(item.where, same_as, strict=True)
+    return [f"{place} (as {first})" if first else place for place, first in pairs]
 
 
 def _tokens(found: Mapping[str, float]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..data_codes import CODES
 from ..errors import DataError
 from ..recipe import DataRecipe
 from ..text.template import Template
@@ -29,6 +30,10 @@ class DataReport:
 
     Args:
         rows: Usable rows, those held back included.
+        total: All rows of the files: with those that can't be used, but for blank ones.
+        attention: How many of all rows an error or a warning is about, each counted once; those
+            that are left out need none.
+        left_out: How many can't be used and are left out, as the recipe asks.
         train: Rows to learn from.
         validation: Rows that choose the best step.
         test: Rows of the final report.
@@ -42,6 +47,9 @@ class DataReport:
     """
 
     rows: int
+    total: int = 0
+    attention: int = 0
+    left_out: int = 0
     train: int = 0
     validation: int = 0
     test: int = 0
@@ -60,6 +68,9 @@ class DataReport:
         """The report as plain JSON values."""
         return {
             "rows": self.rows,
+            "total": self.total,
+            "attention": self.attention,
+            "left_out": self.left_out,
             "splits": {"train": self.train, "validation": self.validation, "test": self.test},
             "labels": dict(self.labels),
             "tokens": self.tokens,
@@ -84,7 +95,10 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
     try:
         examples = examine(recipe)
     except DataError as error:
-        return DataReport(rows=0, score=0, findings=error.findings)
+        count = count_rows(error.findings, usable=0)
+        return DataReport(
+            rows=0, total=count.total, attention=count.wrong, score=0, findings=error.findings
+        )
     every = examples.every
     findings = [*examples.findings, *judge_contents(examples)]
     tokens: dict[str, float] | None = None
@@ -94,36 +108,81 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
         findings += about_lengths
     order = ("error", "warning", "info")
     findings.sort(key=lambda item: order.index(item.severity))
+    count = count_rows(findings, usable=len(every))
     return DataReport(
         rows=len(every),
+        total=count.total,
+        attention=count.wrong + count.odd,
+        left_out=count.left_out,
         train=len(examples.train),
         validation=len(examples.validation),
         test=len(examples.test),
         labels=_label_counts(examples, every),
         tokens=tokens,
         histogram=histogram,
-        score=score_of(findings, rows=len(every)),
+        score=score_of(findings, usable=len(every)),
         findings=tuple(findings),
     )
 
 
-def score_of(findings: list[Finding], *, rows: int) -> int:
-    """100, less 30 + 30 s for every error and 5 + 15 s for every warning; at least 0.
+class RowCount(NamedTuple):
+    """How many rows of all there are, and what findings say of them, each counted once.
 
-    s is the share of the rows that the finding concerns, at most 1. Remarks cost nothing, and a
-    data set without a usable row has 0.
+    Args:
+        total: All rows, usable or not.
+        wrong: Those that an error is about.
+        odd: Others that a warning is about, but for those that are left out.
+        left_out: Those that can't be used and are left out.
+    """
+
+    total: int
+    wrong: int
+    odd: int
+    left_out: int
+
+
+def count_rows(findings: Sequence[Finding], *, usable: int) -> RowCount:
+    """How many rows the findings are about.
+
+    A row that can't be used is in one finding only: it isn't looked at any further.
 
     Args:
         findings: What was found.
-        rows: Usable rows.
+        usable: Rows that can be used.
     """
-    if rows == 0:
-        return 0
-    cost = {"error": (30.0, 30.0), "warning": (5.0, 15.0), "info": (0.0, 0.0)}
-    score = 100.0
+    unusable = [item for item in findings if CODES[item.code].by_row]
+    left_out = sum(item.count for item in unusable if item.is_left_out)
+    lost = sum(item.count for item in unusable) - left_out
+    wrong, odd = np.zeros(usable, bool), np.zeros(usable, bool)
     for item in findings:
-        base, by_share = cost[item.severity]
-        score -= base + by_share * min(1.0, item.count / rows)
+        if item.rows is not None and item.severity != "info":
+            (wrong if item.severity == "error" else odd)[item.rows] = True
+    return RowCount(
+        total=usable + lost + left_out,
+        wrong=lost + int(wrong.sum()),
+        odd=int((odd & ~wrong).sum()),
+        left_out=left_out,
+    )
+
+
+def score_of(findings: Sequence[Finding], *, usable: int) -> int:
+    """The share of rows that are sound, in hundredths, less what is wrong with the whole.
+
+    A row with a warning, or left out, is half sound; one with an error is not. An error about
+    the data as a whole costs 30 more, such a warning 5. Remarks cost nothing. At least 0, which a
+    data set without a usable row has.
+
+    Args:
+        findings: What was found.
+        usable: Rows that can be used.
+    """
+    if usable == 0:
+        return 0
+    count = count_rows(findings, usable=usable)
+    bad = count.wrong + (count.odd + count.left_out) / 2
+    cost = {"error": 30, "warning": 5, "info": 0}
+    whole = [one for one in findings if one.rows is None and not CODES[one.code].by_row]
+    score = 100 * (1 - bad / count.total) - sum(cost[item.severity] for item in whole)
     return max(0, round(score))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from .examples import Example, Examples
-from .findings import PLACES, Finding, Notes, finding, finding_about, place
+from .findings import PLACES, Finding, finding, finding_about, place
 from .split import HASH_BYTES, hash_numbers, input_key
 
 FEW_ROWS = 50
@@ -37,8 +38,8 @@ def judge_contents(examples: Examples) -> list[Finding]:
     if examples.task == "classification":
         findings += _labels(every, allowed=examples.labels)
     elif examples.task != "text":
-        short = (row for row in every if len(row.turns[-1].text.strip()) < SHORT_LETTERS)
-        findings += _about("SHORT_ANSWERS", f"Answers below {SHORT_LETTERS} letters.", short)
+        what = f"Answers below {SHORT_LETTERS} letters."
+        findings += _about("SHORT_ANSWERS", what, every, _has_short_answer)
     findings += _letters(every)
     if len(examples.train) < FEW_ROWS:
         what = f"There are only {len(examples.train)} rows to learn from."
@@ -53,12 +54,15 @@ def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Find
         inputs += key[:HASH_BYTES]
         pairs += hashlib.sha256(key + answer.encode("utf-8", "surrogatepass")).digest()[:HASH_BYTES]
     asked, said = hash_numbers(inputs), hash_numbers(pairs)
-    _, firsts = np.unique(said, return_index=True)
+    _, firsts, kinds = np.unique(said, return_index=True, return_inverse=True)
     repeated = np.setdiff1d(np.arange(len(every)), firsts)
     findings = []
     if len(repeated):
         what = "Rows that repeat an earlier one."
-        findings.append(finding_about("DUPLICATE_ROWS", what, every, repeated))
+        earlier = (every[int(index)] for index in firsts[kinds[repeated[:PLACES]]])
+        same_as = tuple(place(row.file, row.row) for row in earlier)
+        found = finding_about("DUPLICATE_ROWS", what, every, repeated)
+        findings.append(replace(found, same_as=same_as))
     if classification:
         keys, answers = np.unique(asked[firsts], return_counts=True)
         torn = np.flatnonzero(np.isin(asked, keys[answers > 1]))
@@ -93,33 +97,47 @@ def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding
         spellings.setdefault("".join(label.casefold().split()), set()).add(label)
     alike = {label for group in spellings.values() if len(group) > 1 for label in group}
     if alike:
-        rows = (example for example in every if example.label in alike)
-        findings += _about("LABEL_SPELLING", f"Hardly different: {_listed(alike)}.", rows)
+        what = f"Hardly different: {_listed(alike, counts)}."
+        findings += _about("LABEL_SPELLING", what, every, lambda row: row.label in alike)
     return findings
 
 
 def _letters(every: Sequence[Example]) -> list[Finding]:
     tests = {
-        "CONTROL_TEXT": (CONTROL_TEXT.search, "Texts that spell control tokens."),
-        "WORD_SPACE_LETTER": (re.compile("\u2581").search, "Texts with the letter U+2581."),
-        "HIDDEN_LETTERS": (_HIDDEN.search, "Texts with zero-width or direction letters."),
-        "REPLACEMENT_LETTERS": (re.compile("\ufffd").search, "Texts with U+FFFD."),
+        "CONTROL_TEXT": (CONTROL_TEXT, "Texts that spell control tokens."),
+        "WORD_SPACE_LETTER": (re.compile("\u2581"), "Texts with the letter U+2581."),
+        "HIDDEN_LETTERS": (_HIDDEN, "Texts with zero-width or direction letters."),
+        "REPLACEMENT_LETTERS": (re.compile("\ufffd"), "Texts with U+FFFD."),
     }
-    notes = Notes()
-    for row in every:
-        for code, (found, what) in tests.items():
-            if any(found(turn.text) for turn in row.turns):
-                notes.add(code, what, place(row.file, row.row))
-    return sorted(notes.findings(), key=lambda item: list(tests).index(item.code))
+    places: dict[str, list[int]] = {code: [] for code in tests}
+    for index, row in enumerate(every):
+        for code, (pattern, _) in tests.items():
+            if any(pattern.search(turn.text) for turn in row.turns):
+                places[code].append(index)
+    return [
+        finding_about(code, what, every, places[code])
+        for code, (_, what) in tests.items()
+        if places[code]
+    ]
 
 
-def _about(code: str, what: str, rows: Iterable[Example]) -> list[Finding]:
-    notes = Notes()
-    for row in rows:
-        notes.add(code, what, place(row.file, row.row))
-    return list(notes.findings())
+def _about(
+    code: str, what: str, every: Sequence[Example], is_one: Callable[[Example], bool]
+) -> list[Finding]:
+    places = [index for index, row in enumerate(every) if is_one(row)]
+    return [finding_about(code, what, every, places)] if places else []
 
 
-def _listed(labels: Iterable[str]) -> str:
+def _has_short_answer(row: Example) -> bool:
+    return len(row.turns[-1].text.strip()) < SHORT_LETTERS
+
+
+def _listed(labels: Iterable[str], counts: Mapping[str, int] | None = None) -> str:
+    """The first ten labels, with the rows of each where they are given."""
     names = sorted(labels)
-    return ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+    shown = [f"{name!r}{_rows(counts[name]) if counts else ''}" for name in names[:10]]
+    return ", ".join(shown) + (", ..." if len(names) > 10 else "")
+
+
+def _rows(count: int) -> str:
+    return f" ({count} row{'s' if count > 1 else ''})"

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .decode import LINE_LIMIT, UNDECODED
+from .decode import LINE_LIMIT, UNDECODED, explain_bad_bytes
 from .findings import Notes, fatal, place
 
 MAX_COLUMNS = 4096
@@ -45,13 +45,13 @@ def find_delimiter(
 
 
 def read_csv_rows(
-    lines: Iterator[str], path: str, *, delimiter: str, notes: Notes
+    lines: Iterator[str], path: str, *, delimiter: str, encoding: str, notes: Notes
 ) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
     """The column names, and an iterator of `(line number, row)`; faults of rows go into `notes`.
 
     Raises:
-        DataError: `EMPTY_DATASET`, `DUPLICATE_COLUMN`, `TOO_MANY_COLUMNS`, and while iterating
-            `CSV_UNBALANCED_QUOTE`.
+        DataError: `EMPTY_DATASET`, `DUPLICATE_COLUMN`, `TOO_MANY_COLUMNS`, `NUL_BYTE` or
+            `UNDECODABLE_BYTES` of the header, and while iterating `CSV_UNBALANCED_QUOTE`.
     """
     if csv.field_size_limit() < LINE_LIMIT:  # one setting a process; its default is 131,072
         csv.field_size_limit(LINE_LIMIT)
@@ -63,10 +63,10 @@ def read_csv_rows(
         raise _unbalanced(path, 1, str(error)) from error
     if header is None:
         raise fatal("EMPTY_DATASET", "The file holds nothing but white space.", where=path)
-    if watch.take(0, reader.line_num):
-        raise fatal(
-            "UNDECODABLE_BYTES", "The header has undecodable or NUL bytes.", where=place(path, 1)
-        )
+    code = watch.take(0, reader.line_num)
+    if code:
+        why = explain_bad_bytes(path, encoding).what if code == "UNDECODABLE_BYTES" else ""
+        raise fatal(code, f"The header has {_BYTES[code]}. {why}".rstrip(), where=place(path, 1))
     columns = _checked_names(header, path, notes)
     return columns, _rows(reader, watch, path, columns=columns, delimiter=delimiter, notes=notes)
 

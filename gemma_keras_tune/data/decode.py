@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
 from .findings import fatal, place
 
@@ -24,11 +24,15 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Western code pages that look alike; cp1252 is by far the most common of them.
-_WESTERN = {
-    *("cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "latin_1", "mac_roman", "mac_latin2"),
-    *("mac_iceland", "mac_turkish", "iso8859_10", "iso8859_14", "iso8859_15"),
-}
+# What programs for tables write where it isn't Unicode, by the names that `chardet` knows.
+_WRITTEN = (
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
+    *("cp874", "cp932", "euc_jis_2004", "gb18030", "big5hkscs", "cp949"),
+    *("cp850", "koi8-r", "iso8859-2", "mac-roman"),
+)
+_USUAL = ("cp1252", "cp1250", "cp1254")  # the first one that reads the bytes alike is named
+_CLEARLY = 1.5  # times as likely as cp1252 must another encoding be
+_WORDS = re.compile(rb"[\x40-\xff]+")
 
 
 def find_encoding(path: str, encoding: str = "auto") -> str:
@@ -102,8 +106,16 @@ def read_lines(file: TextIO, path: str) -> Iterator[str]:
         yield line
 
 
-def explain_bad_bytes(path: str, encoding: str) -> tuple[str, str]:
-    """Why a file has undecodable lines: `(code, sentence)`, from a second pass over its bytes.
+class BadBytes(NamedTuple):
+    """Why a file has undecodable lines: a finding's code, a sentence, and the likely codec."""
+
+    code: str
+    what: str
+    likely: str = ""
+
+
+def explain_bad_bytes(path: str, encoding: str) -> BadBytes:
+    """What is wrong with a file that has undecodable lines, from a second pass over its bytes.
 
     Args:
         path: The file.
@@ -124,23 +136,46 @@ def explain_bad_bytes(path: str, encoding: str) -> tuple[str, str]:
             offset += len(line)
     fact = f"Byte {first_bad} (line {bad_line}) is not {encoding.removesuffix('-sig')}"
     if good_lines:
-        return "MIXED_ENCODINGS", (
+        return BadBytes(
+            "MIXED_ENCODINGS",
             f"{fact}, but {good_lines} other lines with non-ASCII letters are: "
-            "two encodings were mixed in one file."
+            "two encodings were mixed in one file.",
         )
-    guess = guess_encoding(sample)
-    hint = f' It may be {guess}: if the preview reads well, set data.encoding = "{guess}".'
-    return "UNDECODABLE_BYTES", f"{fact}.{hint if guess else ''}"
+    likely = guess_encoding(sample)
+    hint = f" It may be {likely}." if likely else ""
+    return BadBytes("UNDECODABLE_BYTES", f"{fact}.{hint}", likely)
 
 
 def guess_encoding(sample: bytes) -> str:
-    """A likely codec for bytes that are not UTF-8, or an empty string; only ever a suggestion."""
-    import charset_normalizer
+    """A likely codec for bytes that are not UTF-8, or an empty string; only ever a suggestion.
 
-    names = [match.encoding for match in charset_normalizer.from_bytes(sample)]
-    if not names:
+    Each word counts once, since a letter that the rows repeat is no stronger evidence. Where the
+    evidence is thin it is cp1252, by far the most common.
+
+    Args:
+        sample: Lines with letters that are not ASCII.
+    """
+    import chardet
+
+    words = b" ".join(dict.fromkeys(_WORDS.findall(sample)))
+    found = chardet.detect_all(
+        words, ignore_threshold=True, compat_names=False, include_encodings=_WRITTEN
+    )
+    likely = {one["encoding"]: one["confidence"] for one in found if one["encoding"]}
+    if not likely:
         return ""
-    return "cp1252" if names[0] in _WESTERN and "cp1252" in names else names[0]
+    best = max(likely, key=lambda name: likely[name])
+    if likely.get("cp1252", 0) * _CLEARLY >= likely[best]:
+        return "cp1252"
+    text = _decoded(sample, best)
+    return next((name for name in _USUAL if _decoded(sample, name) == text), best)
+
+
+def _decoded(sample: bytes, encoding: str) -> str | None:
+    try:
+        return sample.decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
 def known_binary(path: str) -> str:

@@ -285,7 +285,8 @@ def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Fin
         f"{share:.1%} of the held-back rows are also training rows "
         f"({LEAKAGE_LIMIT:.0%} is allowed)."
     )
-    return [finding_about(code, what, held_back, both)]
+    found = finding_about(code, what, held_back, both)
+    return [replace(found, rows=None)]  # it is about the files as a whole
 
 
 def _input_hashes(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:

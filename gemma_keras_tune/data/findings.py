@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data_codes import CODES, Severity
+from ..data_codes import CODES, LEFT_OUT, Severity
 from ..errors import DataError
 
 PLACES = 10  # how many places of a finding are named; all are counted
@@ -25,16 +25,27 @@ class Finding:
         severity: `error` stops a run, `warning` may spoil its result, `info` is good to know.
         count: Rows (or columns, or files) concerned.
         where: The first ten places, as `file:line` or `file:line:column`.
+        same_as: Of repeated rows: where the row stands that each of `where` repeats.
         what: What is wrong, for a person, with the first place's details.
         fix: What to do about it.
+        settings: Of the recipe's section `data`, what may mend it.
+        rows: `[k]` int64 numbers of the usable rows that it is about, where it is about some.
     """
 
     code: str
     severity: Severity
     count: int
     where: tuple[str, ...] = ()
+    same_as: tuple[str, ...] = ()
     what: str = ""
     fix: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether these rows can't be used, and are left out as the recipe asks."""
+        return CODES[self.code].by_row and self.severity == "warning"
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain JSON values."""
@@ -43,8 +54,10 @@ class Finding:
             "severity": self.severity,
             "count": self.count,
             "where": list(self.where),
+            "same_as": list(self.same_as),
             "what": self.what,
             "fix": self.fix,
+            "settings": dict(self.settings),
         }
 
     def __str__(self) -> str:
@@ -71,7 +84,7 @@ def finding(
     *,
     count: int = 1,
     where: Iterable[str] = (),
-    severity: Severity | None = None,
+    left_out: bool = False,
 ) -> Finding:
     """A finding with the catalogue's severity and advice.
 
@@ -80,16 +93,16 @@ def finding(
         what: What is wrong, with values.
         count: How many rows (columns, files) are concerned.
         where: Their places; the first ten are kept.
-        severity: In place of the catalogue's.
+        left_out: Whether these rows are left out: then it is a warning, and nothing must be done.
     """
     kind = CODES[code]
     return Finding(
         code=code,
-        severity=severity or kind.severity,
+        severity="warning" if left_out else kind.severity,
         count=count,
         where=tuple(where)[:PLACES],
-        what=what,
-        fix=kind.fix,
+        what=f"{what} Left out." if left_out else what,
+        fix=LEFT_OUT if left_out else kind.fix,
     )
 
 
@@ -106,7 +119,8 @@ def finding_about(
     """
     first = (rows[int(index)] for index in places[:PLACES])
     where = [place(row.file, row.row) for row in first]
-    return finding(code, what, count=len(places), where=where)
+    found = finding(code, what, count=len(places), where=where)
+    return replace(found, rows=np.asarray(places, np.int64))
 
 
 def fatal(code: str, what: str, *, where: str = "", others: Iterable[Finding] = ()) -> DataError:
@@ -161,16 +175,13 @@ class Notes:
         return tuple(
             finding(
                 code,
-                note.what + (" Left out." if self._skips(code) else ""),
+                note.what,
                 count=note.count,
                 where=note.where,
-                severity="warning" if self._skips(code) else None,
+                left_out=self._skip_rows and CODES[code].by_row,
             )
             for code, note in self._notes.items()
         )
-
-    def _skips(self, code: str) -> bool:
-        return self._skip_rows and CODES[code].by_row
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -140,7 +140,9 @@ def stream_rows(
         lines = read_lines(open_text(file, codec), name)
         if chosen == "csv":
             delimiter, lines = find_delimiter(lines, name, delimiter=delimiter, wanted=wanted)
-            columns, found = read_csv_rows(lines, name, delimiter=delimiter, notes=notes)
+            columns, found = read_csv_rows(
+                lines, name, delimiter=delimiter, encoding=codec, notes=notes
+            )
         else:
             delimiter = ""
             columns, found = read_jsonl_rows(lines, name, notes=notes)
@@ -174,8 +176,15 @@ def _explain(findings: tuple[Finding, ...], path: str, codec: str) -> tuple[Find
     explained = []
     for item in findings:
         if item.code == "UNDECODABLE_BYTES":
-            code, what = explain_bad_bytes(path, codec)
-            item = finding(code, what, count=item.count, where=item.where, severity=item.severity)
+            why = explain_bad_bytes(path, codec)
+            told = finding(
+                why.code,
+                why.what,
+                count=item.count,
+                where=item.where,
+                left_out=item.is_left_out,
+            )
+            item = replace(told, settings={"encoding": why.likely} if why.likely else {})
         explained.append(item)
     return tuple(explained)
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gemma_keras_tune.data.check import STEPS, check_data, histogram_of, score_of
-from gemma_keras_tune.data.findings import finding
+from gemma_keras_tune.data.check import STEPS, check_data, count_rows, histogram_of, score_of
+from gemma_keras_tune.data.findings import finding, finding_about
 from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.text.template import template_for
@@ -177,17 +178,89 @@ def test_the_report_is_plain_json_with_the_promised_keys(check):
     report = json.loads(json.dumps(check([*clean(100), {"text": "x"}]).to_json()))
     assert {"rows", "score", "findings"} <= set(report)
     (item,) = report["findings"]
-    assert set(item) == {"code", "severity", "count", "where", "what", "fix"}
+    assert set(item) == {
+        *("code", "severity", "count", "where", "same_as", "what", "fix", "settings")
+    }
     assert item["where"] == ["d.jsonl:101"]
 
 
+def about(code, places, severity=None):
+    """A finding about some of a hundred usable rows."""
+    rows = [Place() for _ in range(100)]
+    found = finding_about(code, "", rows, places)
+    return replace(found, severity=severity or found.severity)
+
+
+class Place:
+    row, file = 1, "d.csv"
+
+
 def test_the_score_is_that_of_its_formula():
-    assert score_of([], rows=100) == 100
-    assert score_of([finding("MISSING_VALUE", "", count=50)], rows=100) == 55  # 30 + 30 / 2
-    assert score_of([finding("DUPLICATE_ROWS", "", count=10)], rows=100) == 94  # 5 + 15 / 10
-    assert score_of([finding("CONTROL_TEXT", "", count=99)], rows=100) == 100
-    assert score_of([finding("MISSING_VALUE", "", count=500)] * 2, rows=100) == 0
-    assert score_of([], rows=0) == 0
+    assert score_of([], usable=100) == 100
+    three_cells = [
+        finding("EMPTY_TEXT", "", count=1),
+        finding("EMPTY_ANSWER", "", count=1),
+        finding("NAN_LABEL", "", count=1),
+    ]
+    assert score_of(three_cells, usable=58) == 95  # 100 * 58 / 61
+    assert score_of([finding("MISSING_VALUE", "", count=50)], usable=50) == 50
+    assert score_of([finding("MISSING_VALUE", "", count=50, left_out=True)], usable=50) == 75
+    assert score_of([about("DUPLICATE_ROWS", range(10))], usable=100) == 95  # 10 rows, half each
+    assert score_of([about("TOO_LONG", range(10))], usable=100) == 90
+    both = [about("TOO_LONG", range(10)), about("DUPLICATE_ROWS", range(5, 15))]
+    assert score_of(both, usable=100) == 88  # 10 are not sound, 5 more half: 87.5
+    assert score_of([about("CONTROL_TEXT", range(99))], usable=100) == 100
+    assert score_of([finding("TRAIN_TEST_LEAKAGE", "", count=4)], usable=100) == 70
+    assert score_of([finding("FEW_ROWS", "", count=9)], usable=100) == 95
+    assert score_of([finding("TRAIN_TEST_LEAKAGE", "")] * 4, usable=100) == 0
+    assert score_of([], usable=0) == 0
+
+
+def test_a_row_that_several_findings_are_about_counts_once():
+    findings = [
+        about("TOO_LONG", [0, 1, 2]),
+        about("DUPLICATE_ROWS", [2, 3, 4]),
+        about("CONTRADICTING_ROWS", [4, 5]),
+        about("CONTROL_TEXT", [6]),
+        finding("EMPTY_TEXT", "", count=2),
+    ]
+    assert count_rows(findings, usable=100) == (102, 5, 3, 0)
+    left_out = [*findings[:-1], finding("EMPTY_TEXT", "", count=2, left_out=True)]
+    assert count_rows(left_out, usable=100) == (102, 3, 3, 2)
+
+
+def test_the_report_counts_rows_that_need_attention_and_rows_that_can_be_used(check):
+    bad = [{"text": "", "label": "a"}, {"text": "x"}, {"text": "y", "label": "NaN"}]
+    twice = [{"text": "text 7", "label": "b"}]
+    report = check([*clean(80), *bad, *twice])
+    assert (report.rows, report.total, report.attention, report.left_out) == (81, 84, 4, 0)
+    assert report.score == 96  # 3 of 84 rows are not sound, one is half: 95.8
+    left_out = check([*clean(80), *bad, *twice], bad_rows="skip")
+    assert (left_out.rows, left_out.total, left_out.attention) == (81, 84, 1)
+    assert (left_out.left_out, left_out.score) == (3, 98)  # four rows are half sound: 97.6
+
+
+def test_rows_that_are_left_out_are_no_longer_advised_to_be(check):
+    (item,) = check([*clean(100), {"text": ""}], bad_rows="skip").findings
+    assert item.is_left_out and item.what.endswith("Left out.")
+    assert "bad_rows" not in item.fix and item.fix.startswith("Nothing")
+
+
+def test_a_repeated_row_names_the_one_that_it_repeats(check):
+    rows = [*clean(100), {"text": "text 7", "label": "b"}, {"text": "Text 2", "label": "a"}]
+    (item,) = check([*rows, {"text": "text 7", "label": "b"}]).findings
+    pairs = dict(zip(item.where, item.same_as, strict=True))
+    assert pairs == {
+        "d.jsonl:101": "d.jsonl:8",
+        "d.jsonl:102": "d.jsonl:3",
+        "d.jsonl:103": "d.jsonl:8",
+    }
+
+
+def test_labels_that_are_hardly_different_are_told_with_their_rows(check):
+    rows = [*clean(), {"text": "x", "label": "A"}, {"text": "y", "label": "A"}]
+    told = {item.code: item.what for item in check(rows).findings}
+    assert told["LABEL_SPELLING"] == "Hardly different: 'A' (2 rows), 'a' (30 rows)."
 
 
 def test_every_code_says_what_to_do():

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemma_keras_tune.data import decode
+from gemma_keras_tune.data.decode import guess_encoding
 from gemma_keras_tune.data.findings import raise_errors
 from gemma_keras_tune.data.read import scan_table
 from gemma_keras_tune.data_codes import CODES
@@ -198,7 +199,86 @@ def test_all_problems_of_a_file_are_listed_at_once(file):
 def test_the_message_names_the_first_bad_byte_and_a_likely_encoding(file):
     found = refusal(file(HEAD + "Grüße an naïve «té» – cœur,ham\n".encode("cp1252")))
     assert "Byte 13 (line 2)" in found.what
-    assert 'data.encoding = "cp1252"' in found.what
+    assert "It may be cp1252." in found.what
+    assert found.settings == {"encoding": "cp1252"}
+
+
+def test_a_header_in_another_encoding_is_told_with_the_likely_one(file):
+    found = refusal(file("größe;straße\n1;Müllerstraße\n".encode("cp1252")))
+    assert (found.code, found.where) == ("UNDECODABLE_BYTES", ("data.csv:1",))
+    assert "The header has bytes that are no letters." in found.what
+    assert "It may be cp1252." in found.what
+
+
+GERMAN = [
+    "Die Lieferung kam drei Tage zu spät, ich bin verärgert.",
+    "Der Preis beträgt 49 € und ist damit zu hoch.",
+    "Schöne Grüße aus München!",
+    "Können Sie mir bitte den Café-Gutschein à 20 € zuschicken?",
+    "Für Übergrößen berechnen wir 5 € mehr.",
+]
+FRENCH = [
+    "Le café est très bon, mais trop cher (12 €).",
+    "J’ai été déçu par la qualité du produit.",
+    "Où est mon colis ? Ça fait déjà trois semaines.",
+    "Le cœur du problème, c’est la façade abîmée.",
+    "Noël approche et la livraison a du retard.",
+]
+POLISH = [
+    "Proszę o zwrot pieniędzy za zamówienie.",
+    "Przesyłka przyszła bardzo późno, jestem niezadowolony.",
+    "Świetna obsługa, dziękuję!",
+    "Produkt jest uszkodzony, chcę go odesłać.",
+    "Ładny wygląd, ale słaba jakość.",
+]
+CZECH = [
+    "Děkuji za rychlé vyřízení objednávky.",
+    "Zboží přišlo poškozené, žádám o vrácení peněz.",
+    "Příliš žluťoučký kůň úpěl ďábelské ódy.",
+    "Kdy mi přijde zásilka?",
+    "Můžete mi prosím poslat účet?",
+]
+HUNGARIAN = [
+    "Köszönöm a gyors szállítást, nagyon elégedett vagyok.",
+    "A termék hibás, kérem a pénzem visszatérítését.",
+    "Gyönyörű színű, tökéletes minőség.",
+]
+TURKISH = [
+    "Ürün çok geç geldi, hiç memnun değilim.",
+    "Teşekkürler, şahane bir alışveriş oldu.",
+    "Kargo nerede? İki haftadır bekliyorum.",
+]
+
+
+@pytest.mark.parametrize(
+    ("texts", "encoding"),
+    [
+        (GERMAN, "cp1252"),
+        (FRENCH, "cp1252"),
+        (GERMAN[2:3], "cp1252"),
+        (FRENCH[1:2], "cp1252"),
+        (["my résumé is “here” – it’s fine"], "cp1252"),
+        (["a café"], "cp1252"),
+        (["costs 5 €"], "cp1252"),
+        (POLISH, "cp1250"),
+        (POLISH[:1], "cp1250"),
+        (CZECH, "cp1250"),
+        (HUNGARIAN, "cp1250"),
+        (TURKISH, "cp1254"),
+        (["Где мой заказ?", "Спасибо, всё отлично!"], "cp1251"),
+        (["今日は良い天気です。"], "cp932"),
+        (["你好世界，今天天气很好。"], "gb18030"),
+        (["안녕하세요 세계"], "cp949"),
+        ([text.replace("€", "EUR") for text in GERMAN], "cp850"),
+        (FRENCH, "mac-roman"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0][:12],
+)
+@pytest.mark.parametrize("times", [1, 12])
+def test_the_encoding_of_a_table_from_excel_is_found(texts, encoding, times):
+    rows = [f"{number};{text};Lob\r\n" for number, text in enumerate(texts * times)]
+    content = "".join(rows).encode(encoding)
+    assert content.decode(guess_encoding(content)) == "".join(rows)
 
 
 @pytest.mark.parametrize(
