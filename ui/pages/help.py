@@ -1,4 +1,4 @@
-"""The glossary: where the explanations on the other pages lead."""
+"""How to come to a model of one's own, and the glossary that all explanations lead to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..words import help as words
 from ..words.glossary import TERMS
 from .frame import page
 from .visit import Visit
-from .widgets import heading
+from .widgets import card, heading
 
 
 def register(app: FastAPI) -> None:
@@ -18,9 +18,23 @@ def register(app: FastAPI) -> None:
 
     @page(app, "/help", title=words.TITLE, nav=common.HELP, icon="help_outline")
     def show(visit: Visit) -> None:
-        ui.label(words.LEAD).classes("gkt-soft")
-        with ui.column().classes("gkt-card gap-6"):
-            for key, term in sorted(TERMS.items(), key=lambda item: item[1].name.lower()):
-                with ui.column().classes("gap-1").props(f"id={key}"):
-                    heading(term.name, level=2).classes(remove="gkt-h2", add="gkt-h3")
-                    ui.label(term.plain).classes("max-w-prose")
+        _how_to()
+        _glossary()
+
+
+def _how_to() -> None:
+    with card(words.HOW_TO), ui.element("ol").classes("gkt-steps"):
+        for title, text, name, path in words.STEPS:
+            with ui.element("li"):
+                ui.label(title).classes("font-semibold")
+                ui.label(text).classes("max-w-prose")
+                ui.link(words.GO_TO.format(page=name), path).mark("step")
+
+
+def _glossary() -> None:
+    heading(words.TERMS, level=2)
+    with ui.column().classes("gkt-card gap-6"):
+        for key, term in sorted(TERMS.items(), key=lambda item: item[1].name.lower()):
+            with ui.column().classes("gap-1").props(f"id={key}"):
+                heading(term.name, level=3)
+                ui.label(term.plain).classes("max-w-prose")

@@ -149,46 +149,49 @@ def _run_line(visit: Visit, run: RunLine) -> Line:
 def show_tour() -> None:
     """A walk through the pages, in a few words each."""
     steps: Sequence[tuple[str, str, str]] = words.TOUR_STEPS
-    with (
-        ui.dialog() as dialog,
-        ui.card().classes("gkt-dialog").props(f'aria-label="{words.TOUR_TITLE}"'),
-    ):
+    dialog = ui.dialog().props(f'aria-label="{words.TOUR_TITLE}"')
+    with dialog, ui.card().classes("gkt-dialog"):
         icon = ui.icon("", size="2.5rem").classes("text-primary").props("aria-hidden=true")
         title = heading("", level=2).props("aria-live=polite")
         text = ui.label().classes("gkt-soft")
         with ui.row().classes("w-full items-center gap-2"):
             place = ui.label().classes("gkt-note")
             ui.space()
+            skip = (
+                ui.button(words.TOUR_SKIP, on_click=dialog.close).mark("skip").props("flat no-caps")
+            )
             back = ui.button(words.TOUR_BACK).props("flat no-caps")
             onward = primary(words.TOUR_NEXT)
-    _walk(dialog, steps, (icon, title, text, place), back=back, onward=onward)
+    _walk(steps, (icon, title, text, place), skip=skip, back=back, onward=onward)
     dialog.on("hide", dialog.delete)
     dialog.open()
 
 
 def _walk(
-    dialog: ui.dialog,
     steps: Sequence[tuple[str, str, str]],
     shown: tuple[ui.icon, ui.label, ui.label, ui.label],
     *,
+    skip: ui.button,
     back: ui.button,
     onward: ui.button,
 ) -> None:
-    """Lets the two buttons go through the steps."""
+    """Lets the buttons go through the steps; behind the last one the first page of them opens."""
     icon, title, text, place = shown
     at = 0
 
     def show() -> None:
         icon.name, title.text, text.text = steps[at]
         place.text = words.TOUR_PLACE.format(place=at + 1, total=len(steps))
+        is_last = at == len(steps) - 1
         back.set_visibility(at > 0)
-        onward.text = words.TOUR_END if at == len(steps) - 1 else words.TOUR_NEXT
+        skip.text = common.CLOSE if is_last else words.TOUR_SKIP
+        onward.text = words.TOUR_END if is_last else words.TOUR_NEXT
 
     def go(by: int) -> Callable[[], Any]:
         def do() -> None:
             nonlocal at
             if at + by == len(steps):
-                dialog.close()
+                ui.navigate.to("/data")
                 return
             at += by
             show()

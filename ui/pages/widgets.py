@@ -150,6 +150,7 @@ async def confirm(title: str, text: str, *, yes: str, destroys: bool = False) ->
         ui.dialog() as dialog,
         ui.card().classes("gkt-dialog").props(f'role=alertdialog aria-label="{title}"'),
     ):
+        dialog.props["aria-label"] = title
         heading(title, level=2)
         ui.label(text).classes("gkt-multiline")
         with ui.row().classes("w-full justify-end gap-2"):

@@ -2,5 +2,51 @@
 
 from __future__ import annotations
 
+from . import common
+
 TITLE = "Help"
-LEAD = "The terms of the trade, in plain words."
+HOW_TO = "From a table to your own model"
+STEPS = (
+    (
+        "Bring your table",
+        "One row for each example: a text, and its right answer in another column. Save it as CSV, "
+        "and upload it or paste the rows.",
+        common.DATA,
+        "/data",
+    ),
+    (
+        "Say what the columns are",
+        "Open your data set. Say which column the model reads and which it learns to answer with. "
+        "The check-up shows which rows need attention.",
+        common.DATA,
+        "/data",
+    ),
+    (
+        "Set up a run",
+        "Choose your data and a small model. The settings that are there are good to begin with. "
+        "Beside them stands how long it will take.",
+        common.CONFIGURE,
+        "/configure",
+    ),
+    (
+        "Watch it learn",
+        "The loss should fall. You may close the browser: the run goes on.",
+        common.RUNS,
+        "/runs",
+    ),
+    (
+        "See how good it is, and try it",
+        "Open the finished run. The result compares the model before and after on rows that it "
+        "never saw. In the playground you ask it yourself.",
+        common.RUNS,
+        "/runs",
+    ),
+    (
+        "Take the model with you",
+        "The finished run also has an export: files of your own, with a note on how to use them.",
+        common.RUNS,
+        "/runs",
+    ),
+)
+GO_TO = "Go to {page}"
+TERMS = "The terms of the trade, in plain words"

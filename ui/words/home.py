@@ -107,4 +107,5 @@ TOUR_STEPS = (
 TOUR_NEXT = "Next"
 TOUR_BACK = "Back"
 TOUR_END = "Let's go"
+TOUR_SKIP = "Skip"
 TOUR_PLACE = "{place} of {total}"
