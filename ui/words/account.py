@@ -6,7 +6,8 @@ SETTINGS_TITLE = "Settings"
 ADMIN_TITLE = "Admin"
 
 PROFILE = "You"
-SIGNED_IN_AS = "Signed in as {name}, {role} of {workspace}."
+SIGNED_IN_AS = "Signed in as {name}."
+ROLE_HERE = "Your role in the workspace “{workspace}”: {role}."
 SERVER_ADMIN = "You may also look after the whole server."
 WORKSPACE = "Workspace"
 OPENED = "Opened."
@@ -20,8 +21,10 @@ PASSWORD_CHANGED = "Changed. Your other sessions have ended."
 
 SESSIONS = "Where you are signed in"
 SESSIONS_TEXT = "End what you don't know; that browser must then sign in again."
-SESSION_COLUMNS = ("Browser", "Address", "Last used", "Until")
 SESSION_HERE = "this one"
+SESSION_DETAIL = "From {address}, last used {when}"
+BROWSER_ON = "{browser} on {system}"
+UNKNOWN_BROWSER = "An unknown browser or program"
 END = "End"
 END_OTHERS = "End all others"
 ENDED = "Ended."
@@ -53,10 +56,10 @@ MEMBER_ADD = "Add a member"
 MEMBER_NAME = "Name of the account"
 ROLE = "Role"
 ROLES = {
-    "viewer": "viewer: looks",
-    "editor": "editor: works",
-    "admin": "admin: decides about members",
-    "owner": "owner: decides about all",
+    "viewer": "viewer (may look)",
+    "editor": "editor (may upload data and start runs)",
+    "admin": "admin (may also decide about members)",
+    "owner": "owner (may decide about everything)",
 }
 REMOVE = "Remove"
 REMOVE_TITLE = "Remove {name} from this workspace?"

@@ -44,6 +44,20 @@ async def test_a_token_is_shown_once_works_and_is_revoked(ann: User) -> None:
     assert answer.status_code == 401
 
 
+async def test_role_workspace_and_browsers_are_told_in_words(app: FastAPI, ann: User) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    async with somebody(app) as http:
+        http.headers["User-Agent"] = agent
+        await send_form(http, "/sign-in", name="ann", password=PASSWORD, next="/")
+    await ann.open("/settings")
+    await ann.should_see(words.SIGNED_IN_AS.format(name="ann"))
+    await ann.should_see(words.ROLE_HERE.format(workspace="Home", role=words.ROLES["owner"]))
+    await ann.should_see("Firefox on Linux")
+    await ann.should_see(f"{words.UNKNOWN_BROWSER} ({words.SESSION_HERE})")
+    tooltips = [one.text for one in ann.find(ui.tooltip).elements]
+    assert agent in tooltips
+
+
 async def test_a_token_without_a_name_is_refused_with_the_reason(ann: User) -> None:
     await ann.open("/settings")
     ann.find(marker="make-token").click()

@@ -36,11 +36,15 @@ class Part:
             await build()
 
 
-def line(title: str, detail: str, *buttons: tuple[str, Callable[..., Any]]) -> None:
-    """One thing of a list, with what can be done to it."""
+def line(
+    title: str, detail: str, *buttons: tuple[str, Callable[..., Any]], tooltip: str = ""
+) -> None:
+    """One thing of a list, with what can be done to it; a tooltip says more of its title."""
     with ui.row().classes("w-full items-center gap-3 gkt-line"):
         with ui.column().classes("gap-0 flex-1 min-w-0"):
-            ui.label(title).classes("gkt-multiline")
+            named = ui.label(title).classes("gkt-multiline")
+            if tooltip:
+                named.tooltip(tooltip)
             ui.label(detail).classes("gkt-note gkt-multiline")
         for name, do in buttons:
             button = ui.button(name, on_click=do).props("flat no-caps color=primary")

@@ -30,6 +30,7 @@ from ...words import common
 from ..frame import page
 from ..visit import Visit
 from ..widgets import card, code, heading, note, primary, secondary
+from .browsers import browser_name
 from .notices import NoticeTargets
 from .parts import Part, asked_first, field, line
 
@@ -58,7 +59,8 @@ async def _profile(visit: Visit) -> None:
     names = {one.id: one.name for one in who.workspaces}
     with card(words.PROFILE, term="role"):
         here = names.get(who.workspace_id, "")
-        ui.label(words.SIGNED_IN_AS.format(name=who.name, role=who.role, workspace=here))
+        ui.label(words.SIGNED_IN_AS.format(name=who.name))
+        ui.label(words.ROLE_HERE.format(role=words.ROLES[who.role], workspace=here))
         if who.is_server_admin:
             ui.label(words.SERVER_ADMIN).classes("gkt-soft")
         if len(names) > 1:
@@ -110,12 +112,13 @@ class _Sessions:
 
     def _line(self, one: SessionInfo) -> None:
         reader = self._visit.reader
-        title = one.agent or one.address
+        title = browser_name(one.agent)
         if one.is_current:
             title = f"{title} ({words.SESSION_HERE})"
-        detail = f"{one.address}, {reader.time(one.seen_at)}"
+        when = reader.time(one.seen_at)
+        detail = words.SESSION_DETAIL.format(address=one.address, when=when)
         buttons = () if one.is_current else ((words.END, self._end(one)),)
-        line(title, detail, *buttons)
+        line(title, detail, *buttons, tooltip=one.agent)
 
     def _end(self, one: SessionInfo) -> Any:
         async def do() -> None:
