@@ -25,6 +25,8 @@ DATA_SUFFIXES = {
     ".ndjson": "jsonl",
 }
 MODEL_SUFFIXES = {".gguf": "gguf", ".safetensors": "safetensors"}
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_SAVE = " Save the sheet as CSV (UTF-8)."
 _SUFFIXES = {"dataset": DATA_SUFFIXES, "model": MODEL_SUFFIXES}
 _PLACES = {"dataset": ("datasets", "data"), "model": ("models", "model")}
 
@@ -56,11 +58,12 @@ def suffix_for(purpose: str, name: str) -> str:
     allowed = _SUFFIXES[purpose]
     suffix = suffix_of(name)
     if suffix not in allowed:
+        way_out = _SAVE if purpose == "dataset" and suffix in _SHEETS else ""
         raise Refused(
             415,
             "UPLOAD_TYPE",
             f"{suffix or 'A name without a suffix'} isn't taken for a {purpose}; "
-            f"{', '.join(allowed)} are.",
+            f"{', '.join(allowed)} are.{way_out}",
         )
     return allowed[suffix]
 

@@ -252,6 +252,13 @@ async def test_each_purpose_takes_its_own_types_and_names_them(uploads: Uploads)
     assert ".gguf" in str(error)
 
 
+async def test_a_spreadsheet_is_told_what_to_be_saved_as(uploads: Uploads) -> None:
+    error = await refused(uploads.create(ANN, purpose="dataset", name="a.xlsx", size=10))
+    assert "Save the sheet as CSV (UTF-8)." in str(error)
+    error = await refused(uploads.create(ANN, purpose="model", name="a.xlsx", size=10))
+    assert "CSV" not in str(error)
+
+
 async def test_the_same_file_twice_is_one_data_set(uploads: Uploads, root: Path) -> None:
     first, second = await whole(uploads), await whole(uploads, name="other.csv")
     assert (first.is_duplicate, second.is_duplicate) == (False, True)

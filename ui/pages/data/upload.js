@@ -49,6 +49,7 @@ export default {
           <span class="gkt-soft">{{ words.drop }}</span>
         </div>
         <span class="gkt-note">{{ fill(words.kinds, { size: size(most) }) }}</span>
+        <span class="gkt-note">{{ words.sheet }}</span>
         <q-btn flat no-caps color="primary" :label="words.paste" @click="pasting = true" />
       </div>
       <form v-else-if="state === 'idle'" class="gkt-paste" @submit.prevent="sendPasted">

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 
 from ...gate.upload_files import DATA_SUFFIXES
-from ...words import data as words
+from ...words import upload as words
 from ..visit import Visit
 
 
@@ -19,7 +19,7 @@ class Upload(ui.element, component="upload.js"):
     def __init__(self, visit: Visit) -> None:
         super().__init__()
         limits = visit.parts.uploads.limits
-        self.props["words"] = dict(words.UPLOAD)
+        self.props["words"] = dict(words.TEXTS)
         self.props["kinds"] = list(DATA_SUFFIXES)
         self.props["most"] = limits.file_bytes
         self.props["piece"] = limits.chunk_bytes
