@@ -19,7 +19,7 @@ class Kind:
 
 SKIP = 'or set data.bad_rows = "skip" to leave such rows out'
 """Ends the advice on a row that can be left out."""
-LEFT_OUT = "Nothing: the other rows are used. Repair these to use them, too."
+LEFT_OUT = "Nothing has to be done. Repair these rows to use them, too."
 """The advice on rows that are left out."""
 _ENCODING = "Save the file as UTF-8, or name its encoding in data.encoding and look at the preview"
 

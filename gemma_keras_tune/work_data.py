@@ -17,9 +17,11 @@ from typing import Any
 from .data.check import DataReport, check_data
 from .data.examples import Example, Examples, Split, load_examples
 from .data.for_file import recipe_for_file
+from .data.guess_contents import LOOKED_AT, columns_by_contents
 from .data.packed import packed_rows
 from .data.preview import PreviewRow, preview_data
 from .data.read import Table, scan_table
+from .data_codes import CODES
 from .errors import DataError
 from .job_spec import DataArgs
 from .model.inspect_files import inspect_model
@@ -198,7 +200,8 @@ def _columns(args: DataArgs, templates: Templates) -> dict[str, Any]:
         ],
         "next_offset": limit if len(table.rows) == limit and not args.lines else None,
         "unread": _unread(how, table, args.lines, {line for line, _ in chosen}),
-        "guess": _guess(args),
+        "unreadable": sum(item.count for item in table.findings if CODES[item.code].by_row),
+        "guess": _guess(args, how),
         "findings": [item.to_json() for item in table.findings],
     }
 
@@ -218,14 +221,34 @@ def _unread(
     return found
 
 
-def _guess(args: DataArgs) -> dict[str, Any] | None:
-    """Task and columns, where the file's columns have the usual names; else None."""
+def _guess(args: DataArgs, how: DataRecipe) -> dict[str, Any] | None:
+    """Task and columns by the usual names, else as far as the cells tell; else None.
+
+    Names that only say which column is a text leave it to the cells whether there is a label.
+    """
+    named = _by_names(args)
+    told = _by_contents(how) if named is None or named.task == "text" else {}
+    if named is None or ("label" in told and told["text"] == named.column("text")):
+        task, found, by = "classification", told, "contents"
+    else:
+        task, found, by = named.task, named.columns, "names"
+    columns = [{"part": part, "column": column} for part, column in found.items()]
+    return {"task": task, "columns": columns, "by": by} if columns else None
+
+
+def _by_names(args: DataArgs) -> DataRecipe | None:
     try:
-        data = _recipe(args).data
+        return _recipe(args).data
     except DataError:
         return None
-    columns = [{"part": part, "column": column} for part, column in data.columns.items()]
-    return {"task": data.task, "columns": columns}
+
+
+def _by_contents(how: DataRecipe) -> dict[str, str]:
+    reading = {key: getattr(how, key) for key in _READING} | {"bad_rows": "skip"}
+    try:
+        return columns_by_contents(scan_table(how.path, **reading, limit=LOOKED_AT))
+    except DataError:  # a fault behind the rows that were asked for
+        return {}
 
 
 def _cell(value: Any) -> str | None:

@@ -45,6 +45,39 @@ def test_a_table_counts_the_rows_of_all_pages_only_when_asked(tmp_path, look):
     assert look(path, "columns", rows=1)["total"] is None
 
 
+def test_columns_are_guessed_by_their_names_else_by_what_stands_in_them(tmp_path, look):
+    path = tmp_path / "d.csv"
+    rows = [
+        f"this is what customer number {n} wrote,{'yes' if n % 2 else 'no'}\n" for n in range(20)
+    ]
+    for header, by in (("text,label", "names"), ("a,b", "contents")):
+        path.write_text(f"{header}\n{''.join(rows)}")
+        text, label = header.split(",")
+        columns = [{"part": "text", "column": text}, {"part": "label", "column": label}]
+        guess = {"task": "classification", "columns": columns, "by": by}
+        assert look(path, "columns", rows=1)["guess"] == guess
+    path.write_text(f"Text,Kategorie\n{''.join(rows)}")  # only one of the names says something
+    columns = [{"part": "text", "column": "Text"}, {"part": "label", "column": "Kategorie"}]
+    guess = {"task": "classification", "columns": columns, "by": "contents"}
+    assert look(path, "columns")["guess"] == guess
+    path.write_text("text,day\n" + "".join(f"this is a text number {n},{n}\n" for n in range(20)))
+    columns = [{"part": "text", "column": "text"}]
+    assert look(path, "columns")["guess"] == {"task": "text", "columns": columns, "by": "names"}
+    path.write_text("a,b\n1,2\n")
+    assert look(path, "columns")["guess"] is None
+
+
+def test_a_table_says_how_many_rows_it_does_not_show_and_which_encoding_may_mend_it(tmp_path, look):
+    path = tmp_path / "d.csv"
+    rows = [f"{'Grüße aus München' if n % 3 else 'Hello'};{n}\r\n" for n in range(61)]
+    path.write_bytes(f"Text;Nummer\r\n{''.join(rows)}".encode("cp1252"))
+    found = look(path, "columns", rows=5, count=True)
+    assert (found["total"], found["unreadable"]) == (21, 40)
+    assert found["findings"][0]["settings"] == {"encoding": "cp1252"}
+    found = look(path, "columns", rows=5, count=True, data={"encoding": "cp1252"})
+    assert (found["total"], found["unreadable"], found["findings"]) == (61, 0, [])
+
+
 def test_a_split_tells_rows_and_labels_of_each_part(tmp_path, look):
     path = tmp_path / "d.csv"
     write_rows(path, count=40)

@@ -95,10 +95,12 @@ def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding
     spellings: dict[str, set[str]] = {}
     for label in counts:
         spellings.setdefault("".join(label.casefold().split()), set()).add(label)
-    alike = {label for group in spellings.values() if len(group) > 1 for label in group}
+    alike = [group for group in spellings.values() if len(group) > 1]
     if alike:
-        what = f"Hardly different: {_listed(alike, counts)}."
-        findings += _about("LABEL_SPELLING", what, every, lambda row: row.label in alike)
+        usual = {max(group, key=lambda label: (counts[label], label)) for group in alike}
+        odd = set().union(*alike) - usual
+        what = f"Hardly different: {_listed(odd | usual, counts)}."
+        findings += _about("LABEL_SPELLING", what, every, lambda row: row.label in odd)
     return findings
 
 

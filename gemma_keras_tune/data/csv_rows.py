@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..errors import DataError
 from .decode import LINE_LIMIT, UNDECODED, explain_bad_bytes
 from .findings import Notes, fatal, place
 
@@ -65,10 +66,17 @@ def read_csv_rows(
         raise fatal("EMPTY_DATASET", "The file holds nothing but white space.", where=path)
     code = watch.take(0, reader.line_num)
     if code:
-        why = explain_bad_bytes(path, encoding).what if code == "UNDECODABLE_BYTES" else ""
-        raise fatal(code, f"The header has {_BYTES[code]}. {why}".rstrip(), where=place(path, 1))
+        raise _bad_header(code, path, encoding)
     columns = _checked_names(header, path, notes)
     return columns, _rows(reader, watch, path, columns=columns, delimiter=delimiter, notes=notes)
+
+
+def _bad_header(code: str, path: str, encoding: str) -> DataError:
+    what = f"The header has {_BYTES[code]}."
+    if code == "NUL_BYTE":
+        return fatal(code, what, where=place(path, 1))
+    why = explain_bad_bytes(path, encoding)
+    return fatal(code, f"{what} {why.what}", where=place(path, 1), settings=why.settings)
 
 
 class _Watch:

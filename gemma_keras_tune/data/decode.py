@@ -61,8 +61,9 @@ def find_encoding(path: str, encoding: str = "auto") -> str:
     if wide:
         raise fatal(
             "UNDECODABLE_BYTES",
-            f'The file is not UTF-8; it looks like {wide}. If so, set data.encoding = "{wide}".',
+            f"The file is not UTF-8; it looks like {wide}.",
             where=place(path, 1),
+            settings={"encoding": wide},
         )
     return "utf-8"
 
@@ -107,11 +108,11 @@ def read_lines(file: TextIO, path: str) -> Iterator[str]:
 
 
 class BadBytes(NamedTuple):
-    """Why a file has undecodable lines: a finding's code, a sentence, and the likely codec."""
+    """Why a file has undecodable lines: a finding's code, what is wrong, what may mend it."""
 
     code: str
     what: str
-    likely: str = ""
+    settings: dict[str, str]
 
 
 def explain_bad_bytes(path: str, encoding: str) -> BadBytes:
@@ -140,10 +141,14 @@ def explain_bad_bytes(path: str, encoding: str) -> BadBytes:
             "MIXED_ENCODINGS",
             f"{fact}, but {good_lines} other lines with non-ASCII letters are: "
             "two encodings were mixed in one file.",
+            {},
         )
     likely = guess_encoding(sample)
-    hint = f" It may be {likely}." if likely else ""
-    return BadBytes("UNDECODABLE_BYTES", f"{fact}.{hint}", likely)
+    if not likely:
+        return BadBytes("UNDECODABLE_BYTES", f"{fact}.", {})
+    return BadBytes(
+        "UNDECODABLE_BYTES", f"{fact}. It may be {likely}.", settings={"encoding": likely}
+    )
 
 
 def guess_encoding(sample: bytes) -> str:

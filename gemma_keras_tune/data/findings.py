@@ -85,6 +85,7 @@ def finding(
     count: int = 1,
     where: Iterable[str] = (),
     left_out: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Finding:
     """A finding with the catalogue's severity and advice.
 
@@ -94,6 +95,7 @@ def finding(
         count: How many rows (columns, files) are concerned.
         where: Their places; the first ten are kept.
         left_out: Whether these rows are left out: then it is a warning, and nothing must be done.
+        settings: Of the section `data`, what may mend it.
     """
     kind = CODES[code]
     return Finding(
@@ -103,6 +105,7 @@ def finding(
         where=tuple(where)[:PLACES],
         what=f"{what} Left out." if left_out else what,
         fix=LEFT_OUT if left_out else kind.fix,
+        settings=settings or {},
     )
 
 
@@ -123,16 +126,25 @@ def finding_about(
     return replace(found, rows=np.asarray(places, np.int64))
 
 
-def fatal(code: str, what: str, *, where: str = "", others: Iterable[Finding] = ()) -> DataError:
+def fatal(
+    code: str,
+    what: str,
+    *,
+    where: str = "",
+    settings: Mapping[str, str] | None = None,
+    others: Iterable[Finding] = (),
+) -> DataError:
     """The error for something that leaves no row to go on with.
 
     Args:
         code: A key of `CODES`, of severity error.
         what: What is wrong, with values.
         where: The place, if there is one.
+        settings: Of the section `data`, what may mend it.
         others: Findings that were made before and may explain it.
     """
-    return _error([finding(code, what, where=(where,) if where else ()), *others])
+    places = (where,) if where else ()
+    return _error([finding(code, what, where=places, settings=settings), *others])
 
 
 def raise_errors(findings: Iterable[Finding]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -177,14 +177,14 @@ def _explain(findings: tuple[Finding, ...], path: str, codec: str) -> tuple[Find
     for item in findings:
         if item.code == "UNDECODABLE_BYTES":
             why = explain_bad_bytes(path, codec)
-            told = finding(
+            item = finding(
                 why.code,
                 why.what,
                 count=item.count,
                 where=item.where,
                 left_out=item.is_left_out,
+                settings=why.settings,
             )
-            item = replace(told, settings={"encoding": why.likely} if why.likely else {})
         explained.append(item)
     return tuple(explained)
 

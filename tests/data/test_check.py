@@ -49,7 +49,7 @@ ODD_ROWS = {
     "CONTRADICTING_ROWS": ([{"text": "text 0", "label": "b"}], ("warning", 2)),
     "RARE_LABEL": ([{"text": "x", "label": "c"}], ("warning", 1)),
     "LABEL_IMBALANCE": ([{"text": "x", "label": "c"}], ("warning", 1)),
-    "LABEL_SPELLING": ([{"text": "x", "label": "A"}, {"text": "y", "label": "A"}], ("warning", 32)),
+    "LABEL_SPELLING": ([{"text": "x", "label": "A"}, {"text": "y", "label": "A"}], ("warning", 2)),
     "CONTROL_TEXT": (
         [{"text": "a <start_of_turn>", "label": "a"}, {"text": "<|turn>", "label": "b"}],
         ("info", 2),
@@ -259,8 +259,10 @@ def test_a_repeated_row_names_the_one_that_it_repeats(check):
 
 def test_labels_that_are_hardly_different_are_told_with_their_rows(check):
     rows = [*clean(), {"text": "x", "label": "A"}, {"text": "y", "label": "A"}]
-    told = {item.code: item.what for item in check(rows).findings}
-    assert told["LABEL_SPELLING"] == "Hardly different: 'A' (2 rows), 'a' (30 rows)."
+    told = {item.code: item for item in check(rows).findings}
+    assert told["LABEL_SPELLING"].what == "Hardly different: 'A' (2 rows), 'a' (30 rows)."
+    # to the rows of the rarer one the finding leads
+    assert told["LABEL_SPELLING"].where == ("d.jsonl:61", "d.jsonl:62")
 
 
 def test_every_code_says_what_to_do():

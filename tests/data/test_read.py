@@ -208,6 +208,7 @@ def test_a_header_in_another_encoding_is_told_with_the_likely_one(file):
     assert (found.code, found.where) == ("UNDECODABLE_BYTES", ("data.csv:1",))
     assert "The header has bytes that are no letters." in found.what
     assert "It may be cp1252." in found.what
+    assert found.settings == {"encoding": "cp1252"}
 
 
 GERMAN = [
