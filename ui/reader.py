@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent, format_scientific
 
 COOKIE = "gkt-reader"
@@ -69,11 +69,6 @@ class Reader:
             return "\u2013"
         style = "medium" if seconds else "short"
         return str(format_datetime(when, style, tzinfo=self.zone, locale=self.locale))
-
-    def ago(self, when: datetime, now: datetime | None = None) -> str:
-        """How long ago it was, in the largest unit that fits."""
-        now = datetime.now(UTC) if now is None else now
-        return str(format_timedelta(when - now, add_direction=True, locale=self.locale))
 
     def duration(self, seconds: float | None) -> str:
         """Hours, minutes and seconds, with as many parts as are of use."""

@@ -46,39 +46,6 @@ EXAMPLE_TEXTS = MappingProxyType(
     }
 )
 
-# uploading; the script shows these, with its own figures in the fields
-UPLOAD = MappingProxyType(
-    {
-        "choose": "Choose a file",
-        "drop": "or drop it here",
-        "kinds": "CSV, TSV or JSON lines (one object a line), up to {size}",
-        "input": "File with your rows",
-        "paste": "Paste rows instead",
-        "file": "Upload a file instead",
-        "pasted": "Rows, the first line with the names of the columns",
-        "example": "text,label\nWin a prize now,spam\nLunch at noon?,ham",
-        "title": "What to call it",
-        "untitled": "Pasted rows",
-        "use": "Use these rows",
-        "sending": "Uploading {name}",
-        "progress": "{sent} of {size}",
-        "left": "about {time} left",
-        "waiting": "The connection is lost. It goes on from here once the server answers.",
-        "resumed": "Going on from where the last upload of this file stopped.",
-        "finishing": "All is there. The server checks the file.",
-        "cancel": "Cancel",
-        "wrong_type": (
-            "{name} can't be used: take a file that ends in {kinds}. A spreadsheet can be saved "
-            "as CSV."
-        ),
-        "too_large": "{name} has {size}; at most {most} are taken. Take a part of the rows.",
-        "empty": "{name} is empty.",
-        "nothing": "Paste some rows first.",
-        "failed": "The server could not take the file ({status}). Try again later.",
-        "leave": "An upload is under way.",
-    }
-)
-
 # one data set
 BACK = "All data sets"
 EXAMPLE = "Example that ships with the app"
@@ -98,6 +65,7 @@ TABS = MappingProxyType(
         "split": ("Split", "call_split"),
     }
 )
+NOT_READABLE = "{count} of them can't be read"
 FIRST_MAP = "Say above what the columns are; then this can be shown."
 
 # what the columns are
@@ -106,7 +74,7 @@ MAPPING_LEAD = "A model has to know what it reads and what it should write."
 TASK = "A row is"
 TASKS = MappingProxyType(
     {
-        "classification": "a text with its label",
+        "classification": "a text with its category (label)",
         "instruction": "a question with its answer",
         "chat": "a whole conversation",
         "text": "plain text",
@@ -115,7 +83,7 @@ TASKS = MappingProxyType(
 PARTS = MappingProxyType(
     {
         "text": "Text to read",
-        "label": "Label to answer with",
+        "label": "Category (label) to answer with",
         "prompt": "Question",
         "response": "Answer",
         "system": "Instructions for the model (may be left out)",
@@ -125,7 +93,7 @@ PARTS = MappingProxyType(
 SHORT_PARTS = MappingProxyType(
     {
         "text": "text",
-        "label": "label",
+        "label": "category",
         "prompt": "question",
         "response": "answer",
         "system": "instructions",
@@ -134,14 +102,23 @@ SHORT_PARTS = MappingProxyType(
 )
 NO_COLUMN = "none"
 GUESSED = "We took this from the names of the columns. Change it if it isn't right."
-NOT_GUESSED = "The names of the columns don't say what they are. Choose it here."
+NOT_GUESSED = "Which column should the model read, and which should it learn to answer with?"
+GUESSED_BY_CONTENTS = (
+    "This is a guess from what stands in the columns. Look at the rows below, and change it if it "
+    "isn't right."
+)
+GUESS_IS_RIGHT = "That's right"
 CHOOSE_ALL = "Choose a column for each part."
 SAVED = "Saved"
 NOT_SAVED_EXAMPLE = "This is an example: what you change is forgotten when you leave the page."
 NOT_SAVED_VIEWER = "Only editors can change what the columns are."
 
 READ_AS = "How the file is read"
-READ_WRONGLY = "{what} Choose another encoding below, and look whether the rows read well."
+LETTERS_LOST = "Not shown, since their letters can't be read: {rows}. {why}"
+NAMES_LOST = "The names of the columns have letters that can't be read. {why}"
+SAVED_AS = "The file was probably saved as {name}."
+TRY_ANOTHER = "{what} Choose another encoding below, and look whether the rows read well."
+READ_IT_AS = "Read it as {name}"
 ENCODING = "Encoding (how letters are written)"
 ENCODINGS = MappingProxyType(
     {
@@ -149,11 +126,14 @@ ENCODINGS = MappingProxyType(
         "utf-8": "UTF-8",
         "cp1252": "Windows, Western Europe (cp1252)",
         "cp1250": "Windows, Central Europe (cp1250)",
+        "cp1254": "Windows, Turkish (cp1254)",
         "cp1251": "Windows, Cyrillic (cp1251)",
         "utf-16": "UTF-16",
-        "shift_jis": "Japanese (Shift JIS)",
+        "mac-roman": "Mac, Western Europe (Mac Roman)",
+        "cp850": "DOS, Western Europe (cp850)",
+        "cp932": "Japanese (Shift JIS)",
         "gb18030": "Chinese (GB 18030)",
-        "euc_kr": "Korean (EUC-KR)",
+        "cp949": "Korean (EUC-KR)",
     }
 )
 DELIMITER = "Between the columns of a CSV"
@@ -165,14 +145,27 @@ DELIMITERS = MappingProxyType(
 LINE = "Line"
 COLUMN_AS = "{column} ({part})"
 ROWS_LABEL = "Rows of the file"
+ROWS_NOT_SHOWN = (
+    "{count} of {total} rows can't be read as they stand, so they aren't in this table. The "
+    "check-up shows them, with the reason."
+)
+ROWS_NOT_SHOWN_ONE = (
+    "One of {total} rows can't be read as it stands, so it isn't in this table. The check-up shows "
+    "it, with the reason."
+)
 ROWS_LEAD = "As they stand in the file. Click a line's number to see the row as the model sees it."
 
 # check-up
-SCORE = "Score"
-SCORE_NOTE = "of 100"
+ATTENTION = "{count} of {total} rows need attention"
+ATTENTION_ONE = "1 of {total} rows needs attention"
+NO_ATTENTION = "No row needs attention"
+NONE_USABLE = "No row can be used yet"
+USABLE = "{count} rows can be used."
+USABLE_ONE = "1 row can be used."
+LEFT_OUT_ROWS = "{count} rows can't be used and are left out."
+LEFT_OUT_ONE = "1 row can't be used and is left out."
+SCORE = "Score: {score} of 100. {word}."
 SCORE_WORDS = MappingProxyType({90: "Good", 70: "Usable", 40: "Needs work", 0: "Needs repair"})
-SCORE_RULE = "100 less what was found: more for what concerns more rows. Remarks cost nothing."
-USABLE_ROWS = "Usable rows"
 FOUND = "What was found"
 NOTHING_FOUND = "Nothing is wrong with these rows."
 SEVERITIES = MappingProxyType(
@@ -182,8 +175,10 @@ SEVERITIES = MappingProxyType(
         "info": ("Good to know", "busy"),
     }
 )
-CONCERNS = "{count} times"
-CONCERNS_ONE = "Once"
+LEFT_OUT = ("Left out", "busy")
+NOT_ABOUT_ROWS = ("RARE_LABEL", "DUPLICATE_COLUMN", "UNNAMED_COLUMN", "MISSING_COLUMN")
+SAME_AS = "Repeats"
+REPEATS = "line {line}"
 NO_MODEL = "The lengths of the rows are not in this report. {why}"
 SHOW_ROWS = "Show the rows"
 HIDE_ROWS = "Hide the rows"
@@ -204,6 +199,12 @@ LONG_ROWS = MappingProxyType(
 )
 FIXES = MappingProxyType(
     {
+        "UNDECODABLE_BYTES": (
+            "Choose another encoding above, under “How the file is read”, or leave such rows out."
+        ),
+        "LABEL_IMBALANCE": "Add rows of the rare labels.",
+        "TRUNCATED": "Allow longer rows, on the tab Lengths, if what is cut off matters.",
+        "DROPPED": "Allow longer rows, on the tab Lengths, to keep them.",
         "TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut or left out.",
         "ALL_ROWS_TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut.",
         "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out.",
@@ -297,6 +298,12 @@ SPLIT_SEED = "Seed"
 SPLIT_SEED_HELP = "Another number chooses other rows."
 ROWS_OF = "{rows} rows"
 ROWS_OF_ONE = "1 row"
-FIRST_OF = "The first ones"
-GIVEN = "Reads"
-ANSWER = "Learns to write"
+FIRST_OF = "The first {shown} of {count}:"
+SPLIT_COLUMNS = MappingProxyType(
+    {
+        "classification": ("The model reads", "It learns to answer"),
+        "instruction": ("The model reads", "It learns to answer"),
+        "chat": ("The model reads", "It learns to say next"),
+        "text": ("It learns to write",),
+    }
+)

@@ -51,10 +51,14 @@ TERMS = MappingProxyType(
         "context": Term("Context", "How many tokens the model can look at together, at most."),
         "task": Term(
             "Task",
-            "What a row of your table is: a text with a label, a question with an answer, a whole "
-            "conversation, or plain text.",
+            "What a row of your table is: a text with its category, a question with an "
+            "answer, a whole conversation, or plain text.",
         ),
-        "label": Term("Label", "The right answer to a row, one of a few fixed words."),
+        "label": Term(
+            "Label",
+            "The category that a row belongs to, and the right answer to it: one of a few fixed "
+            "words.",
+        ),
         "supervised": Term(
             "Learned tokens",
             "The part of a row that the model is to write itself: the answer and its end. Only "
@@ -102,8 +106,8 @@ TERMS = MappingProxyType(
         ),
         "data_score": Term(
             "Score of the data",
-            "From 0 to 100: what was found wrong with the rows, weighed by how many rows it "
-            "concerns. It says nothing about how useful the rows are.",
+            "From 0 to 100: how many rows of a hundred are sound, less something for what is wrong "
+            "with the data as a whole. It says nothing about how useful the rows are.",
         ),
         "leakage": Term(
             "Leakage",

@@ -13,7 +13,7 @@ from nicegui import ui
 from nicegui.testing import User
 from sqlalchemy import func, select
 
-from gemma_keras_tune.data_codes import CODES
+from gemma_keras_tune.data_codes import CODES, LEFT_OUT
 from gemma_keras_tune_ui.identity.access import Role, operator
 from gemma_keras_tune_ui.pages.data.remedies import in_plain_words, remedies_of
 from gemma_keras_tune_ui.pages.data.source import shipped_settings
@@ -38,6 +38,12 @@ def texts(user: User, kind: type[ui.table] = ui.table) -> str:
     """All that the page's tables hold, as JSON."""
     found = [(table.columns, table.rows) for table in user.find(kind).elements]
     return json.dumps(found)
+
+
+def rows_of(user: User, label: str) -> list[dict[str, Any]]:
+    """The rows of the table of that name."""
+    (table,) = [one for one in user.find(ui.table).elements if one.props["aria-label"] == label]
+    return list(table.rows)
 
 
 async def choose(user: User, mark: str, value: Any) -> None:
@@ -87,9 +93,11 @@ async def test_usual_columns_are_guessed_and_the_guess_is_kept(ann: User) -> Non
     await ann.should_see(words.CONFIGURE)
     said = {"task": "classification", "columns": {"text": "text", "label": "label"}}
     assert await settings_of(ann, id) == said
+    await ann.should_not_see(words.GUESSED_BY_CONTENTS)
     await until(ann, words.ROWS_LEAD)
     assert "hello number 9 there" in texts(ann)
     await ann.should_see("60")  # rows
+    await ann.should_not_see(" ago")  # what an open page would have to count on
 
 
 async def test_odd_columns_are_chosen_by_hand_and_survive_a_reload(ann: User) -> None:
@@ -117,18 +125,77 @@ async def test_odd_columns_are_chosen_by_hand_and_survive_a_reload(ann: User) ->
     assert {column["field"] for column in table.columns} == {"c0", "c1", "c2", "c3"}
 
 
+async def test_columns_whose_names_say_nothing_are_guessed_by_contents_and_asked_about(
+    ann: User,
+) -> None:
+    rows = "".join(
+        f"{n},2026-01-{n % 28 + 1:02},parcel number {n} came too late,{('good', 'bad')[n % 2]}\n"
+        for n in range(60)
+    )
+    id = await upload(ann, f"nr,wann,was,wie\n{rows}", "unnamed.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, words.GUESSED_BY_CONTENTS)
+    await ann.should_see(words.NOT_GUESSED)
+    await ann.should_see(words.FIRST_MAP)  # until a person has looked at it
+    chosen = {}
+    for part in ("text", "label"):
+        (select,) = ann.find(marker=f"part-{part}").elements
+        assert isinstance(select, ui.select)
+        chosen[part] = select.value
+    assert chosen == {"text": 2, "label": 3}
+    assert await settings_of(ann, id) is None
+    ann.find(marker="right").click()
+    await until(ann, words.FOUND)
+    await ann.should_not_see(words.GUESSED_BY_CONTENTS)
+    said = {"task": "classification", "columns": {"text": "was", "label": "wie"}}
+    assert await settings_of(ann, id) == said
+
+
+async def test_a_label_that_could_be_one_of_two_columns_is_left_to_the_person(ann: User) -> None:
+    rows = "".join(
+        f"the parcel number {n} came too late,{'ab'[n % 2]}x,{'cd'[n // 2 % 2]}x\n"
+        for n in range(60)
+    )
+    id = await upload(ann, f"was,wie,wo\n{rows}", "two.csv")
+    await ann.open(f"/data/{id}")
+    await until(ann, words.CHOOSE_ALL)
+    await ann.should_not_see(marker="right")
+    (select,) = ann.find(marker="part-label").elements
+    assert isinstance(select, ui.select) and select.value is None
+    await choose(ann, "part-label", 2)
+    await until(ann, words.CONFIGURE)
+    assert (await settings_of(ann, id))["columns"] == {"text": "was", "label": "wo"}
+
+
 async def test_a_file_in_another_encoding_can_be_read_as_what_it_is(ann: User) -> None:
-    text = "text,label\n" + "".join(f"Grüße an Zoé {n},{'ab'[n % 2]}\n" for n in range(60))
+    text = "text;label\n" + "".join(
+        f"{'Grüße an Zoé' if n % 3 else 'Hello'} {n};{'ab'[n % 2]}\n" for n in range(61)
+    )
     id = await upload(ann, text, "letters.csv", encoding="cp1252")
     await ann.open(f"/data/{id}")
-    await until(ann, words.NOT_GUESSED)
     await until(ann, words.ROWS_LEAD)
-    await ann.should_see("is not utf-8")
+    await ann.should_see(words.NOT_READABLE.format(count="40"))
+    await ann.should_see(words.ROWS_NOT_SHOWN.format(count="40", total="61"))
+    western = words.ENCODINGS["cp1252"]
+    await ann.should_see(words.SAVED_AS.format(name=western))
     assert "Grüße" not in texts(ann)
-    await choose(ann, "encoding", "cp1252")
-    await until(ann, words.GUESSED)
-    await until_table(ann, json.dumps("Grüße an Zoé 3")[1:-1])
+    ann.find(marker="read-as").click()
+    await until_table(ann, json.dumps("Grüße an Zoé 4")[1:-1])
     assert (await settings_of(ann, id))["encoding"] == "cp1252"
+    await ann.should_not_see("can't be read")
+    await choose(ann, "encoding", "cp1251")
+    await until_table(ann, json.dumps("GrьЯe an Zoй 4")[1:-1])
+    assert (await settings_of(ann, id))["encoding"] == "cp1251"
+
+
+async def test_a_header_that_cannot_be_read_has_a_way_out(ann: User) -> None:
+    text = "größe;label\n" + "".join(f"Grüße an Zoé {n};{'ab'[n % 2]}\n" for n in range(40))
+    id = await upload(ann, text, "header.csv", encoding="cp1252")
+    await ann.open(f"/data/{id}")
+    why = words.SAVED_AS.format(name=words.ENCODINGS["cp1252"])
+    await until(ann, words.NAMES_LOST.format(why=why))
+    ann.find(marker="read-as").click()
+    await until_table(ann, json.dumps("Grüße an Zoé 4")[1:-1])
 
 
 async def test_findings_lead_to_their_rows_and_bad_rows_can_be_left_out(ann: User) -> None:
@@ -142,10 +209,34 @@ async def test_findings_lead_to_their_rows_and_bad_rows_can_be_left_out(ann: Use
     ann.find(words.SHOW_ROWS).click()
     await until(ann, words.UNREAD.format(text="too,many,fields"))
     ann.find(words.SHOW_ROWS).click()  # of the second finding
-    await until_table(ann, "hello number 3 there")
+    await until_table(ann, words.REPEATS.format(line="5"))
+    twins = [row["c0"] for row in rows_of(ann, "DUPLICATE_ROWS")]
+    assert twins == ["5", "63"]
     ann.find(words.SKIP_BAD).click()
     await until(ann, "Left out.")
     assert (await settings_of(ann, id))["bad_rows"] == "skip"
+    await ann.should_see(LEFT_OUT)
+    await ann.should_not_see(words.FIX.format(fix=LEFT_OUT))
+    await ann.should_not_see(words.SKIP_ADVICE)
+
+
+async def test_the_check_up_begins_with_the_rows_that_need_attention(ann: User) -> None:
+    bad = ",b\nsome text,\nanother text,NaN\n"
+    id = await upload(ann, USUAL[: USUAL.index("hello number 58")] + bad, "three.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, words.ATTENTION.format(count="3", total="61"))
+    await ann.should_see(words.USABLE.format(count="58"))
+    await ann.should_see("Score: 90 of 100")  # 100 * 58 / 61, less 5 for so few rows
+    ann.find(words.SKIP_BAD).click()
+    await until(ann, words.LEFT_OUT_ROWS.format(count="3"))
+    await ann.should_see(words.NO_ATTENTION)
+
+
+async def test_labels_that_are_hardly_different_are_told_with_their_rows(ann: User) -> None:
+    id = await upload(ann, USUAL + "some text,A\nanother text,A\n", "spelling.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, "'A' (2 rows), 'a' (30 rows)")
+    await ann.should_see(words.ROWS_OF.format(rows="2"))
 
 
 async def test_a_finding_offers_what_a_setting_can_do_about_it(ann: User) -> None:
@@ -189,6 +280,9 @@ async def test_the_split_shows_counts_and_rows_and_keeps_what_is_set(ann: User) 
     for name, _ in words.SPLIT_PARTS.values():
         await ann.should_see(name)
     await ann.should_see(words.ROWS_OF.format(rows="49"))
+    await ann.should_see(words.FIRST_OF.format(shown="5", count="49"))
+    for title in words.SPLIT_COLUMNS["classification"]:
+        assert title in texts(ann)
     await choose(ann, "test-share", 20)
     await until(ann, words.ROWS_OF.format(rows="43"))
     kept = await settings_of(ann, id)

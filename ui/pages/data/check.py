@@ -1,4 +1,4 @@
-"""The check-up: a score, what was found, and the rows that it was found in."""
+"""The check-up: how many rows need attention, what was found, and the rows that it was found in."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 from nicegui import ui
 
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.errors import TuneError
 
 from ...words import data as words
-from ..tables import PagedTable
-from ..widgets import Figure, card, note, secondary
+from ..tables import Column, Line, PagedTable
+from ..widgets import Figure, card, explain, heading, note, secondary
 from .looked import MODEL, Looked
+from .reading import offer_encoding
 from .remedies import in_plain_words, show_remedies
 from .rows import columns_of, lines_of
 
+_SAME_AS = Column(words.SAME_AS)
 _LINE = re.compile(r":(\d{1,9})(?::|$)")
 
 
@@ -60,14 +63,32 @@ def score_word(score: float) -> str:
 
 
 def _summary(looked: Looked, report: Mapping[str, Any]) -> None:
-    reader, score = looked.visit.reader, report["score"]
+    """How many rows need attention and how many can be used; the score only comes after that."""
+    number = looked.visit.reader.number
+    heading(_attention(looked, report), level=2).mark("attention")
+    usable = words.USABLE_ONE if report["rows"] == 1 else words.USABLE
+    ui.label(usable.format(count=number(report["rows"])))
+    if report["left_out"]:
+        left_out = words.LEFT_OUT_ONE if report["left_out"] == 1 else words.LEFT_OUT_ROWS
+        ui.label(left_out.format(count=number(report["left_out"])))
     with ui.element("div").classes("gkt-figures"):
-        value = f"{reader.number(score)} {words.SCORE_NOTE}"
-        Figure(words.SCORE, value, score_word(score), term="data_score")
-        Figure(words.USABLE_ROWS, reader.number(report["rows"]))
         for label, count in list(report["labels"].items())[:8]:
-            Figure(str(label), reader.number(count), words.ROWS.lower())
-    ui.label(words.SCORE_RULE).classes("gkt-note")
+            Figure(str(label), number(count), words.ROWS.lower())
+    with ui.row().classes("items-center gap-1"):
+        score = report["score"]
+        text = words.SCORE.format(score=number(score), word=score_word(score))
+        ui.label(text).classes("gkt-note")
+        explain("data_score")
+
+
+def _attention(looked: Looked, report: Mapping[str, Any]) -> str:
+    number, concerned = looked.visit.reader.number, report["attention"]
+    if not report["rows"]:
+        return words.NONE_USABLE
+    if not concerned:
+        return words.NO_ATTENTION
+    text = words.ATTENTION_ONE if concerned == 1 else words.ATTENTION
+    return text.format(count=number(concerned), total=number(report["total"]))
 
 
 def _skip_switch(looked: Looked) -> None:
@@ -88,23 +109,18 @@ class _Finding:
 
     def __init__(self, looked: Looked, finding: Mapping[str, Any]) -> None:
         self._looked, self._finding = looked, finding
-        self._lines = _lines_of(finding["where"])
+        self._lines = lines_in(finding["where"])
+        self._same_as = lines_in(finding["same_as"])
         self._is_open = False
 
     def show(self) -> None:
         """Puts it onto the page."""
-        finding, reader = self._finding, self._looked.visit.reader
-        severity, tone = words.SEVERITIES[finding["severity"]]
-        count = finding["count"]
+        finding = self._finding
         with ui.column().classes("gkt-finding").mark("finding"):
-            with ui.row().classes("items-center gap-2"):
-                ui.label(severity).classes(f"gkt-chip gkt-{tone}")
-                if self._lines:
-                    many = words.CONCERNS.format(count=reader.number(count))
-                    ui.label(words.CONCERNS_ONE if count == 1 else many).classes("gkt-soft")
-                ui.label(finding["code"]).classes("gkt-note gkt-mono")
+            self._head()
             ui.label(finding["what"]).classes("gkt-multiline")
             fix = words.FIX.format(fix=in_plain_words(finding["fix"], finding["code"]))
+            fix = finding["fix"] if is_left_out(finding) else fix
             ui.label(fix).classes("gkt-soft gkt-multiline")
             with ui.row().classes("items-center gap-2"):
                 if self._lines:
@@ -112,9 +128,23 @@ class _Finding:
                         words.SHOW_ROWS, self._looked.visit.tells(self._toggle), icon="table_rows"
                     )
                     self._button.props("dense size=sm padding='4px 12px'")
+                offer_encoding(self._looked, finding)
                 if finding["severity"] == "error" and self._looked.may_change:
                     show_remedies(finding["code"], self._looked.visit.tells(self._take))
             self._rows = ui.column().classes("w-full gap-2")
+
+    def _head(self) -> None:
+        """How grave it is, and how many rows it is about, where it is about rows."""
+        finding, count = self._finding, self._finding["count"]
+        severity, tone = words.SEVERITIES[finding["severity"]]
+        if is_left_out(finding):
+            severity, tone = words.LEFT_OUT
+        with ui.row().classes("items-center gap-2"):
+            ui.label(severity).classes(f"gkt-chip gkt-{tone}")
+            if self._lines and finding["code"] not in words.NOT_ABOUT_ROWS:
+                many = words.ROWS_OF.format(rows=self._looked.visit.reader.number(count))
+                ui.label(words.ROWS_OF_ONE if count == 1 else many).classes("gkt-soft")
+            ui.label(finding["code"]).classes("gkt-note gkt-mono")
 
     async def _take(self, settings: dict[str, str]) -> None:
         await self._looked.change(**settings)
@@ -125,7 +155,8 @@ class _Finding:
         if not self._is_open:
             self._rows.clear()
             return
-        found = await self._looked.look("columns", lines=self._lines)
+        lines = sorted({*self._lines, *self._same_as})
+        found = await self._looked.look("columns", lines=lines)
         self._rows.clear()
         with self._rows:
             await self._show_rows(found)
@@ -136,20 +167,41 @@ class _Finding:
         if count > len(self._lines):
             shown = reader.number(len(self._lines))
             ui.label(words.SHOWN_OF.format(shown=shown, count=reader.number(count)))
-        lines = lines_of(looked, found)
+        lines, columns = lines_of(looked, found), columns_of(looked, found)
+        if self._same_as:
+            lines, columns = self._beside_their_twins(lines), [columns[0], _SAME_AS, *columns[1:]]
         if lines:
 
             async def load(_: Any) -> tuple[Any, int]:
                 return lines, len(lines)
 
-            await PagedTable(self._finding["code"], columns_of(looked, found), load).refresh()
+            await PagedTable(self._finding["code"], columns, load).refresh()
         for one in found["unread"]:
             with ui.row().classes("gkt-code items-start"):
                 ui.label(reader.number(one["row"])).classes("gkt-note")
                 ui.label(words.UNREAD.format(text=one["text"])).classes("gkt-code-text flex-1")
 
+    def _beside_their_twins(self, lines: list[Line]) -> list[Line]:
+        """Each row before those that repeat it, which say so."""
+        number, row_of = self._looked.visit.reader.number, {line.key: line for line in lines}
+        copies: dict[int, list[int]] = {}
+        for copy, first in zip(self._lines, self._same_as, strict=True):
+            copies.setdefault(first, []).append(copy)
+        shown = []
+        for first in sorted(copies):
+            for line in (first, *copies[first]):
+                place, *cells = row_of[str(line)].cells
+                same = "" if line == first else words.REPEATS.format(line=number(first))
+                shown.append(Line(str(line), (place, same, *cells)))
+        return shown
 
-def _lines_of(places: list[str]) -> list[int]:
-    """The numbers of the lines in `file:line` and `file:line:column`."""
+
+def is_left_out(finding: Mapping[str, Any]) -> bool:
+    """Whether its rows can't be used and are left out, so that nothing has to be done."""
+    return CODES[finding["code"]].by_row and finding["severity"] == "warning"
+
+
+def lines_in(places: list[str]) -> list[int]:
+    """The numbers of the lines in `file:line` and `file:line:column`, in their order."""
     found = [match for place in places if (match := _LINE.search(place))]
-    return sorted({int(match[1]) for match in found if int(match[1]) > 0})
+    return list(dict.fromkeys(int(match[1]) for match in found if int(match[1]) > 0))

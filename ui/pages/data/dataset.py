@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -90,7 +90,7 @@ class _Page:
                 self._columns = Figure(words.COLUMNS)
                 Figure(words.SIZE, reader.size(source.size))
                 if source.created_at is not None:
-                    Figure(words.ADDED, reader.ago(source.created_at), source.file_name)
+                    Figure(words.ADDED, reader.time(source.created_at), source.file_name)
                 else:
                     Figure(words.FILE, source.file_name, words.EXAMPLE)
             with ui.row().classes("gap-2"):
@@ -114,17 +114,17 @@ class _Page:
         try:
             table = await looked.look("columns", rows=rows.PER_PAGE, offset=0, count=True)
         except TuneError as caught:
-            error = caught
-            await self._put(self._mapping, lambda: self._unreadable(error))
+            await self._show_unreadable(caught)
             return
-        self._rows.show(self._visit.reader.number(table["total"]))
+        self._show_count(table)
         self._columns.show(self._visit.reader.number(len(table["columns"])))
         looked.columns = [str(one["name"]) for one in table["columns"]]
         is_guess = await looked.take_guess(table["guess"])
         self._offer()
 
         def show() -> None:
-            mapping.show(looked, is_guess=is_guess)
+            reading.tell(looked, table["findings"], words.LETTERS_LOST)
+            mapping.show(looked, is_guess=is_guess, guess=table["guess"])
             reading.show(looked, table["findings"])
 
         await self._put(self._mapping, show)
@@ -133,9 +133,24 @@ class _Page:
         else:
             self._tabs.value = self._start  # opens it
 
-    def _unreadable(self, error: TuneError) -> None:
-        self._failed(error, self._load)
-        reading.show(self._looked, failed=True)
+    def _show_count(self, table: Mapping[str, Any]) -> None:
+        number, lost = self._visit.reader.number, table["unreadable"]
+        note = words.NOT_READABLE.format(count=number(lost)) if lost else ""
+        self._rows.show(number(table["total"] + lost), note)
+
+    async def _show_unreadable(self, error: TuneError) -> None:
+        """Why there are no rows; a check-up knows more of it where it is the letters."""
+        looked, findings = self._looked, []
+        if error.code == "UNDECODABLE_BYTES":
+            findings = (await looked.look("check"))["findings"]
+
+        def show() -> None:
+            reading.tell(looked, findings, words.NAMES_LOST)
+            if not findings:
+                self._failed(error, self._load)
+            reading.show(looked, findings, failed=True)
+
+        await self._put(self._mapping, show)
 
     async def _read_again(self) -> None:
         """The file reads otherwise now, so nothing that was shown holds."""

@@ -114,8 +114,11 @@ class Looked:
         return True
 
     async def take_guess(self, guess: dict[str, Any] | None) -> bool:
-        """Whether the names of the columns told what they are; nothing said before is lost."""
-        if self.settings is not None or guess is None:
+        """Whether the names of the columns told what they are; nothing said before is lost.
+
+        A guess by what stands in the columns is not taken: a person looks at it first.
+        """
+        if self.settings is not None or guess is None or guess["by"] != "names":
             return False
         columns = {one["part"]: one["column"] for one in guess["columns"]}
         said = {"task": guess["task"], "columns": columns, **self.reading}

@@ -23,6 +23,7 @@ from ...store.tables import jobs
 from ..visit import Visit
 
 _LOOK_S = 0.1
+_ANSWERS = 2  # counted up when an action answers otherwise than before
 
 
 async def look(visit: Visit, name: str, action: str, **args: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ async def look(visit: Visit, name: str, action: str, **args: Any) -> dict[str, A
 
 def _key(args: Mapping[str, Any]) -> str:
     """The same for the same look by the same version: paths have their data set's id in them."""
-    text = json.dumps([__version__, args], sort_keys=True)
+    text = json.dumps([__version__, _ANSWERS, args], sort_keys=True)
     return "look-" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,21 +10,28 @@ from nicegui import ui
 from gemma_keras_tune.recipe import TASK_COLUMNS
 
 from ...words import data as words
-from ..widgets import explain, heading
+from ..widgets import explain, heading, note, secondary
 from .looked import Looked, needed
 
 _NONE = -1
 
 
-def show(looked: Looked, *, is_guess: bool) -> None:
-    """The form; what is chosen is kept as soon as it is whole."""
-    _Form(looked, is_guess=is_guess).show()
+def show(looked: Looked, *, is_guess: bool, guess: Mapping[str, Any] | None) -> None:
+    """The form; what is chosen is kept as soon as it is whole.
+
+    Args:
+        looked: What it is about.
+        is_guess: Whether the names of the columns told what is chosen.
+        guess: What a data job guessed; it is chosen at first where nothing was said yet.
+    """
+    _Form(looked, is_guess=is_guess, guess=guess).show()
 
 
 class _Form:
-    def __init__(self, looked: Looked, *, is_guess: bool) -> None:
+    def __init__(self, looked: Looked, *, is_guess: bool, guess: Mapping[str, Any] | None) -> None:
         self._looked, self._is_guess = looked, is_guess
-        settings = looked.settings or {}
+        settings = looked.settings or _settings_of(guess)
+        self._is_offer = looked.settings is None and bool(settings)
         self._task: str | None = settings.get("task")
         self._columns: dict[str, str] = columns_by_part(settings, looked.columns)
 
@@ -35,6 +42,7 @@ class _Form:
             heading(words.MAPPING, level=2)
             explain("task")
         self._said = ui.label(self._remark()).classes("gkt-soft")
+        self._offer = self._show_offer()
         with ui.element("div").classes("gkt-fields"):
             task = ui.select(dict(words.TASKS), value=self._task, label=words.TASK)
             task.on_value_change(looked.visit.tells(self._choose_task))
@@ -52,6 +60,16 @@ class _Form:
         if looked.source.dataset_id is None:
             return words.NOT_SAVED_EXAMPLE
         return words.GUESSED if self._is_guess else words.MAPPING_LEAD
+
+    def _show_offer(self) -> ui.row:
+        """What a guess by contents stands on, and a button that says it is right."""
+        with note(words.GUESSED_BY_CONTENTS).classes("gkt-asks") as row:
+            button = secondary(words.GUESS_IS_RIGHT, self._looked.visit.tells(self._keep))
+            button.props("dense padding='4px 12px'").mark("right").set_visibility(
+                self._looked.may_change and self._is_whole()
+            )
+        row.set_visibility(self._is_offer)
+        return row.mark("offer")
 
     def _show_parts(self) -> None:
         """A choice for each part; columns are told by their numbers, their names are only shown."""
@@ -101,9 +119,17 @@ class _Form:
             await self._looked.change(**changes)
             self._is_guess = False
             self._said.text = self._remark()
+            self._offer.set_visibility(False)
 
     def _is_whole(self) -> bool:
         return all(part in self._columns for part in needed(self._task or "text"))
+
+
+def _settings_of(guess: Mapping[str, Any] | None) -> dict[str, Any]:
+    if guess is None:
+        return {}
+    columns = {one["part"]: one["column"] for one in guess["columns"]}
+    return {"task": guess["task"], "columns": columns}
 
 
 def columns_by_part(settings: Mapping[str, Any], columns: list[str]) -> dict[str, str]:

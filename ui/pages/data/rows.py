@@ -11,6 +11,7 @@ from nicegui import ui
 from ...words import common
 from ...words import data as words
 from ..tables import Column, Line, Link, PagedTable, Wanted
+from ..widgets import note
 from .looked import Looked
 from .mapping import columns_by_part
 
@@ -34,10 +35,20 @@ async def prepare(looked: Looked) -> Callable[[], Awaitable[None]]:
 
         with ui.column().classes("w-full gap-2"):
             ui.label(words.ROWS_LEAD).classes("gkt-soft")
+            _tell_unreadable(looked, first)
             table = PagedTable(words.ROWS_LABEL, columns_of(looked, first), load, per_page=PER_PAGE)
             await table.refresh()
 
     return fill
+
+
+def _tell_unreadable(looked: Looked, table: Mapping[str, Any]) -> None:
+    """How many rows of the file are not in the table, and where the reasons stand."""
+    lost = table["unreadable"]
+    if lost:
+        number = looked.visit.reader.number
+        text = words.ROWS_NOT_SHOWN_ONE if lost == 1 else words.ROWS_NOT_SHOWN
+        note(text.format(count=number(lost), total=number(table["total"] + lost)), kind="warning")
 
 
 def columns_of(looked: Looked, found: Mapping[str, Any]) -> list[Column]:

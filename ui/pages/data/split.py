@@ -71,18 +71,21 @@ async def _part(looked: Looked, part: Mapping[str, Any]) -> None:
                 for one in part["labels"][:20]:
                     ui.label(f"{one['label']}: {reader.number(one['rows'])}").classes("gkt-chip")
         if part["first"]:
-            await _first(looked, name, part["first"])
+            await _first(looked, name, part)
 
 
-async def _first(looked: Looked, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    number = looked.visit.reader.number
+async def _first(looked: Looked, name: str, part: Mapping[str, Any]) -> None:
+    rows, number = part["first"], looked.visit.reader.number
+    if part["rows"] > len(rows):
+        shown = number(len(rows))
+        ui.label(words.FIRST_OF.format(shown=shown, count=number(part["rows"])))
+    titles = words.SPLIT_COLUMNS[looked.recipe.task]
     lines = [
         Line(
             str(row["row"]),
             (
                 Link(number(row["row"]), row_path(looked, row["row"])),
-                _short(row["given"]),
-                _short(row["answer"]),
+                *(_short(row[side]) for side in ("given", "answer")[-len(titles) :]),
             ),
         )
         for row in rows
@@ -91,8 +94,8 @@ async def _first(looked: Looked, name: str, rows: Sequence[Mapping[str, Any]]) -
     async def load(_: Any) -> tuple[Sequence[Line], int]:
         return lines, len(lines)
 
-    columns = (Column(words.LINE), Column(words.GIVEN), Column(words.ANSWER))
-    table = PagedTable(f"{name}: {words.FIRST_OF}", columns, load)
+    columns = [Column(title) for title in (words.LINE, *titles)]
+    table = PagedTable(name, columns, load)
     table.table.props("hide-pagination")
     await table.refresh()
 
