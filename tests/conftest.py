@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 
 import pytest
 from hypothesis import settings
@@ -15,6 +17,11 @@ from hypothesis import settings
 from gemma_keras_tune.compile_cache import FOLDER, SHORTEST
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.tiny_tokenizer import tiny_proto
+
+# PyTorch's builds for GPUs bring Triton, whose library crashes where TensorFlow came before it. A
+# worker does the tests of many modules, some with the one and some with the other.
+with suppress(ImportError):
+    import_module("triton")
 
 settings.register_profile("busy machine", deadline=None)  # how long an example takes is no fault
 settings.load_profile("busy machine")
