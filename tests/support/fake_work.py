@@ -51,8 +51,7 @@ class Work:
         status = self._steps()
         if status:
             result = {"status": status, "code": "MADE_UP" if status == "failed" else ""}
-            temporary = self.path / ".result.tmp"
-            temporary.write_text(json.dumps(result | {"message": "", "value": {}}))
+            temporary = self._written_beside("result", result | {"message": "", "value": {}})
             if status != "stopped":
                 self._ledger("end")  # right before it counts: a kill between makes two of them
             temporary.rename(self.path / "result.json")
@@ -106,8 +105,14 @@ class Work:
     def _begin_attempt(self) -> None:
         path = self.path / "attempt.json"
         self.attempt = json.loads(path.read_text())["attempt"] + 1 if path.exists() else 1
-        path.write_text(json.dumps({"attempt": self.attempt, "token": "x"}))
+        self._written_beside("attempt", {"attempt": self.attempt, "token": "x"}).rename(path)
         self._ledger("start")
+
+    def _written_beside(self, name: str, values: dict[str, Any]) -> Path:
+        """A file that only needs its name: a kill leaves none that is half written."""
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(json.dumps(values))
+        return temporary
 
     def _last_checkpoint(self) -> int:
         lines = self._lines(self.run / "events.jsonl")
