@@ -68,6 +68,8 @@ class Controls:
                 link_button(name, f"/runs/{run_id}/{path}", icon=icon).mark(f"onward-{path}")
                 for path, name, icon in _ONWARD
             ]
+            for button in self._onward[1:]:
+                button.props("outline")
         for button, mark in (
             (self._pause, "pause"), (self._go_on, "resume"), (self._ask, "sample"),
             (self._save, "checkpoint"), (self._change, "set"), (self._finish, "finish"),
