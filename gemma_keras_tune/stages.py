@@ -13,6 +13,9 @@ from .events import Event, Progress, RunEnded, StageEnded, StageStarted
 
 OnEvent = Callable[[Event], None]
 
+TRUSTED = 0.02
+"""Share of a stage's work after which its pace is believed."""
+
 
 @contextmanager
 def stage(name: str, tell: OnEvent, stop_if_asked: Callable[[], None]) -> Iterator[None]:
@@ -71,7 +74,7 @@ def told_how_it_ended(tell: OnEvent) -> Iterator[None]:
 def progress_of(name: str, tell: OnEvent) -> Callable[[str, int, int], None]:
     """A function of (what, done, total) that tells the progress of a stage, with time left.
 
-    It tells twice a second at most, and the end.
+    It tells twice a second at most, and the end; the time left from `TRUSTED` on.
     """
     began = told = monotonic()
 
@@ -81,7 +84,8 @@ def progress_of(name: str, tell: OnEvent) -> Callable[[str, int, int], None]:
         if done < total and now - told < 0.5:
             return
         told = now
-        left = (now - began) * (total - done) / done if done else None
+        is_trusted = done > 0 and done >= TRUSTED * total
+        left = (now - began) * (total - done) / done if is_trusted else None
         tell(Progress(stage=name, done=done, total=total, seconds_left=left))
 
     return report

@@ -75,7 +75,7 @@ class Reader:
         if seconds is None or not math.isfinite(seconds):
             return "\u2013"
         if seconds < 9.95:
-            return f"{self.number(max(0.0, seconds), digits=1)} s"
+            return f"{self.number(max(0.0, round(seconds, 1)), digits=1)} s"
         whole = round(seconds)
         hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
         if hours:

@@ -20,10 +20,10 @@ from rich.progress import (
 from rich.text import Text
 
 from .. import events
+from ..stages import TRUSTED
 from . import screen
 
 _EVERY_S = 15.0  # seconds between two lines where there is no terminal
-_TRUSTED = 0.02  # share of the work after which its pace is believed
 _LONGEST_ANSWER = 300  # characters of a sample
 _RECENT = 20  # steps whose mean time foretells the next
 
@@ -105,7 +105,7 @@ class RunView:
             counted = f"{size(event.done)} of {size(event.total)}"
         else:
             counted = f"{event.done:,.0f} of {event.total:,.0f}"
-        left = event.seconds_left if event.done >= _TRUSTED * event.total else None
+        left = event.seconds_left if event.done >= TRUSTED * event.total else None
         self._bars.show(event.stage, title(event.stage), event.done, total, counted, left)
         if event.stage == "generation" and event.done >= event.total:
             self._bars.finish(event.stage)

@@ -26,6 +26,10 @@ class Terminal(io.StringIO):
 def logging_to(stream: Terminal, settings: LogSettings) -> Iterator[None]:
     root, access = logging.getLogger(), logging.getLogger("uvicorn.access")
     before = root.handlers[:], root.level
+    # A test that ran uvicorn in this process has set its level, which would count here too.
+    levels = {name: logging.getLogger(name).level for name in ("uvicorn", "uvicorn.error")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     try:
         with redirect_stderr(stream):
             logs.set_up(settings)
@@ -35,4 +39,6 @@ def logging_to(stream: Terminal, settings: LogSettings) -> Iterator[None]:
         root.removeHandler(ours)
         root.handlers[:] = list(dict.fromkeys([*root.handlers, *before[0]]))
         root.setLevel(before[1])
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         access.disabled = False

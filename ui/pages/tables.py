@@ -188,6 +188,7 @@ def _table(label: str, columns: Sequence[Column], **how: Any) -> ui.table:
         how["pagination"] = {"rowsPerPage": how.pop("rows_per_page")}
     table = _Table(columns=described, rows=[], row_key="key", **how).classes("gkt-table")
     table.props["aria-label"], table.props["choose-all"] = label, common.CHOOSE_ALL
+    table.props["no-data-label"] = common.NO_ROWS
     return table
 
 

@@ -37,3 +37,4 @@ SERVER_ERROR = "Something is wrong on the server. Whoever runs it finds it in th
 GONE_TITLE = "There is nothing here"
 GONE_WAY_OUT = "It may have been deleted, or it belongs to another workspace."
 TO_HOME = "Go to Home"
+NO_ROWS = "There is no such row."

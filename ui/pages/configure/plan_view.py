@@ -27,6 +27,7 @@ _WAIT_S = 0.7  # after the last change
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0  # with which a start waits for the plan; the run itself looks again
 _FEW_ROWS = 100
+_VERY_FEW = 10  # steps
 _TERMS_SHOWN = 5
 _SHADES = (100, 75, 55, 40, 28, 18)
 
@@ -179,8 +180,8 @@ class PlanView:
         if not few or not steps:
             return
         total, rows = steps["total"], steps["rows"]
-        told = words.PLAN_FEW.format(steps=reader.number(total))
-        text = words.PLAN_FEW_ONE if total == 1 else told
+        told = words.PLAN_FEW if total < _VERY_FEW else words.PLAN_RATHER_FEW
+        text = words.PLAN_FEW_ONE if total == 1 else told.format(steps=reader.number(total))
         if rows < _FEW_ROWS:
             text = f"{text} {words.PLAN_FEW_ROWS.format(rows=reader.number(rows))}"
         note(text, kind="warning").mark("few-steps")
@@ -246,7 +247,8 @@ class PlanView:
         past = plan.get("past") or {}
         if past.get("count") and past.get("median_error") is not None:
             error = self._visit.reader.percent(past["median_error"])
-            ui.label(words.PLAN_PAST.format(count=past["count"], error=error)).classes("gkt-note")
+            told = words.PLAN_PAST_ONE if past["count"] == 1 else words.PLAN_PAST
+            ui.label(told.format(count=past["count"], error=error)).classes("gkt-note")
 
     def _take(self, title: str, settings: str) -> ui.button:
         """A button that takes over what the plan offers, such as `a.b=1 c.d=2`."""
