@@ -122,7 +122,8 @@ def check_names(name: str, display_name: str, email: str | None) -> None:
     if email is not None and not is_email(email):
         problems.append("the e-mail address isn't one")
     if problems:
-        raise TuneError(f"The account can't be: {'; '.join(problems)}.", code="ACCOUNT_INVALID")
+        why = "; ".join(problems)
+        raise TuneError(f"The account can't be made: {why}.", code="ACCOUNT_INVALID")
 
 
 def check_workspace_name(name: str) -> None:
