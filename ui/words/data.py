@@ -47,7 +47,6 @@ EXAMPLE_TEXTS = MappingProxyType(
 )
 
 # one data set
-BACK = "All data sets"
 EXAMPLE = "Example that ships with the app"
 SAME_FILE = "You have this file already: here it is. Nothing was stored twice."
 CONFIGURE = "Set up a run with it"
@@ -210,7 +209,6 @@ FIXES = MappingProxyType(
         "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out.",
     }
 )
-LABELS = "Rows of each label"
 
 # tokens
 TOKENS_LEAD = (

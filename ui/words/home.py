@@ -70,7 +70,6 @@ COMMAND = "gemma-keras-tune train spam_classifier --root {root}"
 RUN_COLUMNS = ("Run", "State", "Steps", "Loss", "Changed")
 STEPS_OF = "{step} of {total}"
 OLDER = "and {count} more"
-ALL_RUNS = "All runs"
 
 TOUR_TITLE = "How it goes"
 TOUR_STEPS = (

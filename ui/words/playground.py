@@ -49,5 +49,4 @@ HOVER = (
 )
 CHANCES = "How sure it was"
 EMPTY = "Type something first."
-EARLIER = "Asked before"
 TOKEN = "{text}: {probability}. Else: {others}"

@@ -97,7 +97,6 @@ CONFUSION_TEXT = (
 )
 CONFUSION_CELL = "{count} rows with the right label {expected} were answered with {predicted}"
 RIGHT_LABEL = "Right label"
-WHICH = "Model"
 TUNED = "Tuned"
 BASE = "Base"
 

@@ -48,7 +48,7 @@ class PlanView:
         apply: Called with settings that somebody takes over, by dotted key.
 
     Attributes:
-        plan: The newest plan, or None.
+        plan: The plan of the newest settings; None where there is none, or none yet.
         can_start: False while the newest answer says that a run would refuse the data.
         on_plan: Called after each answer.
     """
@@ -86,7 +86,7 @@ class PlanView:
         The figures of the last one stand until then; what it said of them doesn't.
         """
         self._number += 1
-        self._recipe = recipe
+        self._recipe, self.plan = recipe, None
         self._settled.clear()
         self._busy.set_visibility(True)
         self._said.set_visibility(False)

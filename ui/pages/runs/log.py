@@ -34,6 +34,7 @@ class Log:
 
     def __init__(self, visit: Visit, folder: RunFolder, state: RunState) -> None:
         self._visit, self._folder = visit, folder
+        self._newest: object = None
         with card(words.LOG):
             self._events = _text()
         with card(words.PROGRAM_LOG) as self._programs:
@@ -45,14 +46,16 @@ class Log:
 
     def show(self, state: RunState) -> None:
         """Puts in what the events say now."""
+        newest = state.journal[-1] if state.journal else None
+        if newest is self._newest and self._events.text:
+            return  # most events, such as steps, are no lines of a log
+        self._newest = newest
         reader, lines = self._visit.reader, []
         for said in state.journal:
             text = _SAYINGS[said["kind"]](said, reader)
             when = reader.time(datetime.fromisoformat(said["time"]), seconds=True)
             lines.append(words.LOG_LINE.format(time=when, text=text))
-        shown = self._visit.without_paths("\n".join(lines)) or words.NO_LOG
-        if self._events.text != shown:
-            self._events.text = shown
+        self._events.text = self._visit.without_paths("\n".join(lines)) or words.NO_LOG
 
     async def _look(self) -> None:
         await self._visit.asked_now(Action.DOWNLOAD)
