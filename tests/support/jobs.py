@@ -13,6 +13,7 @@ from gemma_keras_tune.exporters.hf import write_hf
 from gemma_keras_tune.job_folder import JobFolder, Result, new_job_id, read_result, write_job
 from gemma_keras_tune.job_spec import parse_job
 from gemma_keras_tune.recipe import ExportRecipe
+from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.command_line import environment, write_rows
 from tests.support.tiny_runs import tiny_model
@@ -47,6 +48,15 @@ def tiny_recipe(root: Path, model: Path, **train: Any) -> dict[str, Any]:
         "train": settings | train,
         "evaluate": {"samples": 0, "max_tokens": 4},
     }
+
+
+def train_tiny(root: Path, run: str) -> RunFolder:
+    """A run of a tiny model under `root`, trained by a job."""
+    recipe = tiny_recipe(root, save_model(root / "models" / "tiny"))
+    job = make_job(root, "train", {"recipe": recipe}, run=run)
+    code, _ = finish(job)
+    assert code == 0, job.log.read_text()
+    return RunFolder(root / "runs" / run)
 
 
 def make_job(

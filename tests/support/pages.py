@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -21,6 +21,8 @@ from nicegui.testing.general import nicegui_reset_globals
 
 from gemma_keras_tune_ui.app import create_app
 from gemma_keras_tune_ui.settings import Settings
+
+Element = TypeVar("Element", bound=ui.element)
 
 NAME, PASSWORD = "ann", "violet horses eat 42 pears"
 _ORIGIN = {"Origin": "http://localhost"}
@@ -114,3 +116,9 @@ async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -
     assert sent.status_code == 204, sent.text
     done = await http.post("/api/v1/datasets", json={"upload": id}, headers=_HEADERS)
     return str(done.json()["id"])
+
+
+def only(user: User, kind: type[Element], marker: str) -> Element:
+    """The one element of a kind that has a marker."""
+    (found,) = user.find(kind=kind, marker=marker).elements
+    return found

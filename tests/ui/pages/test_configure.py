@@ -28,7 +28,7 @@ from gemma_keras_tune_ui.pages.configure.plan_view import PlanView
 from gemma_keras_tune_ui.pages.configure.presets import PRESETS
 from gemma_keras_tune_ui.words import configure as words
 from gemma_keras_tune_ui.words import data as data_words
-from tests.support.pages import until, upload
+from tests.support.pages import only, until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -108,8 +108,8 @@ async def test_the_default_settings_are_presets() -> None:
 async def test_the_page_asks_for_data_first(ann: User) -> None:
     await ann.open("/configure")
     await until(ann, words.PLAN_NO_DATA)
-    (start,) = ann.find(marker="start").elements
-    assert not start.enabled  # type: ignore[attr-defined]
+    start = only(ann, ui.button, "start")
+    assert not start.enabled
 
 
 async def test_settings_are_refused_beside_their_field_and_kept(ann: User) -> None:
@@ -121,8 +121,8 @@ async def test_settings_are_refused_beside_their_field_and_kept(ann: User) -> No
             break
         await asyncio.sleep(0.1)
     assert "greater than or equal to 1" in field(ann, "train.epochs").error
-    (start,) = ann.find(marker="start").elements
-    assert not start.enabled  # type: ignore[attr-defined]
+    start = only(ann, ui.button, "start")
+    assert not start.enabled
     field(ann, "train.epochs").value = "many"
     await until(ann, words.PLAN_FIX)
     await ann.open("/configure")
@@ -141,11 +141,11 @@ async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -
     await until(ann, words.REFUSED)
     await ann.should_see("EMPTY_TEXT")
     await ann.should_not_see("data.bad_rows =")
-    (start,) = ann.find(marker="start").elements
-    assert not start.enabled  # type: ignore[attr-defined]
+    start = only(ann, ui.button, "start")
+    assert not start.enabled
     ann.find(marker="remedy").click()
     await until(ann, words.PLAN_FITS["fits"].split(".")[0])
-    assert start.enabled  # type: ignore[attr-defined]
+    assert start.enabled
     await ann.should_not_see(words.REFUSED)
 
 
@@ -227,7 +227,7 @@ async def test_start_waits_for_the_plan_that_is_being_worked_out(
     await ann.open(SHIPPED)
     await until(ann, words.PLANNING)
     ann.find(marker="start").click()
-    (start,) = ann.find(marker="start").elements
+    start = only(ann, ui.button, "start")
     for _ in range(50):
         if start.props.get("loading"):
             break
@@ -243,13 +243,13 @@ async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_STEPS)
     field(ann, "train.learning_rate").value = "0.001"
-    (toml,) = ann.find(marker="toml").elements
+    toml = only(ann, ui.textarea, "toml")
     for _ in range(50):
-        if "learning_rate = 0.001" in toml.value:  # type: ignore[attr-defined]
+        if "learning_rate = 0.001" in toml.value:
             break
         await asyncio.sleep(0.1)
-    text = toml.value.replace("0.001", "0.002") + '\n[model.lora]\ntargets = ["q_proj"]\n'  # type: ignore[attr-defined]
-    toml.value = text  # type: ignore[attr-defined]
+    text = toml.value.replace("0.001", "0.002") + '\n[model.lora]\ntargets = ["q_proj"]\n'
+    toml.value = text
     ann.find(marker="take-toml").click()
     for _ in range(50):
         if field(ann, "train.learning_rate").value == "0.002":
@@ -257,7 +257,7 @@ async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:
         await asyncio.sleep(0.1)
     assert field(ann, "train.learning_rate").value == "0.002"
     assert field(ann, "model.lora.targets").value == ["q_proj"]
-    toml.value = "name = "  # type: ignore[attr-defined]
+    toml.value = "name = "
     ann.find(marker="take-toml").click()
     for _ in range(50):
         if any("no valid TOML" in one for one in ann.notify.messages):
@@ -290,9 +290,9 @@ async def test_two_clicks_on_start_make_one_run(
     field(ann, "name").value = "started-here"
     await asyncio.sleep(0.5)
     root: Path = app.state.settings.root
-    (start,) = ann.find(marker="start").elements
+    start = only(ann, ui.button, "start")
     for _ in range(100):
-        if start.enabled:  # type: ignore[attr-defined]
+        if start.enabled:
             break
         await asyncio.sleep(0.1)
     before = set((root / "runs").glob("*"))

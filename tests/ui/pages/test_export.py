@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from nicegui import ui
 from nicegui.testing import User
 
 from gemma_keras_tune.event_types import Note, Progress, RunEnded, RunStarted
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result.at_work import ExportState
 from gemma_keras_tune_ui.words import export as words
-from tests.support.jobs import finish, make_job, save_model, tiny_recipe
-from tests.support.pages import until
+from tests.support.jobs import train_tiny
+from tests.support.pages import only, until
 from tests.ui.pages.test_runs import listed, run_of, table, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -92,26 +93,22 @@ async def test_one_format_is_recommended_and_only_it_has_a_number_format(
 async def test_an_export_says_what_it_does_and_no_more_once_it_is_done(
     app: FastAPI, ann: User
 ) -> None:
-    root = app.state.settings.root
-    recipe = tiny_recipe(root, save_model(root / "models" / "tiny"))
-    job = make_job(root, "train", {"recipe": recipe}, run="tried")
-    code, _ = await asyncio.to_thread(finish, job)
-    assert code == 0, job.log.read_text()
-    await listed(app, RunFolder(root / "runs" / "tried"))
+    folder = await asyncio.to_thread(train_tiny, app.state.settings.root, "tried")
+    await listed(app, folder)
     await ann.open("/runs/tried/export")
     await until(ann, words.NONE)
     await ann.should_not_see(words.MAY_LEAVE)
     ann.find(marker="export-hf").click()
-    (button,) = ann.find(marker="export-hf").elements
-    await wait_for(lambda: not button.enabled)  # type: ignore[attr-defined]
+    button = only(ann, ui.button, "export-hf")
+    await wait_for(lambda: not button.enabled)
     await ann.should_see(words.MAY_LEAVE)
-    (stage,) = ann.find(marker="at-work").elements
+    stage = only(ann, ui.label, "at-work")
     check = words.STAGE.format(number="3", total="3", stage=words.STAGES[2])
-    await wait_for(lambda: stage.text == check, within_s=120)  # type: ignore[attr-defined]
+    await wait_for(lambda: stage.text == check, within_s=120)
     await until(ann, words.PASSED, within_s=120)
     await wait_for(lambda: ann_sees_no(ann, words.MAY_LEAVE))
-    (again,) = ann.find(marker="export-hf").elements
-    await wait_for(lambda: again.enabled)  # type: ignore[attr-defined]
+    again = only(ann, ui.button, "export-hf")
+    await wait_for(lambda: again.enabled)
     await ann.should_see(words.AGAIN)
 
 
@@ -126,5 +123,6 @@ async def test_an_export_that_fails_says_why(app: FastAPI, ann: User) -> None:
 
 
 def ann_sees_no(user: User, text: str) -> bool:
-    found = [one for one in user.client.elements.values() if getattr(one, "text", "") == text]  # type: ignore[union-attr]
+    assert user.client is not None
+    found = [one for one in user.client.elements.values() if getattr(one, "text", "") == text]
     return not any(all(part.visible for part in [one, *one.ancestors()]) for one in found)

@@ -16,7 +16,8 @@ from gemma_keras_tune.event_types import RunEnded
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result import playground
 from gemma_keras_tune_ui.words import playground as words
-from tests.support.jobs import finish, make_job, save_model, tiny_recipe
+from tests.support.jobs import train_tiny
+from tests.support.pages import only
 from tests.ui.pages.test_runs import listed, run_of, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,21 +54,21 @@ async def test_a_held_back_row_stands_there_to_be_asked_as_in_training(
 
     monkeypatch.setattr(playground, "submit", submit)
     await ann.open(f"/runs/{folder.id}/playground")
-    (prompt,) = ann.find(marker="prompt").elements
-    assert prompt.value == "Win <b>now"  # type: ignore[attr-defined]
+    prompt = only(ann, ui.textarea, "prompt")
+    assert prompt.value == "Win <b>now"
     await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to w"))
-    (read,) = ann.find(marker="as-read").elements
-    assert read.text == "Spam? Win <b>now"  # type: ignore[attr-defined]
+    read = only(ann, ui.label, "as-read")
+    assert read.text == "Spam? Win <b>now"
     ann.find(marker="another").click()
-    await wait_for(lambda: prompt.value == "Lunch")  # type: ignore[attr-defined]
+    await wait_for(lambda: prompt.value == "Lunch")
     await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to h"))
     ann.find(marker="prompt").type(" at noon")
-    await wait_for(lambda: read.text == "Spam? Lunch at noon")  # type: ignore[attr-defined]
+    await wait_for(lambda: read.text == "Spam? Lunch at noon")
     await ann.should_not_see(words.RIGHT_ANSWER.format(answer="answer to h"))
     ann.find(marker="ask").click()
     await wait_for(lambda: len(asked) == 1)
-    (switch,) = ann.find(marker="as-trained").elements
-    switch.value = False  # type: ignore[attr-defined]
+    switch = only(ann, ui.switch, "as-trained")
+    switch.value = False
     await ann.should_see(words.AS_IS_TEXT)
     ann.find(marker="ask").click()
     await wait_for(lambda: len(asked) == 2)
@@ -89,23 +90,18 @@ async def test_without_text_around_prompts_there_is_no_choice(app: FastAPI, ann:
 async def test_both_models_answer_side_by_side_and_say_how_sure_they_are(
     app: FastAPI, ann: User
 ) -> None:
-    root = app.state.settings.root
-    recipe = tiny_recipe(root, save_model(root / "models" / "tiny"))
-    job = make_job(root, "train", {"recipe": recipe}, run="tried")
-    code, _ = await asyncio.to_thread(finish, job)
-    assert code == 0, job.log.read_text()
-    folder = RunFolder(root / "runs" / "tried")
+    folder = await asyncio.to_thread(train_tiny, app.state.settings.root, "tried")
     await listed(app, folder)
     await ann.open("/runs/tried/playground")
     ann.find(marker="ask").click()
     await wait_for(lambda: any(words.EMPTY in one for one in ann.notify.messages))
     ann.find(marker="prompt").type("free prize")
-    (longest,) = ann.find(marker="set-max_tokens").elements
-    longest.value = 6  # type: ignore[attr-defined]
+    longest = only(ann, ui.number, "set-max_tokens")
+    longest.value = 6
     ann.find(marker="ask").click()
-    (ask,) = ann.find(marker="ask").elements
-    await wait_for(lambda: not ask.enabled)  # type: ignore[attr-defined]
-    await wait_for(lambda: ask.enabled, within_s=180)  # type: ignore[attr-defined]
+    ask = only(ann, ui.button, "ask")
+    await wait_for(lambda: not ask.enabled)
+    await wait_for(lambda: ask.enabled, within_s=180)
     for marker in ("base", "tuned"):
         (text,) = [one for one in _elements(ann) if marker in one._markers]
         beside = text.parent_slot.children  # type: ignore[union-attr]

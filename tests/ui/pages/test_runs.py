@@ -33,7 +33,7 @@ from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
-from tests.support.pages import until
+from tests.support.pages import only, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -258,10 +258,10 @@ async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}")
     await ann.should_not_see(words.CHART_NORM_LABEL)
-    (more,) = ann.find(marker="more-curves").elements
+    more = only(ann, ui.expansion, "more-curves")
     charts = len(ann.find(marker="live-chart").elements)
     for is_open in (True, False, True):
-        more.value = is_open  # type: ignore[attr-defined]
+        more.value = is_open
         assert len(ann.find(marker="live-chart").elements) == charts + 3
 
 
