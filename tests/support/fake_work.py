@@ -52,9 +52,9 @@ class Work:
         if status:
             result = {"status": status, "code": "MADE_UP" if status == "failed" else ""}
             temporary = self._written_beside("result", result | {"message": "", "value": {}})
-            if status != "stopped":
-                self._ledger("end")  # right before it counts: a kill between makes two of them
             temporary.rename(self.path / "result.json")
+            if status != "stopped":
+                self._ledger("end")  # after it counts: a kill before is an end that never was
         for handle in held:
             locks.release(handle)
         return {"done": 0, "failed": 2, "stopped": 75}.get(status, 1)

@@ -80,7 +80,7 @@ def wait_for_steps(page: Any, count: int) -> None:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def run_url(server: AppServer, chromium: Any, tmp_path_factory: Any) -> dict[str, str]:  # noqa: F811
-    """Filled in by the walk: where its run is."""
+    """Filled in by the walk: where its run is, once that has finished."""
     make_administrator(server).close()
     return {}
 
@@ -112,7 +112,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     shot(page, "walk-configure")
     page.get_by_role("button", name="Start the run").click()
     page.wait_for_url("**/runs/*")
-    run_url["url"] = page.url
+    url = page.url
     wait_for_steps(page, 2)
     shot(page, "walk-run")
     page.reload()
@@ -128,6 +128,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     assert violations(page, axe) == []
     page.get_by_role("button", name="Go on", exact=True).click()
     page.get_by_text("Finished", exact=True).wait_for(timeout=PATIENCE_MS)
+    run_url["url"] = url
     wait_for_steps(page, 12)
     assert steps_drawn(page) == [float(step) for step in range(1, 13)]
     shot(page, "walk-finished")
@@ -158,7 +159,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     assert violations(page, axe) == []
     shot(page, "walk-compare")
-    page.goto(f"{run_url['url']}/export")
+    page.goto(f"{url}/export")
     page.get_by_text("Checked: it computes what was trained").wait_for(timeout=60_000)
     assert violations(page, axe) == []
     with page.expect_download() as downloading:
@@ -204,7 +205,7 @@ def type_into(page: Any, name: str, value: str) -> None:  # noqa: F811
 
 def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # noqa: F811
     if "url" not in run_url:
-        pytest.fail("the walk before this test found no run")
+        pytest.fail("the run of the walk before this test has not finished")
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     sign_in(page, server.address)
@@ -274,7 +275,7 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
 @pytest.mark.parametrize("theme", THEMES)
 def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url, size, theme):  # noqa: F811
     if "url" not in run_url:
-        pytest.fail("the walk before this test found no run")
+        pytest.fail("the run of the walk before this test has not finished")
     page.set_viewport_size(PHONE if size == "phone" else DESK)
     page.emulate_media(color_scheme=theme)
     sign_in(page, server.address)
