@@ -28,12 +28,19 @@ settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets all processes of a test run share what JAX compiles, which is mostly the same."""
-    if hasattr(config, "workerinput") or FOLDER in os.environ:
-        return
-    folder = tempfile.mkdtemp(prefix="gemma-keras-tune-compiled-")
-    os.environ[FOLDER], os.environ[SHORTEST] = folder, "0.1"
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    """Tiny models take longer to compile than to compute, so that compiling is made cheap.
+
+    All processes of a test run share what JAX compiles, which is mostly the same. What tests
+    compute themselves is hardly optimised, except where a device is measured; servers and what
+    else they start compile as everybody's do.
+    """
+    if not hasattr(config, "workerinput") and FOLDER not in os.environ:
+        folder = tempfile.mkdtemp(prefix="gemma-keras-tune-compiled-")
+        os.environ[FOLDER], os.environ[SHORTEST] = folder, "0.1"
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    if "not accelerator" in config.option.markexpr:
+        jax = import_module("jax")  # reads the variables above
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,6 @@ from pathlib import Path
 
 from gemma_keras_tune.planning.history import FILE, PastPlan, errors_of
 from gemma_keras_tune.recipe_files import shipped_recipes
-from tests.support.command_line import environment
 
 LONG = ("train.micro_batch_tokens=2048", "train.batch_tokens=2048", "data.max_length=512")
 CONFIGURATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -155,7 +155,7 @@ def _run(*arguments: str, home: Path) -> str:
         [sys.executable, "-m", "gemma_keras_tune", *arguments],
         capture_output=True,
         text=True,
-        env=environment(home),
+        env={**os.environ, "GEMMA_KERAS_TUNE_HOME": str(home)},
         timeout=1200,
         stdin=subprocess.DEVNULL,
         check=False,

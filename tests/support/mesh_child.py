@@ -32,8 +32,7 @@ from tests.support.tiny_models import TINY_FAMILIES
 from tests.support.tiny_runs import spam_rows, tiny_model
 from tests.support.tiny_tokenizer import tiny_proto
 
-EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-"""Eight devices, and a compiler that doesn't take its time."""
+EIGHT = "--xla_force_host_platform_device_count=8"
 
 SHAPES = {"1x1": None, "8x1": (8, 1), "4x2": (4, 2), "2x4": (2, 4)}
 RECIPE = TrainRecipe(
