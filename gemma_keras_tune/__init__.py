@@ -22,6 +22,7 @@ _HOME_OF = {
     "Recipe": "recipe",
     "TrainResult": "training.loop",
     "TuneError": "errors",
+    "answer_table": "after_training",
     "by_itself": "model.sharding",
     "check_data": "data.check",
     "evaluate": "evaluation.report",
@@ -41,6 +42,7 @@ _HOME_OF = {
 __all__ = [*sorted(_HOME_OF), "__version__"]
 
 if TYPE_CHECKING:
+    from .after_training import answer_table
     from .data.check import check_data
     from .data.examples import load_examples
     from .errors import TuneError

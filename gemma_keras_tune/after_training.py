@@ -1,4 +1,4 @@
-"""What can be done with a trained run: ask it, measure it on other rows, export it once more.
+"""What can be done with a trained run: answer a table, measure it on other rows, export it again.
 
 The command line and the jobs of the web app both come here.
 """
@@ -12,15 +12,18 @@ from typing import Any
 
 from .data.examples import Split, load_examples, read_examples
 from .data.findings import raise_errors
+from .data.whole_table import WholeTable, check_name, read_whole_table
 from .durable import atomic_write_json, atomic_write_text
-from .errors import TuneError
+from .errors import DataError, TuneError
+from .evaluation.answered import AnsweredTable, HowToAnswer, answer_rows
 from .evaluation.report import Report, evaluate
 from .events import Warned
 from .exporters.artifact import Artifact, export, refuse_stranger
 from .exporters.consumer import need_consumer
-from .recipe import ExportRecipe, Recipe
+from .recipe import ASKED_PART, ExportRecipe, Recipe
+from .recipe_files import load_recipe, parse_recipe
 from .run_folder import RunFolder
-from .run_outputs import keep_report, load_run
+from .run_outputs import keep_report, load_run, need_adapter
 from .run_result import read_lineage, read_report
 from .stages import OnEvent
 from .writing import open_for_writing
@@ -56,6 +59,71 @@ def measure_run(folder: RunFolder, *, data: Path | None, out: Path | None, tell:
     return report
 
 
+def answer_table(
+    run_dir: str | Path,
+    table: str | Path,
+    out: str | Path,
+    *,
+    column: str | None = None,
+    encoding: str = "auto",
+    delimiter: str = "auto",
+    max_tokens: int | None = None,
+    raw: bool = False,
+    on_event: OnEvent | None = None,
+) -> AnsweredTable:
+    """A table of rows without answers, written anew with those of a trained run.
+
+    Behind the table's own columns stand the label and the confidence of a classification, or the
+    written answer, and a remark where a row has no answer or something was cut off. A name that
+    the table has already gets a number: `label (2)`. Every row keeps its place. CSV is written as
+    UTF-8 with a byte-order mark, JSONL as JSONL.
+
+    Args:
+        run_dir: The run's folder.
+        table: A CSV or JSONL file; it is read as data sets are, but refused if any row of it can't
+            be read.
+        out: The file that gets all of it, whole or not at all; an older one is replaced.
+        column: What is read of each row; without it, the column that the run was trained on.
+        encoding: The table's; `auto` takes a byte-order mark or UTF-8.
+        delimiter: Between columns of CSV; `auto` finds it.
+        max_tokens: The longest written answer; without it, the recipe's `evaluate.max_tokens`.
+        raw: Leave cells as they are that a program for tables would compute as formulas; else they
+            get an apostrophe before them.
+        on_event: Receives the events.
+
+    Raises:
+        TuneError: `RUN_UNTRAINED`, `TABLE_TASK`, `OUT_IS_TABLE`, `ANSWERS_FILE`.
+        RecipeError: If `delimiter` is none.
+        DataError: `MISSING_COLUMN`, `OUT_FORMAT`; or if the table can't be read.
+        ModelError: If the model can't be read, or `LOSS_NOT_FINITE`.
+        OutOfMemory: If there isn't enough memory.
+    """
+    folder, source, target = RunFolder(Path(run_dir)), Path(table), Path(out)
+    need_adapter(folder)
+    recipe = load_recipe(folder.recipe_json)
+    asked = column or recipe.data.column(_asked_part(recipe))
+    if target.exists() and source.exists() and target.samefile(source):
+        raise TuneError(
+            f"{out} is the table itself. Name another file for the answers.", code="OUT_IS_TABLE"
+        )
+    reading = {"encoding": encoding, "delimiter": delimiter}
+    values = {"name": "table", "data": {"path": str(source), "task": "text", **reading}}
+    parse_recipe(values, where="The table")  # checks them as a recipe's
+    wanted = _columns_read(recipe, asked)
+    rows = read_whole_table(source, wanted=wanted, encoding=encoding, delimiter=delimiter)
+    _need_columns(rows, wanted)
+    check_name(rows, target)
+    labels = _labels_to_choose_from(folder, recipe)
+    _, model = load_run(folder.path)
+    how = HowToAnswer(
+        column=asked,
+        labels=labels,
+        max_tokens=recipe.evaluate.max_tokens if max_tokens is None else max_tokens,
+        raw=raw,
+    )
+    return answer_rows(model, recipe, rows, target, how=how, on_event=on_event)
+
+
 def report_on_run(folder: RunFolder, *, tell: OnEvent) -> dict[str, Any] | None:
     """The run's own report, made now if it isn't there; None where no rows were held back.
 
@@ -82,9 +150,7 @@ def rows_to_measure(
         examples = load_examples(recipe.data)
         _warn_of_changes(folder, examples.sources, tell)
         return examples.test
-    labels = recipe.data.labels or _labels(folder)
-    if recipe.data.task == "classification" and not labels:
-        labels = load_examples(recipe.data).labels
+    labels = _labels_to_choose_from(folder, recipe)
     found = read_examples(recipe.data, str(data.expanduser().absolute()), labels=labels)
     raise_errors(found.findings)
     return Split(
@@ -135,10 +201,54 @@ def export_run(
         ]
 
 
-def _labels(folder: RunFolder) -> tuple[str, ...]:
-    """The labels that the run was measured with, in order; empty where there is no report."""
+def _labels_to_choose_from(folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
+    """The allowed labels of a classification, in order; else empty.
+
+    Those of the recipe, of the run's report, or of the rows that it was trained on.
+    """
+    if recipe.data.task != "classification":
+        return ()
     report = read_report(folder) or {}
-    return tuple(report.get("tuned", {}).get("confusion", {}).get("labels", ()))
+    measured = tuple(report.get("tuned", {}).get("confusion", {}).get("labels", ()))
+    return recipe.data.labels or measured or load_examples(recipe.data).labels
+
+
+def _asked_part(recipe: Recipe) -> str:
+    """The part of a row that asks.
+
+    Raises:
+        TuneError: `TABLE_TASK`.
+    """
+    part = ASKED_PART.get(recipe.data.task)
+    if part is None:
+        raise TuneError(
+            f"The run was trained on plain text (the task {recipe.data.task!r}), so its rows ask "
+            f"nothing that could be answered. Tables are for runs of the tasks "
+            f"{', '.join(ASKED_PART)}.",
+            code="TABLE_TASK",
+        )
+    return part
+
+
+def _columns_read(recipe: Recipe, asked: str) -> tuple[str, ...]:
+    """The columns that a table must have: what is asked, and a system text if rows have one."""
+    return (asked, *(name for part, name in recipe.data.columns.items() if part == "system"))
+
+
+def _need_columns(table: WholeTable, wanted: Sequence[str]) -> None:
+    """Refuse a table without a column that is read.
+
+    Raises:
+        DataError: `MISSING_COLUMN`, with the columns that there are.
+    """
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"The run reads {', '.join(map(repr, missing))} of each row; {Path(table.path).name} "
+            f"has {', '.join(map(repr, table.columns[:20]))}. Name the column that is to be read "
+            "(--column).",
+            code="MISSING_COLUMN",
+        )
 
 
 def _warn_of_changes(folder: RunFolder, now: Mapping[str, str], tell: OnEvent) -> None:

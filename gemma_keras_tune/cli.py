@@ -436,6 +436,54 @@ def generate(
 
 
 @app.command()
+def answer(
+    run: RunName,
+    table: Annotated[Path, typer.Argument(help="A table without answers: CSV or JSONL.")],
+    out: Annotated[Path, typer.Option(help="The file that gets the table with the answers.")],
+    column: Annotated[
+        str | None,
+        typer.Option(help="What is read of each row; by default the column of the training."),
+    ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="The table's, such as cp1252; auto takes UTF-8 or a mark.")
+    ] = "auto",
+    delimiter: Annotated[
+        str, typer.Option(help="Between the columns of CSV; auto finds it.")
+    ] = "auto",
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest written answer, in tokens; by default the recipe's."),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Put no apostrophe before cells that look like formulas."),
+    ] = False,
+    root: Root = None,
+    json_output: Json = False,
+) -> None:
+    """Answer every row of a table with a trained run, in new columns of a new file.
+
+    A classification gets the label and how sure the model is of it, other tasks the written
+    answer. Rows that can't be answered keep their place, with the reason.
+
+    Example: gemma-keras-tune answer latest mails.csv --out answered.csv
+    """
+    from .console import answering
+
+    answering.answer_a_table(
+        find_run(root or data_root(), run),
+        table,
+        out=out,
+        json_output=json_output,
+        column=column,
+        encoding=encoding,
+        delimiter=delimiter,
+        max_tokens=max_tokens,
+        raw=raw,
+    )
+
+
+@app.command()
 def export(
     name: RunOrModel,
     formats: Annotated[

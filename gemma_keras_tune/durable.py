@@ -131,6 +131,30 @@ def new_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iter
         os.close(lock)
 
 
+@contextmanager
+def new_file(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """The path of a temporary file beside `target` that becomes `target`, whole, at the end.
+
+    The body writes it. If the body raises, the temporary file is removed and `target` is as it was.
+
+    Args:
+        target: The file that will be there afterwards; an older one is replaced.
+
+    Raises:
+        OSError: If it can't be flushed or renamed; `target` is as it was.
+    """
+    target = Path(target)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        fsync_file(temporary)
+        rename(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
 def _remove_abandoned(target: Path) -> None:
     """Removes temporary folders of this target whose process is gone, and that are no longer new.
 

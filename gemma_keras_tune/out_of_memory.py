@@ -25,6 +25,10 @@ _WORDS = {
         "while answers were written",
         "Less is written at once with fewer rows in a batch (evaluate.batch_rows) or fewer tokens.",
     ),
+    "answering": (
+        "while a table was answered",
+        "Less is looked at once with a smaller evaluate.batch_rows in the run's recipe.",
+    ),
     "samples": (
         "while the run's sample prompts were answered",
         "Take fewer train.sample_prompts, or a smaller train.sample_max_tokens.",
@@ -43,7 +47,8 @@ def told_of_memory(stage: str) -> Iterator[None]:
     What a stage within this one has told already stays as it is.
 
     Args:
-        stage: `model`, `training`, `samples`, `evaluation`, `generation` or `export`.
+        stage: `model`, `training`, `samples`, `evaluation`, `generation`, `answering` or
+            `export`.
 
     Raises:
         OutOfMemory: With what takes less.

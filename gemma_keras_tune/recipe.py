@@ -24,6 +24,8 @@ TASK_COLUMNS: dict[str, tuple[str, ...]] = {
     "chat": ("messages",),
     "text": ("text",),
 }
+ASKED_PART = {"classification": "text", "instruction": "prompt", "chat": "messages"}
+"""The part of a row that asks, by task; a plain text asks nothing."""
 
 
 class _Section(BaseModel):

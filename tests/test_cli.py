@@ -201,6 +201,20 @@ def test_a_name_that_is_neither_run_nor_model_says_where_both_are_listed():
     assert "RUN_NOT_FOUND" in result.stderr and "models" in result.stderr
 
 
+def test_a_table_that_cannot_be_answered_is_one_clear_error(tmp_path, home):
+    result = call("answer", "nobody", tmp_path / "t.csv", "--out", tmp_path / "o.csv")
+    assert result.exit_code == 2 and "RUN_NOT_FOUND" in result.stderr
+    run = home / "runs" / "r"
+    (run / "adapter").mkdir(parents=True)
+    recipe = load_recipe("spam_classifier")
+    (run / "recipe.json").write_text(recipe.to_json())
+    (tmp_path / "t.csv").write_text("mail\nhello\n")
+    result = call("answer", "r", tmp_path / "t.csv", "--out", tmp_path / "o.csv")
+    assert result.exit_code == 2 and "MISSING_COLUMN" in result.stderr
+    assert "'message'" in result.stderr and "--column" in result.stderr
+    assert not (tmp_path / "o.csv").exists()
+
+
 def test_a_fault_of_ours_is_a_short_message_with_code_1(monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("the very inside")
@@ -399,6 +413,12 @@ def test_a_small_run_from_training_to_the_doctor(recipe, home):
     found = json.loads(answer.stdout.splitlines()[-1])
     assert set(found) == {"prompt_ids", "ids", "text", "stop_reason"}
     assert found["prompt_ids"][0] == 2 and 1 <= len(found["ids"]) <= 4
+
+    out = home / "answered.csv"
+    told = call("answer", "latest", other, "--out", out)
+    assert told.exit_code == 0, told.output
+    assert "80 of 80 rows" in told.stdout and "answered.csv" in told.stdout
+    assert out.read_text("utf-8-sig").splitlines()[0] == "text,label,label (2),confidence,remark"
 
     checks = {one["name"]: one for one in doctor_checks("latest")}
     for name in ("Run", "One <bos>", "End of turn", "Learned share", "Lengths", "Adapter"):

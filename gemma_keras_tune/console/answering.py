@@ -1,4 +1,4 @@
-"""One prompt, one answer: as it is written on a terminal, or whole for a program."""
+"""One prompt or a table of them: answers on a terminal, whole for a program, or in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..run_folder import RunFolder
 from ..text.turns import Turn
-from . import running, screen, sources
+from . import reports, running, screen, sources
+from .progress import RunView
 
 if TYPE_CHECKING:
     from ..text.tokenizer import Tokenizer
@@ -56,6 +57,34 @@ def answer(
     sys.stdout.write((shown[stream.written :] if stream else shown) + "\n")
     if result.stop_reason == "length":
         screen.say(screen.err(), "(cut off; a longer answer: --max-tokens)")
+
+
+def answer_a_table(
+    folder: RunFolder, table: Path, *, out: Path, json_output: bool, **how: Any
+) -> None:
+    """Writes the table with a run's answers, and prints what came of its rows.
+
+    Args:
+        folder: The run's.
+        table: The table.
+        out: The new file.
+        json_output: Print one JSON object instead.
+        **how: What `answer_table` takes.
+
+    Raises:
+        TuneError: If the run isn't trained, or the table can't be used.
+    """
+    from ..after_training import answer_table
+
+    running.show_licence()
+    with RunView() as view:
+        found = answer_table(
+            folder.path, table.expanduser(), out.expanduser(), **how, on_event=view
+        )
+    if json_output:
+        screen.print_json(found.to_json())
+        return
+    reports.show_answered(screen.out(), found)
 
 
 class _Stream:

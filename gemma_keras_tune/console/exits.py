@@ -27,6 +27,7 @@ _ORDER = (
         "control",
         "evaluate",
         "generate",
+        "answer",
     ),
     *("export", "doctor", "ui", "server", "work"),
 )

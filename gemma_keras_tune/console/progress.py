@@ -33,6 +33,7 @@ _TITLES = {
     "training": "Training",
     "evaluation": "Measuring base and tuned model",
     "generation": "Writing answers",
+    "answering": "Answering the table",
     "export": "Exporting",
 }
 

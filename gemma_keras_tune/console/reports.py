@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.check import DataReport
     from ..data.findings import Finding
     from ..doctor import Check
+    from ..evaluation.answered import AnsweredTable
     from ..recipe import Recipe
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -165,6 +166,28 @@ def show_answers(console: Console, samples: Iterable[Mapping[str, Any]]) -> None
             if sample[name] is not None:
                 rows.append((name.capitalize(), _answer(sample[name], sample["expected"])))
         screen.say(console, *([""] if number > 1 else []), screen.pairs(rows))
+
+
+def show_answered(console: Console, found: AnsweredTable) -> None:
+    """What came of a table's rows, and where they are."""
+    rows = [("Answered", f"{found.answered:,} of {found.rows:,} rows")]
+    first = list(found.counts.items())[:12]
+    counts = [f"{screen.short(label, 40)} {count:,}" for label, count in first]
+    more = len(found.counts) - len(counts)
+    if counts:
+        rows.append(("Labels", ", ".join(counts) + (f", and {more} more" if more else "")))
+    if found.not_answered:
+        reasons = (f"{code} {count:,}" for code, count in found.not_answered.items())
+        rows.append(("Not answered", f"{', '.join(reasons)} (the column {found.columns[-1]!r})"))
+    for name, count, what in (
+        ("Cut off", found.shortened, "rows, at their beginning"),
+        ("Cut off", found.cut_off, "answers (longer ones: --max-tokens)"),
+        ("Apostrophe", found.guarded, "cells that look like formulas (as they are: --raw)"),
+    ):
+        if count:
+            rows.append((name, f"{count:,} {what}"))
+    rows.append(("Written", screen.path_name(found.path)))
+    screen.say(console, screen.pairs(rows))
 
 
 def show_exports(console: Console, exports: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:

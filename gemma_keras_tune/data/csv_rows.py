@@ -46,9 +46,24 @@ def find_delimiter(
 
 
 def read_csv_rows(
-    lines: Iterator[str], path: str, *, delimiter: str, encoding: str, notes: Notes
+    lines: Iterator[str],
+    path: str,
+    *,
+    delimiter: str,
+    encoding: str,
+    notes: Notes,
+    keep_blank: bool = False,
 ) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
     """The column names, and an iterator of `(line number, row)`; faults of rows go into `notes`.
+
+    Args:
+        lines: Physical lines.
+        path: The file.
+        delimiter: Between columns.
+        encoding: The codec that the lines were read with.
+        notes: Where faults of rows go.
+        keep_blank: Whether rows of nothing but white space are rows like others. A line with
+            nothing on it is one only where there is a single column.
 
     Raises:
         DataError: `EMPTY_DATASET`, `DUPLICATE_COLUMN`, `TOO_MANY_COLUMNS`, `NUL_BYTE` or
@@ -68,7 +83,15 @@ def read_csv_rows(
     if code:
         raise _bad_header(code, path, encoding)
     columns = _checked_names(header, path, notes)
-    return columns, _rows(reader, watch, path, columns=columns, delimiter=delimiter, notes=notes)
+    return columns, _rows(
+        reader,
+        watch,
+        path,
+        columns=columns,
+        delimiter=delimiter,
+        notes=notes,
+        keep_blank=keep_blank,
+    )
 
 
 def _bad_header(code: str, path: str, encoding: str) -> DataError:
@@ -110,7 +133,14 @@ class _Watch:
 
 
 def _rows(
-    reader: Any, watch: _Watch, path: str, *, columns: list[str], delimiter: str, notes: Notes
+    reader: Any,
+    watch: _Watch,
+    path: str,
+    *,
+    columns: list[str],
+    delimiter: str,
+    notes: Notes,
+    keep_blank: bool,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     while True:
         before = reader.line_num
@@ -124,11 +154,14 @@ def _rows(
         code = watch.take(before, reader.line_num)
         if reader.line_num - before > _SUSPICIOUS_LINES and _swallowed(row, delimiter, columns):
             raise _unbalanced(path, before + 1, "one text holds lines that look like rows")
-        if len(row) == len(columns) and not code and any(map(str.strip, row)):
+        is_blank = not any(map(str.strip, row))
+        if is_blank and keep_blank and (row or len(columns) == 1):
+            is_blank, row = False, [*row, *[""] * len(columns)][: len(columns)]
+        if len(row) == len(columns) and not code and not is_blank:
             yield before + 1, dict(zip(columns, row, strict=True))
             continue
         where = place(path, before + 1)
-        if not any(map(str.strip, row)):
+        if is_blank:
             notes.add("BLANK_ROWS", "Some rows are blank.", where)
         elif code:
             notes.add(code, f"Line {before + 1} has {_BYTES[code]}.", where)

@@ -16,7 +16,7 @@ from .findings import Finding, Notes, fatal, finding, place
 from .jsonl_rows import read_jsonl_rows
 
 Format = Literal["auto", "csv", "jsonl"]
-_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SUFFIXES = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,7 @@ class Reading(TypedDict, total=False):
         bad_rows: `skip` leaves bad rows out and counts them as warnings.
         limit: Stop after so many rows (for a preview).
         count_all: Read the rows behind the limit too, and count them.
+        keep_blank: Take blank rows of a CSV file for rows like others; else they are passed over.
     """
 
     format: Format
@@ -79,6 +80,7 @@ class Reading(TypedDict, total=False):
     bad_rows: Literal["error", "skip"]
     limit: int | None
     count_all: bool
+    keep_blank: bool
 
 
 def scan_table(path: str | os.PathLike[str], **how: Unpack[Reading]) -> Table:
@@ -113,6 +115,7 @@ def stream_rows(
     bad_rows: Literal["error", "skip"] = "error",
     limit: int | None = None,
     count_all: bool = False,
+    keep_blank: bool = False,
 ) -> FileFacts:
     """As `scan_table`, but each row is handed over as it comes: no more than one is in memory.
 
@@ -126,6 +129,7 @@ def stream_rows(
         bad_rows: What is done with bad ones.
         limit: Most rows that are handed over.
         count_all: Whether those behind the limit are counted.
+        keep_blank: Whether blank ones are rows, too.
 
     Raises:
         DataError: If the file as a whole can't be read; rows may have been handed over by then.
@@ -141,7 +145,12 @@ def stream_rows(
         if chosen == "csv":
             delimiter, lines = find_delimiter(lines, name, delimiter=delimiter, wanted=wanted)
             columns, found = read_csv_rows(
-                lines, name, delimiter=delimiter, encoding=codec, notes=notes
+                lines,
+                name,
+                delimiter=delimiter,
+                encoding=codec,
+                notes=notes,
+                keep_blank=keep_blank,
             )
         else:
             delimiter = ""
@@ -220,7 +229,7 @@ def _find_format(path: str, codec: str) -> str:
     with open(path, "rb") as file:
         head = next((line for line in read_lines(open_text(file, codec), path) if line.strip()), "")
     looks = "jsonl" if head.lstrip().startswith(('{"', "{}", "{ ", "{\n", "[{")) else "csv"
-    named = _SUFFIXES.get(Path(path).suffix.lower())
+    named = SUFFIXES.get(Path(path).suffix.lower())
     if named == "csv" and looks == "jsonl":
         raise fatal(
             "WRONG_FILE_TYPE",

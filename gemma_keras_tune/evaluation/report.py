@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from ..data.examples import Split
-from ..errors import ModelError, TuneError
+from ..errors import TuneError
 from ..event_types import Warned
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
@@ -22,7 +22,7 @@ from .held_back import HeldBack, Question, read_held_back
 from .metrics import classify
 from .progress import OnEvent
 from .report_values import Answer, Measures, Report, Sample
-from .score import AnswerLoss, LabelScores, label_scores, mean_loss, score_pieces
+from .score import AnswerLoss, LabelScores, label_scores, mean_loss, not_finite, score_pieces
 
 _LONGEST_TEXT = 2000  # characters of a prompt or an answer in a line of the predictions
 
@@ -154,11 +154,7 @@ def _result(split: Split, held_back: HeldBack, question: Question, sums: Any) ->
     """
     if not all(map(math.isfinite, sums)):
         example = question.example
-        raise ModelError(
-            f"{example.file}:{example.row}: the loss is not finite. The weights are damaged, or "
-            "training went astray: lower train.learning_rate and train again.",
-            code="LOSS_NOT_FINITE",
-        )
+        raise not_finite(f"{example.file}:{example.row}")
     if held_back.answers is None:
         loss = AnswerLoss(nats=-float(sum(sums)), tokens=len(question.piece.targets))
         return _Result(loss, None)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from ..model.attention import softcap_scores
 from ..model.config import GemmaConfig
 from ..model.forward import hidden_states
@@ -163,6 +163,15 @@ def label_scores(
         labels=tuple(labels),
         log_probabilities=tuple(sums.tolist()),
         tokens=tuple(len(answer) for answer in answers),
+    )
+
+
+def not_finite(where: str) -> ModelError:
+    """The error that says of a row that its loss is no number."""
+    return ModelError(
+        f"{where}: the loss is not finite. The weights are damaged, or training went astray: lower "
+        "train.learning_rate and train again.",
+        code="LOSS_NOT_FINITE",
     )
 
 

@@ -1,11 +1,13 @@
 """Tables that a person reads."""
 
 import io
+from pathlib import Path
 
 from rich.console import Console
 
 from gemma_keras_tune.console import reports
 from gemma_keras_tune.console.answering import _Stream
+from gemma_keras_tune.evaluation.answered import AnsweredTable
 from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.text.as_trained import turns_as_trained
 
@@ -86,3 +88,22 @@ def test_a_streamed_answer_is_the_whole_answer_letter_by_letter(tiny_tokenizer, 
         seen.append(capsys.readouterr().out)
     assert "".join(seen) == "na\u00efve \U0001f600 a\\x1bb"
     assert "\ufffd" not in "".join(seen)
+
+
+def test_an_answered_table_tells_what_became_of_every_row():
+    found = AnsweredTable(
+        path=Path("out.csv"),
+        rows=1234,
+        columns=("label", "confidence", "remark (2)"),
+        counts={"spam": 1200, "ham": 30},
+        not_answered={"EMPTY_TEXT": 3, "TOO_LONG": 1},
+        shortened=0,
+        cut_off=2,
+        guarded=2,
+        first=(),
+    )
+    said = shown(reports.show_answered, found)
+    for part in ("1,230 of 1,234 rows", "spam 1,200, ham 30", "EMPTY_TEXT 3, TOO_LONG 1"):
+        assert part in said
+    assert "2 answers" in said and "2 cells that look like formulas" in said
+    assert "'remark (2)'" in said and "beginning" not in said and "out.csv" in said

@@ -41,6 +41,7 @@ _GIVEN = {
     "docs/reference/cli.md": {
         "messages.csv": "message,kind\n"
         + "".join(f"call {i} now,spam\nlunch at {i},ham\n" for i in range(8)),
+        "mails.csv": "message\nfree prize\nsee you at noon\n",
         "new_messages.csv": "message,label\nfree prize,spam\nsee you at noon,ham\n",
     }
 }

@@ -1,0 +1,57 @@
+"""Tables that are refused before any model is loaded, each with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gemma_keras_tune as gkt
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.recipe import Recipe
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    (tmp_path / "t.csv").write_text("text\nhello\n")
+    return tmp_path / "t.csv"
+
+
+def run_of(folder: Path, task: str, *, is_trained: bool = True, **data: Any) -> Path:
+    """A run's folder with a recipe, and perhaps the folder of an adapter that nobody reads."""
+    folder.mkdir()
+    values = {"path": "/rows.csv", "task": task, **data}
+    recipe = Recipe.model_validate({"name": "r", "data": values})
+    (folder / "recipe.json").write_text(recipe.to_json())
+    if is_trained:
+        (folder / "adapter").mkdir()
+    return folder
+
+
+CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "a run that isn't trained": ("RUN_UNTRAINED", "classification", {"is_trained": False}, {}),
+    "plain text": ("TABLE_TASK", "text", {}, {}),
+    "the table itself": ("OUT_IS_TABLE", "classification", {}, {"out": "t.csv"}),
+    "a name for JSONL": ("OUT_FORMAT", "classification", {}, {"out": "o.jsonl"}),
+    "no such column": ("MISSING_COLUMN", "classification", {}, {"column": "mail"}),
+    "no system text": (
+        "MISSING_COLUMN",
+        "instruction",
+        {"columns": {"prompt": "text", "system": "rules"}},
+        {},
+    ),
+    "a delimiter of two letters": ("RECIPE_INVALID", "classification", {}, {"delimiter": ", "}),
+    "a wrong encoding": ("UNKNOWN_ENCODING", "classification", {}, {"encoding": "klingon"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cannot_be_answered_is_refused_with_its_reason(tmp_path, table, case):
+    code, task, of_run, how = CASES[case]
+    how = {"out": "o.csv", **how}
+    run, out = run_of(tmp_path / "run", task, **of_run), tmp_path / how.pop("out")
+    with pytest.raises(TuneError) as caught:
+        gkt.answer_table(run, table, out, **how)
+    assert caught.value.code == code
+    assert table.read_text() == "text\nhello\n" and not (tmp_path / "o.csv").exists()
