@@ -51,6 +51,10 @@ class JobFolder(WorkFolder):
         """What came of it; written whole, as the last thing."""
         return self.path / "result.json"
 
+    def answers(self, table: str) -> Path:
+        """The table that a job of the kind `answer` has answered: its name ends as the table's."""
+        return self.path / f"answers{Path(table).suffix.lower()}"
+
     def run(self, spec: JobSpec) -> RunFolder:
         """The folder of the job's run.
 

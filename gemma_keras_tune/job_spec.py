@@ -127,6 +127,21 @@ class EvaluateArgs(_Plain):
     """Other rows than those that the run held back."""
 
 
+class AnswerArgs(_Plain):
+    """Answer every row of a table, which is written anew in the job's folder."""
+
+    data: FilePath
+    """The table."""
+    column: str | None = Field(default=None, min_length=1, max_length=4096)
+    """What is read of each row; without it, the column that the run was trained on."""
+    encoding: str = Field(default="auto", max_length=60)
+    """The table's, as in a recipe's section `data`."""
+    delimiter: Annotated[str, Field(pattern=r"^(auto|[^\r\n\"])$")] = "auto"
+    """Between its columns, as there."""
+    max_tokens: int | None = Field(default=None, ge=1, le=131_072)
+    """The longest written answer; without it, the recipe's `evaluate.max_tokens`."""
+
+
 class Message(_Plain):
     """One turn of a conversation."""
 
@@ -170,7 +185,7 @@ class GenerateArgs(_Plain):
 class JobSpec(_Plain):
     """One job: what kind, on which run, with which arguments. `parse_job` makes it."""
 
-    kind: Literal["data", "plan", "train", "evaluate", "generate", "export"]
+    kind: Literal["data", "plan", "train", "evaluate", "answer", "generate", "export"]
     """What is done."""
     run: RunId | None = None
     """The run that it is done with: the name of a folder under `ROOT/runs`."""
@@ -212,6 +227,13 @@ class EvaluateJob(_OnRun):
     args: EvaluateArgs = EvaluateArgs()
 
 
+class AnswerJob(_OnRun):
+    """A job of the kind `answer`."""
+
+    kind: Literal["answer"]
+    args: AnswerArgs
+
+
 class GenerateJob(JobSpec):
     """A job of the kind `generate`."""
 
@@ -239,6 +261,7 @@ KINDS: dict[str, type[JobSpec]] = {
     "plan": PlanJob,
     "train": TrainJob,
     "evaluate": EvaluateJob,
+    "answer": AnswerJob,
     "generate": GenerateJob,
     "export": ExportJob,
 }

@@ -13,7 +13,16 @@ from .catalogue import is_here
 from .errors import TuneError
 from .events import Event, Progress, Step, last_record
 from .job_folder import JobFolder
-from .job_spec import DataJob, EvaluateJob, ExportJob, GenerateJob, JobSpec, PlanJob, TrainJob
+from .job_spec import (
+    AnswerJob,
+    DataJob,
+    EvaluateJob,
+    ExportJob,
+    GenerateJob,
+    JobSpec,
+    PlanJob,
+    TrainJob,
+)
 from .recipe import ModelRecipe
 from .run_folder import RunFolder
 from .run_result import run_result
@@ -78,6 +87,8 @@ def carry_out(task: Task, spec: JobSpec) -> dict[str, Any]:
             return _train(task, spec)
         case EvaluateJob():
             return _evaluate(task, spec)
+        case AnswerJob():
+            return _answer(task, spec)
         case GenerateJob():
             return _generate(task, spec)
         case ExportJob():
@@ -118,6 +129,16 @@ def _evaluate(task: Task, spec: EvaluateJob) -> dict[str, Any]:
     refuse_while_written(run)
     data, out = Path(spec.args.data), task.folder.path
     return {"report": measure_run(run, data=data, out=out, tell=task.tell).to_json()}
+
+
+def _answer(task: Task, spec: AnswerJob) -> dict[str, Any]:
+    from .after_training import answer_table
+
+    run, args = _existing(task, spec), spec.args
+    refuse_while_written(run)
+    how = args.model_dump(include={"column", "encoding", "delimiter", "max_tokens"})
+    out = task.folder.answers(args.data)
+    return answer_table(run.path, args.data, out, on_event=task.tell, **how).to_json()
 
 
 def _generate(task: Task, spec: GenerateJob) -> dict[str, Any]:

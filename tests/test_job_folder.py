@@ -34,6 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plan": {"kind": "plan", "args": {"recipe": RECIPE}},
     "train": {"kind": "train", "run": "r-1", "args": {"recipe": RECIPE}},
     "evaluate": {"kind": "evaluate", "run": "r-1", "args": {"data": "/data/y.csv"}},
+    "answer": {"kind": "answer", "run": "r-1", "args": {"data": "/data/z.csv", "column": "mail"}},
     "generate": {"kind": "generate", "run": "r-1", "args": {"prompt": "Hello?"}},
     "export": {"kind": "export", "run": "r-1", "args": {"format": "hf", "dtype": "bfloat16"}},
 }
@@ -80,6 +81,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         changed("generate", messages=[{"role": "user", "content": "x"}]),
         "either a prompt",
     ),
+    "a relative table": (changed("answer", data="z.csv"), "absolute"),
+    "a delimiter of two letters": (changed("answer", delimiter=", "), "delimiter"),
     "too many rows": (changed("data", rows=10_001), "rows"),
     "a text for a number": (changed("generate", max_tokens="7"), "max_tokens"),
     "a prompt without end": (changed("generate", prompt="x" * 500_000), "prompt"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -201,11 +202,45 @@ def test_an_evaluation_without_rows_is_the_runs_own_report(root, trained):
     assert json.loads(run.report_json.read_text())["tuned"] == before["tuned"]
 
 
+def test_a_table_of_held_back_rows_is_answered_as_the_runs_own_predictions_say(root, trained):
+    lines = RunFolder(root / "runs" / "first").predictions.read_text().splitlines()
+    expected = [json.loads(line) for line in lines]
+    assert len(expected) > 2
+    table = root / "mails.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["mail"], *([one["prompt"]] for one in expected)])
+    job = make_job(root, "answer", {"data": str(table), "column": "mail"}, run="first")
+    assert work(job.path) == 0, read_result(job)
+    with job.answers(str(table)).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mail"] for row in rows] == [one["prompt"] for one in expected]
+    assert [row["label"] for row in rows] == [one["predicted"] for one in expected]
+    for row, one in zip(rows, expected, strict=True):
+        assert float(row["confidence"]) == pytest.approx(one["confidence"], abs=1e-4)
+    value = values_of(job)
+    assert (value["file"], value["rows"], value["answered"]) == (
+        "answers.csv",
+        len(rows),
+        len(rows),
+    )
+    assert [one["answer"] for one in value["first"]] == [row["label"] for row in rows][:20]
+    events = read_events(job.events, kinds={"progress"})
+    told = [one.event for one in events if one.event.stage == "answering"]  # type: ignore[union-attr]
+    assert told and told[-1].done == len(rows)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("kind", "args"),
-    [("evaluate", {}), ("evaluate", {"data": "/x.csv"}), ("export", {"format": "peft"})],
+    [
+        ("evaluate", {}),
+        ("evaluate", {"data": "/x.csv"}),
+        ("answer", {"data": "/x.csv"}),
+        ("export", {"format": "peft"}),
+    ],
 )
-def test_a_run_that_is_being_written_is_neither_measured_nor_exported(root, trained, kind, args):
+def test_a_run_that_is_being_written_is_neither_measured_nor_asked_nor_exported(
+    root, trained, kind, args
+):
     job = make_job(root, kind, args, run="first")
     with open_for_writing(RunFolder(root / "runs" / "first")):
         assert work(job.path) == 2

@@ -30,8 +30,8 @@ async def real_args(kind: str, args: Mapping[str, Any], names: Names) -> dict[st
     real = dict(args)
     if kind == "data":
         await _put_data(real, names)
-    elif kind == "evaluate" and real.get("data") is not None:
-        real["data"] = await names.data("args.data", real["data"])
+    elif kind == "answer" or (kind == "evaluate" and real.get("data") is not None):
+        real["data"] = await names.data("args.data", real.get("data"))
     elif kind == "generate" and real.get("model") is not None:
         real["model"] = await names.model("args.model", real["model"])
     return real

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from ..jobs.job import HIGHEST_PRIORITY
 from .recipes import RecipeGiven
 
-Kind = Literal["data", "plan", "train", "evaluate", "generate", "export"]
+Kind = Literal["data", "plan", "train", "evaluate", "answer", "generate", "export"]
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$")]
 
 

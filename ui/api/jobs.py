@@ -46,6 +46,7 @@ SUBMITS: Mapping[str, Action] = {
     "plan": Action.SUBMIT_PLAN,
     "train": Action.SUBMIT_TRAIN,
     "evaluate": Action.SUBMIT_EVALUATE,
+    "answer": Action.SUBMIT_GENERATE,
     "generate": Action.SUBMIT_GENERATE,
     "export": Action.SUBMIT_EXPORT,
 }

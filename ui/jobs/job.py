@@ -12,7 +12,7 @@ from typing import Any
 
 from gemma_keras_tune.job_spec import is_light
 
-KINDS = ("data", "plan", "train", "evaluate", "generate", "export")
+KINDS = ("data", "plan", "train", "evaluate", "answer", "generate", "export")
 WRITERS = ("train", "evaluate", "export")  # write in their run's folder: one at a time
 ENDED = ("done", "failed", "cancelled", "quarantined")
 HELD = ("running", "suspect")  # a child may be at work

@@ -44,6 +44,7 @@ KINDS = {
     "plan": "Plan",
     "train": "Training",
     "evaluate": "Measuring",
+    "answer": "Answering a table",
     "generate": "Answering",
     "export": "Export",
 }

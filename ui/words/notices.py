@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-WORK = {"train": "training", "evaluate": "evaluation", "export": "export"}
+WORK = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "answer": "answering of a table",
+    "export": "export",
+}
 TITLES = {
     "ended": "{name}: the {work} has ended",
     "failed": "{name}: the {work} failed",
@@ -21,8 +26,8 @@ TRIAL_TEXT = "You asked for this message in the settings. Nothing has happened t
 
 TITLE = "Tell me when my work ends"
 TEXT = (
-    "For what you start in this workspace: trainings, evaluations and exports. Everything is sent "
-    "once. Addresses are kept encrypted."
+    "For what you start in this workspace: trainings, evaluations, answered tables and exports. "
+    "Everything is sent once. Addresses are kept encrypted."
 )
 NONE = "You are told nowhere yet."
 KIND = "How"
