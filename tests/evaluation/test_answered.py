@@ -15,7 +15,9 @@ from gemma_keras_tune.data.whole_table import read_whole_table
 from gemma_keras_tune.errors import DataError, ModelError, TuneError
 from gemma_keras_tune.evaluation.answered import HowToAnswer, answer_rows
 from gemma_keras_tune.evaluation.generate import generate
+from gemma_keras_tune.evaluation.held_back import read_held_back
 from gemma_keras_tune.evaluation.report import evaluate
+from gemma_keras_tune.evaluation.table_questions import TableQuestions
 from gemma_keras_tune.event_types import Progress
 from gemma_keras_tune.recipe import EvaluateRecipe, Recipe
 from tests.evaluation.support import tiny_model, tuned
@@ -28,6 +30,7 @@ TEXTS = (
     "She liked to play outside in the park with her friends.",
     "How do I return these shoes? They are too small for me.",
 )
+LONG_LABEL = "free prize"
 NASTY = 'a "quoted" prize;\nof two lines, =1+1'
 
 
@@ -94,26 +97,25 @@ def test_labels_and_confidence_are_those_of_the_report_on_the_same_rows(model, t
     assert sum(found.counts.values()) == 5
 
 
-def test_shortened_rows_are_answered_as_the_report_does(model, tmp_path):
+def test_shortened_rows_are_read_as_the_report_reads_them(model, tmp_path):
     long = " ".join(TEXTS)
-    write_csv(tmp_path / "rows.csv", [["text", "label"], [long, "ham"], [TEXTS[0], "spam"]])
+    write_csv(tmp_path / "rows.csv", [["text", "label"], [long, "ham"], [TEXTS[0], LONG_LABEL]])
     recipe = recipe_of(
         path=str(tmp_path / "rows.csv"),
         prompt_format="Spam? {prompt}",
-        max_length=48,
         too_long="truncate",
         validation_share=0,
         test_share=0,
     )
-    split = gkt.load_examples(recipe.data).train
-    path = tmp_path / "predictions.jsonl"
-    report = evaluate(model, split, EvaluateRecipe(samples=0), predictions_path=path)
-    assert report.shortened == 1
-    expected = [json.loads(line)["confidence"] for line in path.read_text().splitlines()]
-    table = write_csv(tmp_path / "new.csv", [["text"], [long], [TEXTS[0]]])
-    found, rows = answered(model, table, tmp_path / "out.csv", recipe)
-    np.testing.assert_allclose([float(r["confidence"]) for r in rows], expected, atol=1e-4)
-    assert found.shortened == 1 and "48 tokens" in rows[0]["remark"] and not rows[1]["remark"]
+    held_back = read_held_back(model, gkt.load_examples(recipe.data).train)
+    path = write_csv(tmp_path / "new.csv", [["text"], [long], [TEXTS[0]]])
+    labels = ("ham", LONG_LABEL)
+    questions = TableQuestions(model, recipe.data, column="text", labels=labels)
+    asked = [questions.ask(row) for row in read_whole_table(path, wanted=["text"]).rows]
+    assert [one.prompt_ids for one in asked] == [one.prompt_ids for one in held_back.questions]
+    assert [one.is_shortened for one in asked] == [True, False] and held_back.shortened == 1
+    found, rows = answered(model, path, tmp_path / "out.csv", recipe, labels=labels)
+    assert found.shortened == 1 and "64 tokens" in rows[0]["remark"] and not rows[1]["remark"]
 
 
 def test_rows_that_cannot_be_answered_keep_their_place_and_say_why(model, tmp_path):
@@ -148,7 +150,7 @@ def test_a_table_with_nothing_to_answer_is_given_back_all_the_same(model, tmp_pa
     assert found.answered == 0 and len(rows) == 2
 
 
-def test_cells_come_back_as_they_were_and_open_in_a_program_for_tables(model, tmp_path):
+def test_row_34_cells_come_back_as_they_were_and_formulas_are_not_computed(model, tmp_path):
     rows = [
         ["id", "Größe", "text"],
         ["1", "=1+1", NASTY],
