@@ -35,7 +35,7 @@ Format = Annotated[str, Path(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", exampl
 May = Annotated[Asking, Depends(to(Action.VIEW_ARTIFACTS))]
 MayDownload = Annotated[Asking, Depends(to(Action.DOWNLOAD))]
 _RUN_FILES = ("report.json", "report.md", "predictions.jsonl", "recipe.json", "lineage.json")
-_FILE: dict[int | str, dict[str, Any]] = {
+FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file, as an attachment.",
         "content": {"application/octet-stream": {"schema": {"type": "string"}}},
@@ -122,7 +122,7 @@ async def delete_artifact(
 
 
 @router.get(
-    "/artifacts/{format}/files/{name:path}", response_class=FileResponse, responses={**_FILE}
+    "/artifacts/{format}/files/{name:path}", response_class=FileResponse, responses={**FILE}
 )
 async def download_artifact(
     asked: MayDownload, run_id: RunId, format: Format, name: str
@@ -154,7 +154,7 @@ async def download_archive(asked: MayDownload, run_id: RunId, format: Format) ->
     return StreamingResponse(parts, media_type="application/octet-stream", headers=headers)
 
 
-@router.get("/files/{name}", response_class=FileResponse, responses={**_FILE})
+@router.get("/files/{name}", response_class=FileResponse, responses={**FILE})
 async def download_run_file(
     asked: MayDownload, run_id: RunId, name: Annotated[str, Path(examples=["report.md"])]
 ) -> Response:

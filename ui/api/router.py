@@ -8,6 +8,7 @@ from starlette.routing import Match, Route
 
 from ..gate.answers import Refused
 from . import (
+    answered,
     artifacts,
     datasets,
     invitations,
@@ -38,6 +39,7 @@ def register(app: FastAPI) -> None:
         uploads_router(app),
         datasets.router,
         jobs.router,
+        answered.router,
         runs.router,
         artifacts.router,
         members.router,

@@ -68,6 +68,7 @@ ROUTES: dict[Route, Action | None] = {
     ("POST", "/jobs/{job_id}/priority"): Action.RANK_JOBS,
     ("GET", "/jobs/{job_id}/result"): Action.VIEW_JOBS,
     ("GET", "/jobs/{job_id}/log"): Action.DOWNLOAD,
+    ("GET", "/jobs/{job_id}/table"): Action.DOWNLOAD,
     ("GET", "/jobs/{job_id}/events"): Action.VIEW_EVENTS,
     ("GET", "/runs"): Action.VIEW_RUNS,
     ("POST", "/runs/adopt"): Action.ADOPT_FOLDER,
@@ -224,11 +225,11 @@ async def _control(world: World, who: Person, where: str) -> Sent:
     return Sent({"run_id": run}, {"command": "checkpoint"})
 
 
-def _of_job(state: str, body: Any = None, query: str = "") -> Make:
+def _of_job(state: str, body: Any = None, query: str = "", *, kind: str = "data") -> Make:
     async def make(world: World, who: Person, where: str) -> Sent:
         workspace, user = _place(world, who, where)
         known = where != "missing"
-        job = await world.job(workspace, user, state=state) if known else "0" * 32
+        job = await world.job(workspace, user, state=state, kind=kind) if known else "0" * 32
         return Sent({"job_id": job}, body, query)
 
     return make
@@ -405,6 +406,7 @@ REQUESTS: dict[Route, Make] = {
     ("POST", "/jobs/{job_id}/priority"): _of_job("paused", {"priority": 1}),
     ("GET", "/jobs/{job_id}/result"): _of_job("done"),
     ("GET", "/jobs/{job_id}/log"): _of_job("done"),
+    ("GET", "/jobs/{job_id}/table"): _of_job("done", kind="answer"),
     ("GET", "/jobs/{job_id}/events"): _of_job("done", None, "?follow=false"),
     ("POST", "/runs/adopt"): _adopt,
     ("GET", "/runs/{run_id}"): _of_run(),

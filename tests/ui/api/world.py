@@ -208,7 +208,10 @@ class World:
         write_run(folder)
         return id
 
-    async def job(self, workspace_id: str, user_id: str, *, state: str = "done") -> str:
+    async def job(
+        self, workspace_id: str, user_id: str, *, state: str = "done", kind: str = "data"
+    ) -> str:
+        """A job about a file that isn't there; one of the kind `answer` has its table, too."""
         id = secrets.token_hex(16)
         self._numbers = getattr(self, "_numbers", 10_000) + 1
         path = str(self.root / "datasets" / ("0" * 32) / "data.csv")
@@ -218,8 +221,8 @@ class World:
                 workspace_id=workspace_id,
                 user_id=user_id,
                 number=self._numbers,
-                kind="data",
-                args={"action": "check", "path": path},
+                kind=kind,
+                args={"data": path} if kind == "answer" else {"action": "check", "path": path},
                 args_hash="0" * 64,
                 pool="light",
                 state=state,
@@ -230,6 +233,8 @@ class World:
         folder = self.root / "jobs" / id
         folder.mkdir(parents=True)
         (folder / "log.txt").write_text(f"reads {path}\n")
+        if kind == "answer":
+            (folder / "answers.csv").write_text("text,label\nwin a prize,spam\n")
         with EventWriter(folder / "events.jsonl", 1) as events:
             events(RunStarted(name="data"))
             events(RunEnded(status="done"))
