@@ -16,6 +16,7 @@ _PARTS = (
     ("", words.LIVE, "show_chart"),
     ("/result", words.RESULT, "fact_check"),
     ("/playground", words.PLAYGROUND, "forum"),
+    ("/table", words.TABLE, "table_chart"),
     ("/export", words.EXPORT, "download"),
 )
 
@@ -26,7 +27,8 @@ def run_tabs(visit: Visit, row: Mapping[Any, Any], *, at: str) -> StateChip:
     Args:
         visit: The open page.
         row: The run's row.
-        at: Which part the page is: "" (the run as it works), "/result", "/playground" or "/export".
+        at: Which part the page is: "" (the run as it works), "/result", "/playground", "/table" or
+            "/export".
     """
     visit.title.text = row["name"]
     ui.page_title(f"{row['name']} - {common.PRODUCT}")

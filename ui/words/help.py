@@ -37,7 +37,8 @@ STEPS = (
     (
         "See how good it is, and try it",
         "Open the finished run. The result compares the model before and after on rows that it "
-        "never saw. In the playground you ask it yourself.",
+        "never saw. In the playground you ask it yourself, and a whole table of new rows is "
+        "answered under Use on a table.",
         common.RUNS,
         "/runs",
     ),

@@ -108,8 +108,12 @@ SAMPLES_TEXT = (
 COUNTED_RIGHT = "Counted as {label}: right"
 COUNTED_WRONG = "Counted as {label}: wrong"
 NEXT = "What next"
-USE_HELP = "Ask the tuned model something of your own, or take it with you as files."
+USE_HELP = (
+    "Ask the tuned model something of your own, let it answer a whole table, or take it with you "
+    "as files."
+)
 TRY = "Try it in the playground"
+TABLE = "Use it on a table"
 EXPORT = "Export it"
 NEXT_HELP = (
     "Training further begins with what this run has learned, for example on more rows. Training "

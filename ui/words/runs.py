@@ -33,6 +33,7 @@ CHOSEN = "{count} chosen"
 LIVE = "Run"
 RESULT = "Result"
 PLAYGROUND = "Playground"
+TABLE = "Use on a table"
 EXPORT = "Export"
 PARTS = "Parts of this run"
 

@@ -53,6 +53,22 @@ def some_mails(folder: Path, count: int = 60) -> Path:
     return path
 
 
+def new_mails(folder: Path) -> Path:
+    """A few mails without labels, as somebody keeps them."""
+    path = folder / "new mails.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [
+                ["sender", "message"],
+                ["ann", "You have won a prize, click here"],
+                ["bob", ""],
+                ["=cmd()", "See you at noon"],
+                ["eve", "Free entry: call now"],
+            ]
+        )
+    return path
+
+
 def fill(page: Any, label: str, value: str) -> None:  # noqa: F811
     field = page.get_by_label(label, exact=True)
     field.fill(value)
@@ -151,6 +167,21 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.mouse.move(0, 0)  # a tooltip stands outside of all landmarks
     page.get_by_role("tooltip").wait_for(state="detached")
     assert violations(page, axe) == []
+    page.get_by_role("link", name="Use on a table").click()
+    page.get_by_text("Upload a table").click()
+    page.locator("input[type=file]").set_input_files(new_mails(tmp_path))
+    page.get_by_text("This is the column that the model learned from.").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Answer all rows").click()
+    page.get_by_text("Rows with an answer: 3 of 4.").wait_for(timeout=PATIENCE_MS)
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download the whole table").click()
+    assert downloading.value.suggested_filename == "new mails answers.csv"
+    text = Path(downloading.value.path()).read_text("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [bool(row["label"]) for row in rows] == [True, False, True, True]
+    assert rows[2]["sender"] == "'=cmd()"
+    assert violations(page, axe) == []
+    shot(page, "walk-table")
     page.goto(f"{server.address}/runs")
     for name in ("my-mails", "earlier"):
         page.get_by_role("row").filter(has_text=name).get_by_role("checkbox").click()
@@ -293,6 +324,7 @@ def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url,
         ("run", run, "Finished"),
         ("result", f"{run}/result", "Before and after"),
         ("playground", f"{run}/playground", "Ask both"),
+        ("table", f"{run}/table", "Rows with an answer"),
         ("export", f"{run}/export", "Made and checked"),
         ("compare", f"/compare?runs={run.rpartition('/')[2]},{earlier(server)}", "earlier"),
         ("settings", "/settings", "Tell me when my work ends"),

@@ -165,7 +165,8 @@ export default {
         const dataset = await this.patiently(() => this.ask("POST", "/datasets", made));
         localStorage.removeItem(KEPT);
         this.stopped = true; // nothing is lost by leaving now
-        location.assign(this.target + dataset.id + (dataset.id === upload.id ? "" : "?same=1"));
+        const same = this.target.includes("?") ? "&same=1" : "?same=1";
+        location.assign(this.target + dataset.id + (dataset.id === upload.id ? "" : same));
       } catch (error) {
         this.state = "idle";
         if (!(error instanceof Cancelled)) this.refused = error.message;

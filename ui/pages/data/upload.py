@@ -14,9 +14,10 @@ class Upload(ui.element, component="upload.js"):
 
     Args:
         visit: The page; the server's limits and the reader's locale are taken from it.
+        target: The page that is opened then, up to the data set's id.
     """
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, visit: Visit, *, target: str = "/data/") -> None:
         super().__init__()
         limits = visit.parts.uploads.limits
         self.props["words"] = dict(words.TEXTS)
@@ -24,4 +25,4 @@ class Upload(ui.element, component="upload.js"):
         self.props["most"] = limits.file_bytes
         self.props["piece"] = limits.chunk_bytes
         self.props["locale"] = str(visit.reader.locale).replace("_", "-")
-        self.props["target"] = "/data/"
+        self.props["target"] = target

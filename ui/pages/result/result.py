@@ -127,6 +127,7 @@ def _next(visit: Visit, row: RowMapping) -> None:
     run = f"/runs/{quote(row['id'])}"
     uses = [
         (words.TRY, f"{run}/playground", "forum", Action.SUBMIT_GENERATE),
+        (words.TABLE, f"{run}/table", "table_chart", Action.SUBMIT_GENERATE),
         (words.EXPORT, f"{run}/export", "download", Action.VIEW_ARTIFACTS),
     ]
     with card(words.NEXT):
