@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from datetime import UTC, datetime
@@ -159,6 +160,7 @@ async def test_the_longest_answer_is_asked_for_where_answers_are_written(
     asked: list[Any] = []
 
     async def submit(_: Any, wanted: Any) -> None:
+        await asyncio.sleep(0.1)
         asked.append(wanted.args)
 
     monkeypatch.setattr(page, "submit", submit)
@@ -167,8 +169,11 @@ async def test_the_longest_answer_is_asked_for_where_answers_are_written(
     only(ann, ui.select, "table").value = "shipped:spam_test.csv"
     await until(ann, words.COLUMN_FITS)
     only(ann, ui.number, "longest").value = 9
-    ann.find(marker="start").click()
-    await wait_for(lambda: len(asked) == 1)
+    start = ann.find(marker="start")
+    start.click()
+    start.click()  # as a hasty hand does
+    await until(ann, words.STARTED)
+    assert len(asked) == 1
     assert (asked[0]["column"], asked[0]["max_tokens"]) == ("message", 9)
     assert asked[0]["data"].endswith("/spam_test.csv")
 
