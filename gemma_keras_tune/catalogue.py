@@ -44,6 +44,11 @@ class ModelEntry:
     handle: str
     licence: str = "gemma"
 
+    @property
+    def needs_account(self) -> bool:
+        """Whether it is only fetched for somebody who has agreed to its terms at Kaggle."""
+        return bool(self.handle) and self.licence != "apache-2.0"
+
 
 _SIZES = {  # parameters of the text model, longest text
     "gemma-2b": (2_506_172_416, 8192),
@@ -203,6 +208,13 @@ def is_here(name: str) -> bool:
     if entry.name == DEMO:
         return demo_is_here()
     return kaggle_cache(entry.handle.removeprefix("kaggle://")) is not None
+
+
+def hub_of(preset: str) -> str:
+    """The hub that a model is fetched from, `kaggle` or `hf`; `""` if it isn't fetched."""
+    entry = find(preset)
+    scheme, separator, _ = (preset if entry is None else entry.handle).partition("://")
+    return scheme if separator else ""
 
 
 def demo_is_here() -> bool:

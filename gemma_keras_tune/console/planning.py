@@ -84,6 +84,7 @@ def show_plan(console: Console, made: Plan) -> None:
                 ),
                 ("Device", f"{made.device['name']} ({made.device['source']})"),
                 ("Verdict", Text.assemble((f"{words}. ", style), screen.text(made.verdict.words))),
+                *([("Fetched first", made.fetch.words)] if made.fetch is not None else []),
             ]
         ),
     )

@@ -80,6 +80,24 @@ def from_hugging_face(repository: str) -> Path:
         raise _hugging_face_error(repository, error) from error
 
 
+def has_key(hub: str) -> bool:
+    """Whether this process has an account's key for a hub, by a variable or a file; none is asked.
+
+    Args:
+        hub: `kaggle` or `hf`.
+    """
+    if hub == "kaggle":
+        from kagglehub.config import get_kaggle_credentials
+
+        try:
+            return get_kaggle_credentials() is not None
+        except (OSError, ValueError):  # a file that holds none, as whoever fetches will say
+            return False
+    import huggingface_hub
+
+    return huggingface_hub.get_token() is not None
+
+
 def _kaggle_error(handle: str, error: Exception) -> ModelError:
     page = f"https://www.kaggle.com/models/{'/'.join(handle.split('/')[:2])}"
     status = _status(error)

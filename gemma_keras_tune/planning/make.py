@@ -15,6 +15,7 @@ from . import history
 from .batch import judge, smaller, suggest
 from .devices import as_planned
 from .estimate import Setting, device_stages, machine_stages, setting_of
+from .fetch import fetch_first
 from .few_steps import few_steps
 from .known_models import is_local, model_config
 from .room import Platform, device_room, likely_platform, machine_room
@@ -37,7 +38,8 @@ def plan(
 
     Nothing is trained and no weight is read. Without `compile` and `probe` no JAX is loaded, but to
     see whether there is a device that products could be offloaded from; with `count=False` the
-    data isn't read either, and the answer is there in milliseconds.
+    data isn't read either, nobody looks for what must be fetched, and the answer is there in
+    milliseconds.
 
     Args:
         recipe: What is to be run.
@@ -88,6 +90,7 @@ def plan(
         batch=_batch(setting),
         memories=memories,
         verdict=verdict,
+        fetch=fetch_first(recipe.model.preset, parameter_count(config)) if count else None,
         suggestion=suggest(setting, memories[-1].room, needed=machine.needed),
         steps=steps,
         few_steps=few_steps(setting, steps) if steps else None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .fetch import Fetch
+
 Status = Literal["fits", "tight", "too_big"]
 
 
@@ -267,6 +269,7 @@ class Plan:
         batch: Rows, lengths and micro-batches of a step.
         memories: The machine's memory and, where there is an accelerator, the device's.
         verdict: Whether it fits.
+        fetch: What must be fetched first; None where nothing, or nobody looked.
         suggestion: Another micro-batch, or None where the recipe's is as good.
         steps: How many steps, or None where the data wasn't looked at.
         few_steps: What would give it more steps, or None where they are enough.
@@ -284,6 +287,7 @@ class Plan:
     batch: dict[str, int]
     memories: tuple[Memory, ...]
     verdict: Verdict
+    fetch: Fetch | None
     suggestion: Suggestion | None
     steps: Steps | None
     few_steps: FewSteps | None
@@ -311,6 +315,7 @@ class Plan:
             name: None if (value := getattr(self, name)) is None else asdict(value)
             for name in (
                 "verdict",
+                "fetch",
                 "suggestion",
                 "steps",
                 "few_steps",

@@ -24,8 +24,10 @@ MODEL = "Model"
 MODEL_TEXT = "Small ones are quick and fit everywhere; large ones know more."
 PARAMETERS = "{count} parameters"
 CONTEXT = "up to {count} tokens"
-IS_HERE = "on this machine"
-FETCHED = "is fetched when the run starts; needs an account at Kaggle"
+RECOMMENDED = "Recommended"
+IS_HERE = "Already here, no account needed"
+NEEDS_ACCOUNT = "Needs a Kaggle account: it is fetched when the run starts"
+FETCHED = "Is fetched from Kaggle when the run starts"
 INSTRUCT = "answers questions"
 PRETRAINED = "goes on with texts"
 GEMMA_TERMS = "Gemma Terms of Use"
@@ -105,6 +107,22 @@ PLAN_FITS = {
     "tight": "It fits, but only just.",
     "too_big": "It doesn't fit into this machine's memory.",
 }
+HUBS = {"kaggle": "Kaggle", "hf": "Hugging Face"}
+FETCH = (
+    "{name} isn't on this machine yet. The run fetches it from {hub} first{size}, and fails if it "
+    "can't reach {hub}."
+)
+FETCH_SIZE = " (about {size})"
+FETCH_UNPLANNED = "Nobody can say before how much memory and time it takes."
+FETCH_KEY = (
+    "The key of an account at {hub} is stored; that account must have agreed to the terms of this "
+    "model there."
+)
+FETCH_NO_KEY = (
+    "That takes an account at {hub}, and no key of one is stored here, so the run is likely to "
+    "fail at once. An administrator can store a key on the page Admin, as the secret {secret}."
+)
+TAKE_HERE = "Take the model that is here instead: {name}"
 PLAN_CHANGE = "{setting}: {value}"
 PLAN_TAKES = "{change} (takes {size})"
 PLAN_CHANGES = "What would make it fit, each by itself:"

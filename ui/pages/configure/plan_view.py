@@ -21,6 +21,7 @@ from ...words import configure as words
 from ..data.remedies import in_plain_words, is_about_data, show_remedies
 from ..visit import Visit
 from ..widgets import Figure, card, note, secondary
+from . import fetched
 from .fields import label_of
 
 _WAIT_S = 0.7  # after the last change
@@ -58,7 +59,7 @@ class PlanView:
         self._number = 0
         self._recipe: Recipe | None = None
         self._settled = asyncio.Event()
-        self._shows_details = False
+        self._shows_details = self._has_key = False
         self._verdict_place: ui.column | None = None
         self.plan: Mapping[str, Any] | None = None
         self.can_start = True
@@ -105,6 +106,7 @@ class PlanView:
             return
         try:
             found: Mapping[str, Any] | _Refused = await self._answer(recipe, compile)
+            self._has_key = await fetched.has_key(self._visit, recipe.model.preset)
         except TuneError as error:
             found = _Refused(self._visit.text_of(error), error.code)
         if number != self._number or self._visit.client.id not in Client.instances:
@@ -138,6 +140,8 @@ class PlanView:
         else:
             self.plan, self.can_start = found, True
             with ui.column().classes("w-full gap-4") as self._verdict_place:
+                if fetch := found["fetch"]:
+                    self._fetch(size_bytes=fetch["size_bytes"], has_key=fetch["has_key"])
                 self._verdict(found)
                 self._few_steps(found)
             self._figures(found)
@@ -147,6 +151,9 @@ class PlanView:
 
     def _refusal(self, refused: _Refused) -> None:
         self.can_start = not is_about_data(refused.code)
+        if refused.code == "PLAN_MODEL_NOT_HERE":
+            self._fetch(size_bytes=None, has_key=False)
+            return
         if self.can_start:
             self._said.text = refused.why
             self._said.set_visibility(True)
@@ -156,6 +163,17 @@ class PlanView:
             show_remedies(
                 refused.code,
                 lambda settings: self._apply({f"data.{key}": to for key, to in settings.items()}),
+            )
+
+    def _fetch(self, *, size_bytes: int | None, has_key: bool) -> None:
+        """That the model must be fetched first."""
+        if self._recipe is not None:
+            fetched.show(
+                self._visit,
+                self._recipe.model.preset,
+                size_bytes=size_bytes,
+                has_key=has_key or self._has_key,
+                take=lambda name: self._apply({"model.preset": name}),
             )
 
     def _verdict(self, plan: Mapping[str, Any]) -> None:
