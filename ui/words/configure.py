@@ -5,6 +5,9 @@ from __future__ import annotations
 TITLE = "New run"
 LEAD = "The defaults are good. Choose your data, look at the plan, and start."
 
+LAST = "These are your last settings."
+RESET = "Reset"
+
 DATA = "Data"
 DATA_FIELD = "Rows to learn from"
 DATA_LOOK = "Look at it"
@@ -62,6 +65,10 @@ PRESET_NAMES = {
 }
 PRESET_SET = "{name}: {changes}"
 PRESET_NOTHING = "everything is set so already"
+RAISED = "{steps} steps, since your table is small. Changed for that: {changes}."
+RAISED_NOW = "Changed: {changes}"
+RAISED_ONE = "{setting} {after} instead of {before}"
+TAKE_BACK = "Take this back"
 
 SETTINGS = "Settings"
 NAME_FIELD = "Name of the run"

@@ -21,7 +21,7 @@ from gemma_keras_tune.recipe_files import load_recipe, recipe_keys
 from gemma_keras_tune_ui.api.submitting import Wanted
 from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.pages.configure import models, page, plan_view
-from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, default_of
+from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, Kept, default_of
 from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
 from gemma_keras_tune_ui.pages.configure.picture import Picture
 from gemma_keras_tune_ui.pages.configure.plan_view import PlanView
@@ -42,7 +42,7 @@ def no_drafts(app: FastAPI) -> None:
 
 def draft(**settings: Any) -> tuple[Draft, list[int]]:
     told: list[int] = []
-    return Draft(settings, lambda: told.append(1)), told
+    return Draft(Kept(settings), lambda: told.append(1)), told
 
 
 def field(user: User, key: str) -> Any:
@@ -82,8 +82,56 @@ async def test_every_setting_has_a_field_its_default_and_a_help_text() -> None:
 async def test_drafts_are_kept_for_each_person_and_the_oldest_goes_first() -> None:
     kept = Drafts()
     for number in range(1001):
-        kept.keep((str(number), "w"), {"name": str(number)})
-    assert kept.get(("0", "w")) is None and kept.get(("1", "w")) == {"name": "1"}
+        kept.keep((str(number), "w"), Kept({"name": str(number)}))
+    assert kept.get(("0", "w")) is None and kept.get(("1", "w")) == Kept({"name": "1"})
+
+
+async def test_what_was_raised_is_known_until_it_is_changed_by_hand_or_taken_back() -> None:
+    made, _ = draft(name="mine")
+    made.choose({"model.lora.rank": 16})
+    assert made.kept.may_raise
+    made.take_more({"train.epochs": 10, "train.batch_tokens": 512})
+    assert made.raised == {"train.epochs": (2, 10), "train.batch_tokens": (2048, 512)}
+    assert (made.get("train.epochs"), made.usual("train.epochs")) == (10, 2)
+    assert not made.kept.may_raise, "once is enough"
+    made.set("train.epochs", 7)
+    assert made.raised.keys() == {"train.batch_tokens"} and made.usual("train.epochs") == 7
+    made.take_back()
+    assert made.settings == {
+        "name": "mine",
+        "train": {"epochs": 7},
+        "model": {"lora": {"rank": 16}},
+    }
+    made.choose(PRESETS["effort"]["balanced"])
+    made.take_more({"train.epochs": 10})
+    made.choose(PRESETS["effort"]["thorough"])
+    assert made.get("train.epochs") == 5 and not made.raised
+
+
+async def test_steps_that_somebody_chose_are_not_raised() -> None:
+    made, _ = draft(name="mine")
+    made.choose({"train.epochs": 5})
+    made.set("model.lora.rank", 4)
+    assert made.kept.may_raise
+    made.set("train.epochs", 2)
+    assert not made.kept.may_raise
+
+
+async def test_other_data_takes_back_what_was_raised_and_news_about_the_same_are_taken_over() -> (
+    None
+):
+    made, told = draft(name="mine")
+    made.choose_data("dataset:a", {"task": "text"})
+    made.take_more({"train.epochs": 10})
+    made.set("data.max_length", 64)
+    made.choose_data("dataset:a", {"task": "text"})
+    assert len(told) == 3, "nothing is new"
+    made.choose_data("dataset:a", {"task": "text", "bad_rows": "skip"})
+    data = {"path": "dataset:a", "task": "text", "max_length": 64, "bad_rows": "skip"}
+    assert made.settings["data"] == data and made.get("train.epochs") == 10
+    made.choose_data("dataset:b", {"task": "chat"})
+    assert made.settings == {"name": "mine", "data": {"path": "dataset:b", "task": "chat"}}
+    assert made.kept.may_raise
 
 
 @pytest.mark.parametrize("group", PRESETS)
@@ -171,17 +219,47 @@ async def test_the_chosen_presets_are_marked_and_told_by_the_names_of_fields(ann
     assert field(ann, "train.max_steps").value == "", "the one before is not added to"
 
 
-async def test_too_few_steps_are_told_and_one_click_takes_more(ann: User) -> None:
+async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back(ann: User) -> None:
     rows = "".join(f"hello number {n} there,{'ab'[n % 2]}\n" for n in range(60))
     id = await upload(ann, f"text,label\n{rows}", "few.csv")
     await ann.open(f"/data/{id}")
     await until(ann, data_words.GUESSED)
     await ann.open(f"/configure?data=dataset:{id}")
-    await until(ann, words.PLAN_FEW.split("{")[0])
-    await ann.should_see("48 rows to learn from are few")
-    ann.find(marker="more-steps").click()
+    await until(ann, "10 steps, since your table is small")
+    await ann.should_see("Epochs 10 instead of 2")
     assert field(ann, "train.epochs").value == "10"
-    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    assert pressed(ann) == {"balanced", "usual"}, "the preset is the same"
+    await ann.open("/configure")
+    assert field(ann, "train.epochs").value == "10" and pressed(ann) == {"balanced", "usual"}
+    await until(ann, words.TAKE_BACK)
+    ann.find(marker="take-back").click()
+    assert field(ann, "train.epochs").value == "2"
+    await until(ann, words.PLAN_MORE_STEPS.format(steps="10"))
+    await ann.should_see("48 rows to learn from are few")
+    await ann.should_not_see(words.TAKE_BACK)
+    ann.find(marker="more-steps").click()
+    assert field(ann, "train.epochs").value == "10" and pressed(ann) == {"balanced", "usual"}
+    assert any("Epochs 10 instead of 2" in one for one in ann.notify.messages)
+    await until(ann, words.TAKE_BACK)
+
+
+async def test_last_settings_are_told_as_such_and_can_be_left(ann: User) -> None:
+    await ann.open(SHIPPED)
+    await ann.should_not_see(words.LAST)
+    field(ann, "train.epochs").value = "3"
+    await ann.open("/configure")
+    await ann.should_see(words.LAST)
+    assert field(ann, "train.epochs").value == "3"
+    ann.find(marker="reset").click()
+    for _ in range(50):
+        if field(ann, "train.epochs").value == "2":
+            break
+        await asyncio.sleep(0.1)
+    assert field(ann, "train.epochs").value == "2"
+    await ann.should_not_see(words.LAST)
+    await until(ann, words.PLAN_STEPS)
+    toml = only(ann, ui.textarea, "toml").value
+    assert 'path = "shipped:spam_train.csv"' in toml, "the data stays"
 
 
 async def test_a_model_that_must_be_fetched_is_told_before_the_start_with_a_way_around(
@@ -290,6 +368,34 @@ async def test_start_waits_for_the_plan_that_is_being_worked_out(
     await until(ann, words.REFUSED)
     await asyncio.sleep(0.2)
     assert "train" not in asked and not start.props.get("loading")
+
+
+async def test_a_start_before_the_first_plan_takes_the_steps_that_the_plan_then_adds(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = gkt.plan(load_recipe("spam_classifier"), count=False).to_json()
+    few = {"steps": 40, "set": "train.epochs=10", "words": ""}
+    started: list[int] = []
+
+    async def answer(_: PlanView, recipe: Recipe, *__: Any) -> Any:
+        return plan | {"few_steps": few if recipe.train.epochs == 2 else None}
+
+    async def submit(_: Any, wanted: Wanted) -> Any:
+        assert wanted.recipe is not None
+        started.append(wanted.recipe.train.epochs)
+        raise TuneError("enough for a test", code="TOO_MANY")
+
+    monkeypatch.setattr(PlanView, "_answer", answer)
+    monkeypatch.setattr(page, "submit", submit)
+    await ann.open(SHIPPED)
+    await until(ann, words.PLANNING)
+    ann.find(marker="start").click()
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    for _ in range(50):
+        if started:
+            break
+        await asyncio.sleep(0.1)
+    assert started == [10]
 
 
 async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:

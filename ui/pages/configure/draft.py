@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gemma_keras_tune.errors import RecipeError
@@ -16,6 +17,24 @@ from ...api.recipes_given import Given, check_recipe, with_changes
 
 _MOST_DRAFTS = 1000  # of all people together; the oldest goes first
 _MISSING = object()
+_OF_STEPS = ("train.epochs", "train.max_steps", "train.batch_tokens", "train.micro_batch_tokens")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a draft.
+
+    Attributes:
+        settings: With names for files; only what somebody chose.
+        raised: `(before, after)` of the settings that give a small table more steps, by dotted key.
+        may_raise: Whether the next plan may still raise them, as nobody has chosen how many.
+        said: What was said of the data on its own page when it was taken over.
+    """
+
+    settings: Mapping[str, Any]
+    raised: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    may_raise: bool = False
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Drafts:
@@ -25,15 +44,15 @@ class Drafts:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
 
-    def get(self, key: tuple[str, str]) -> dict[str, Any] | None:
-        """The settings that were kept, or None."""
+    def get(self, key: tuple[str, str]) -> Kept | None:
+        """What was kept, or None."""
         return self._kept.get(key)
 
-    def keep(self, key: tuple[str, str], settings: dict[str, Any]) -> None:
-        """Keeps settings until others are kept, or very many people have come since."""
-        self._kept[key] = settings
+    def keep(self, key: tuple[str, str], kept: Kept) -> None:
+        """Keeps a draft until another is kept, or very many people have come since."""
+        self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > _MOST_DRAFTS:
             self._kept.popitem(last=False)
@@ -44,45 +63,108 @@ class Drafts:
 
 
 class Draft:
-    """The settings, with names for files; only what somebody chose.
+    """The settings, and what was raised of them for a small table.
 
     Args:
-        settings: To begin with.
+        kept: To begin with.
         changed: Called after each change.
     """
 
-    def __init__(self, settings: Mapping[str, Any], changed: Callable[[], Any]) -> None:
-        self.settings: dict[str, Any] = deepcopy(dict(settings))
+    def __init__(self, kept: Kept, changed: Callable[[], Any]) -> None:
+        self.kept = replace(kept, settings=deepcopy(dict(kept.settings)))
         self._changed = changed
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """With names for files; only what somebody chose."""
+        return dict(self.kept.settings)
+
+    @property
+    def raised(self) -> dict[str, tuple[Any, Any]]:
+        """`(before, after)` of what was raised and not changed again since, by dotted key."""
+        return {key: ends for key, ends in self.kept.raised.items() if self.get(key) == ends[1]}
 
     def get(self, key: str) -> Any:
         """What a setting is now, its default if nobody chose."""
-        place: Any = self.settings
+        place: Any = self.kept.settings
         for name in key.split("."):
             place = place.get(name, _MISSING) if isinstance(place, dict) else _MISSING
         return default_of(key) if place is _MISSING else place
 
+    def usual(self, key: str) -> Any:
+        """What a setting is now, or was before it was raised."""
+        before, _ = self.raised.get(key, (self.get(key), None))
+        return before
+
     def set(self, key: str, value: Any) -> None:
         """Chooses a value; the default is left out again."""
-        self.update({key: value})
+        self._put({key: value}, may_raise=self.kept.may_raise and key not in _OF_STEPS)
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Chooses several values at once."""
-        self.settings = with_changes(self.settings, changes)
-        for key, value in changes.items():
-            if key != "name" and value == default_of(key):
-                _remove(self.settings, key.split("."))
-        self._changed()
+        self._put(changes, may_raise=self.kept.may_raise)
+
+    def choose(self, usual: Mapping[str, Any]) -> None:
+        """Chooses several values in the place of what was raised; a plan may raise them again."""
+        self._put({**self._before(), **usual}, raised={}, may_raise=True)
+
+    def choose_data(self, path: str, said: Mapping[str, Any]) -> None:
+        """Takes other data, or what has been said anew of the same.
+
+        What was raised for a small table isn't for another one.
+
+        Args:
+            path: Its name.
+            said: What was said of it on its own page.
+        """
+        if path != self.get("data.path"):
+            data = {"path": path, **said}
+            self._put({**self._before(), "data": data}, raised={}, may_raise=True, said=said)
+        elif said != self.kept.said:
+            news = {f"data.{key}": value for key, value in said.items()}
+            self._put(news, may_raise=self.kept.may_raise, said=said)
+
+    def take_more(self, changes: Mapping[str, Any]) -> None:
+        """Raises settings, so that there are more steps."""
+        raised = {key: (self.usual(key), value) for key, value in changes.items()}
+        self._put(changes, raised={**self.raised, **raised}, may_raise=False)
+
+    def take_back(self) -> None:
+        """Undoes what was raised."""
+        self._put(self._before(), raised={}, may_raise=False)
 
     def replace(self, settings: Mapping[str, Any]) -> None:
         """Takes other settings altogether."""
-        self.settings = deepcopy(dict(settings))
+        self.kept = Kept(deepcopy(dict(settings)))
+        self._changed()
+
+    def _before(self) -> dict[str, Any]:
+        return {key: before for key, (before, _) in self.raised.items()}
+
+    def _put(
+        self,
+        changes: Mapping[str, Any],
+        *,
+        may_raise: bool,
+        raised: Mapping[str, tuple[Any, Any]] | None = None,
+        said: Mapping[str, Any] | None = None,
+    ) -> None:
+        settings = with_changes(self.kept.settings, changes)
+        for key, value in changes.items():
+            if key != "name" and value == default_of(key):
+                _remove(settings, key.split("."))
+        self.kept = Kept(
+            settings,
+            raised=self.kept.raised if raised is None else raised,
+            may_raise=may_raise,
+            said=self.kept.said if said is None else said,
+        )
         self._changed()
 
     async def checked(self, names: Names) -> tuple[Given | None, dict[str, str]]:
         """The recipe, or what is wrong by dotted key."""
         try:
-            return await check_recipe(self.settings, names), {}
+            return await check_recipe(self.kept.settings, names), {}
         except RecipeError as error:
             flaws = {flaw.key: flaw.message for flaw in flaws_of(error)}
             return None, flaws or {"": str(error)}

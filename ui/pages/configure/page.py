@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from nicegui import Client, background_tasks, ui
@@ -25,12 +26,12 @@ from ..data.source import shipped_settings
 from ..frame import page
 from ..visit import Visit
 from ..widgets import card, code, confirm, link_button, note, primary, secondary
-from .draft import Draft, Drafts
+from .draft import Draft, Drafts, Kept
 from .fields import Fields, keys_of
 from .models import Models
 from .picture import Picture
 from .plan_view import PlanView
-from .presets import Presets
+from .presets import Presets, raised_in_words
 
 _FIRST = ("data.max_length", "train.epochs", "train.learning_rate", "model.lora.rank")
 
@@ -51,26 +52,27 @@ def register(app: FastAPI) -> None:
     async def show(
         visit: Visit, data: str = "", recipe: str = "", run: str = "", further: str = ""
     ) -> None:
-        settings = await _settings(visit, data=data, recipe=recipe, run=run)
-        if run and further:
-            settings = with_changes(settings, {"model.adapter": f"run:{run}"})
-        await _Page(visit, settings).start()
+        kept = None if recipe or run else visit.app.state.drafts.get(_key(visit))
+        begun = kept or await _begun(visit, recipe=recipe, run=run, further=bool(further))
+        if data and not recipe and not run:
+            draft = Draft(begun, lambda: None)
+            draft.choose_data(data, await _said_of(visit, data))
+            begun = draft.kept
+        await _Page(visit, begun).start(is_kept=kept is not None)
 
 
-async def _settings(visit: Visit, *, data: str, recipe: str, run: str) -> dict[str, Any]:
-    """What to begin with: a run's or a shipped recipe, some data, or what was left last time."""
+async def _begun(visit: Visit, *, recipe: str, run: str, further: bool) -> Kept:
+    """What to begin with: a run's or a shipped recipe, or nothing yet."""
     asked = visit.asked(Action.SUBMIT_TRAIN)
     shown = Shown(asked.root)
     if recipe:
-        return _plain(json.loads(shipped(recipe, shown).to_json()))
+        return Kept(_plain(json.loads(shipped(recipe, shown).to_json())))
     if run:
         await run_row(asked.rows, run)
         found = load_recipe(folder_of(asked.root, run).recipe_json)
-        return _plain(shown.value(json.loads(found.to_json())))
-    kept = visit.app.state.drafts.get(_key(visit)) or {"name": "my-run"}
-    if data and (kept.get("data") or {}).get("path") != data:
-        kept = {**kept, "data": {"path": data, **await _said_of(visit, data)}}
-    return dict(kept)
+        settings = _plain(shown.value(json.loads(found.to_json())))
+        return Kept(with_changes(settings, {"model.adapter": f"run:{run}"} if further else {}))
+    return Kept({"name": "my-run"}, may_raise=True)
 
 
 def _plain(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -95,18 +97,21 @@ def _key(visit: Visit) -> tuple[str, str]:
 class _Page:
     """The page's parts."""
 
-    def __init__(self, visit: Visit, settings: dict[str, Any]) -> None:
+    def __init__(self, visit: Visit, begun: Kept) -> None:
         self._visit = visit
-        self._draft = Draft(settings, self._changed)
+        self._draft = Draft(begun, self._changed)
         self._key = secrets.token_hex(16)  # two clicks make one run
         self._layers: int | None = None
         self._given: Given | None = None
         self._checks = 0
         self._flaws: dict[str, str] = {}
 
-    async def start(self) -> None:
-        """Builds the page, and works the first plan out."""
+    async def start(self, *, is_kept: bool) -> None:
+        """Builds the page, and works the first plan out; `is_kept` if it is what was left here."""
         ui.label(words.LEAD).classes("gkt-soft")
+        if is_kept:
+            with note(words.LAST).classes("gkt-asks").mark("last"):
+                secondary(words.RESET, self._reset, icon="restart_alt").mark("reset")
         sources = await self._sources()
         self._fields = Fields(self._draft)
         with ui.element("div").classes("gkt-two"):
@@ -122,7 +127,7 @@ class _Page:
                 self._settings_card()
                 self._as_file()
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
-                self._plan = PlanView(self._visit, self._take)
+                self._plan = PlanView(self._visit, self._draft.update, take_more=self._take_more)
                 self._plan.on_plan = self._planned
                 self._start_part()
                 with card(words.PICTURE, term="lora"):
@@ -167,8 +172,7 @@ class _Page:
 
     async def _choose(self, name: str | None) -> None:
         if name and name != self._draft.get("data.path"):
-            said = await _said_of(self._visit, name)
-            self._draft.replace({**self._draft.settings, "data": {"path": name, **said}})
+            self._draft.choose_data(name, await _said_of(self._visit, name))
 
     def _settings_card(self) -> None:
         with card(words.SETTINGS, term="recipe"):
@@ -221,18 +225,28 @@ class _Page:
             self._start = primary(words.START, self._visit.tells(self._begin), icon="play_arrow")
             self._start.classes("w-full").props("size=lg").mark("start")
 
-    def _take(self, changes: dict[str, Any]) -> None:
-        self._draft.update(changes)
+    def _reset(self) -> None:
+        """Begins anew with the same data."""
+        self._visit.app.state.drafts.forget(_key(self._visit))
+        ui.navigate.to(f"/configure?data={quote(self._draft.get('data.path') or '')}")
+
+    def _take_more(self, changes: dict[str, Any]) -> None:
+        self._draft.take_more(changes)
+        ui.notify(words.RAISED_NOW.format(changes=raised_in_words(self._draft.raised)))
 
     def _planned(self) -> None:
-        if self._plan.plan is not None:
-            self._layers = self._plan.plan["model"].get("layers")
+        plan = self._plan.plan
+        if plan is not None:
+            self._layers = plan["model"].get("layers")
+            is_raised = self._presets.take_more(plan["few_steps"])
+            if plan["steps"] is not None and not is_raised:
+                self._presets.tell_steps(self._visit.reader.number(plan["steps"]["total"]))
         self._allow_start()
         self._picture.show(self._draft.get("model.lora.targets"), self._layers)
 
     def _changed(self) -> None:
         """Keeps what somebody changed, and checks it."""
-        self._visit.app.state.drafts.keep(_key(self._visit), self._draft.settings)
+        self._visit.app.state.drafts.keep(_key(self._visit), self._draft.kept)
         self._fields.fill()  # at once, lest it overwrites what is typed while the check goes on
         self._presets.show()
         background_tasks.create(self._check(), name="check the recipe")
@@ -281,14 +295,21 @@ class _Page:
         has_data = bool(self._draft.get("data.path"))
         self._start.set_enabled(self._given is not None and has_data and self._plan.can_start)
 
+    async def _settled(self) -> None:
+        """Waits until all is checked and planned, and once more if the plan has raised settings."""
+        self._start.props("loading")
+        try:
+            for _ in range(2):
+                await self._check()
+                await self._plan.settled()
+        finally:
+            self._start.props(remove="loading")
+
     async def _begin(self) -> None:
         asked = self._visit.asked(Action.SUBMIT_TRAIN)
-        await self._check()
+        await self._settled()
         if self._given is None:
             raise TuneError(words.PLAN_FIX, code="RECIPE_INVALID")
-        self._start.props("loading")
-        await self._plan.settled()
-        self._start.props(remove="loading")
         if not self._plan.can_start:
             return  # the plan says why
         args: dict[str, Any] = {}

@@ -47,6 +47,7 @@ class PlanView:
     Args:
         visit: The open page.
         apply: Called with settings that somebody takes over, by dotted key.
+        take_more: Called with those that give it more steps.
 
     Attributes:
         plan: The plan of the newest settings; None where there is none, or none yet.
@@ -54,8 +55,14 @@ class PlanView:
         on_plan: Called after each answer.
     """
 
-    def __init__(self, visit: Visit, apply: Callable[[dict[str, Any]], Any]) -> None:
-        self._visit, self._apply = visit, apply
+    def __init__(
+        self,
+        visit: Visit,
+        apply: Callable[[dict[str, Any]], Any],
+        *,
+        take_more: Callable[[dict[str, Any]], Any],
+    ) -> None:
+        self._visit, self._apply, self._take_more = visit, apply, take_more
         self._number = 0
         self._recipe: Recipe | None = None
         self._settled = asyncio.Event()
@@ -190,7 +197,7 @@ class PlanView:
                 title = words.PLAN_TAKES.format(
                     change=_in_words(settings), size=self._visit.reader.size(size)
                 )
-                self._take(title, settings).mark("change")
+                self._take(title, settings, self._apply).mark("change")
 
     def _few_steps(self, plan: Mapping[str, Any]) -> None:
         """That there are too few steps to learn from, and a button for more."""
@@ -205,7 +212,7 @@ class PlanView:
         note(text, kind="warning").mark("few-steps")
         if few["set"]:
             title = words.PLAN_MORE_STEPS.format(steps=reader.number(few["steps"]))
-            self._take(title, few["set"]).mark("more-steps")
+            self._take(title, few["set"], self._take_more).mark("more-steps")
 
     def _figures(self, plan: Mapping[str, Any]) -> None:
         reader = self._visit.reader
@@ -268,10 +275,10 @@ class PlanView:
             told = words.PLAN_PAST_ONE if past["count"] == 1 else words.PLAN_PAST
             ui.label(told.format(count=past["count"], error=error)).classes("gkt-note")
 
-    def _take(self, title: str, settings: str) -> ui.button:
+    def _take(self, title: str, settings: str, do: Callable[[dict[str, Any]], Any]) -> ui.button:
         """A button that takes over what the plan offers, such as `a.b=1 c.d=2`."""
         changes = parse_assignments(settings.split())
-        return secondary(title, lambda: self._apply(changes))
+        return secondary(title, lambda: do(changes))
 
     def _compile(self) -> None:
         if self._recipe is not None:

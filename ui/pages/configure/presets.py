@@ -7,9 +7,11 @@ from typing import Any
 
 from nicegui import ui
 
+from gemma_keras_tune.recipe_files import parse_assignments
+
 from ...words import common
 from ...words import configure as words
-from ..widgets import card, secondary
+from ..widgets import card, note, secondary
 from .draft import Draft
 from .fields import label_of
 
@@ -34,6 +36,8 @@ PRESETS: Mapping[str, Mapping[str, dict[str, Any]]] = {
 class Presets:
     """The groups of buttons; the one whose settings are chosen now is marked.
 
+    What was raised for a small table is told below them, and a preset stays chosen with it.
+
     Args:
         draft: What they change.
     """
@@ -50,6 +54,8 @@ class Presets:
                 with part.props(f'role=group aria-label="{title}"'):
                     for key in presets:
                         self._add(group, key)
+                if group == "effort":
+                    self._more = ui.column().classes("w-full")
         self.show()
 
     def _add(self, group: str, key: str) -> None:
@@ -62,17 +68,45 @@ class Presets:
     def show(self) -> None:
         """Marks what the draft says now."""
         for (group, key), button in self._buttons.items():
-            chosen = all(self._draft.get(n) == v for n, v in PRESETS[group][key].items())
+            chosen = self._is_chosen(group, key)
             button.props(f"aria-pressed={str(chosen).lower()}")
             button.props(
                 add="unelevated icon=check" if chosen else "outline",
                 remove="outline" if chosen else "unelevated icon",
             )
+        if not self._draft.raised:
+            self._more.clear()
+
+    def take_more(self, few: Mapping[str, Any] | None) -> bool:
+        """Whether settings were raised, as a plan says that a table is too small for a preset's.
+
+        Args:
+            few: What the plan says about too few steps.
+        """
+        is_usual = any(self._is_chosen("effort", key) for key in PRESETS["effort"])
+        if few is None or not few["set"] or not self._draft.kept.may_raise or not is_usual:
+            return False
+        self._draft.take_more(parse_assignments(few["set"].split()))
+        return True
+
+    def tell_steps(self, steps: str) -> None:
+        """Says what was raised, and how many steps that makes."""
+        self._more.clear()
+        if raised := self._draft.raised:
+            text = words.RAISED.format(steps=steps, changes=raised_in_words(raised))
+            with self._more, note(text).classes("gkt-asks").mark("raised"):
+                button = secondary(words.TAKE_BACK, self._draft.take_back, icon="undo")
+                button.props("dense padding='4px 12px'").mark("take-back")
+
+    def _is_chosen(self, group: str, key: str) -> bool:
+        return all(self._draft.usual(n) == v for n, v in PRESETS[group][key].items())
 
     def _choose(self, group: str, key: str) -> None:
-        changes = {n: v for n, v in PRESETS[group][key].items() if self._draft.get(n) != v}
+        preset = PRESETS[group][key]
+        changes = {n: v for n, v in preset.items() if self._draft.usual(n) != v}
         said = [f"{label_of(n)}: {common.NONE if v is None else v}" for n, v in changes.items()]
-        self._draft.update(changes)
+        if changes:
+            self._draft.choose(preset)
         ui.notify(
             words.PRESET_SET.format(
                 name=words.PRESET_NAMES[key][0],
@@ -80,3 +114,11 @@ class Presets:
             ),
             multi_line=True,
         )
+
+
+def raised_in_words(raised: Mapping[str, tuple[Any, Any]]) -> str:
+    """What was raised, by the names of the fields."""
+    return ", ".join(
+        words.RAISED_ONE.format(setting=label_of(key), before=before, after=after)
+        for key, (before, after) in raised.items()
+    )
