@@ -64,6 +64,12 @@ TABS = MappingProxyType(
         "split": ("Split", "call_split"),
     }
 )
+ALL_USABLE = "all can be used"
+SOME_USABLE = "{count} of them can be used"
+MUST_LEAVE = "{count} rows must be repaired or left out first."
+MUST_LEAVE_ONE = "1 row must be repaired or left out first."
+MUST_MEND = "What the check-up found must be mended first."
+SEE_CHECK = "See the check-up"
 NOT_READABLE = "{count} of them can't be read"
 FIRST_MAP = "Say above what the columns are; then this can be shown."
 
@@ -161,6 +167,10 @@ NO_ATTENTION = "No row needs attention"
 NONE_USABLE = "No row can be used yet"
 USABLE = "{count} rows can be used."
 USABLE_ONE = "1 row can be used."
+NOT_USABLE = "{count} rows can't be used as they stand."
+NOT_USABLE_ONE = "1 row can't be used as it stands."
+ODD = "{count} of those that can be used should be looked at."
+ODD_ONE = "1 of those that can be used should be looked at."
 LEFT_OUT_ROWS = "{count} rows can't be used and are left out."
 LEFT_OUT_ONE = "1 row can't be used and is left out."
 SCORE = "Score: {score} of 100. {word}."
@@ -200,6 +210,10 @@ FIXES = MappingProxyType(
     {
         "UNDECODABLE_BYTES": (
             "Choose another encoding above, under “How the file is read”, or leave such rows out."
+        ),
+        "DUPLICATE_ROWS": (
+            "Nothing has to be done: a few copies do little harm, and they stay together where "
+            "rows are held back. If they are mistakes, delete them in your file and upload it anew."
         ),
         "LABEL_IMBALANCE": "Add rows of the rare labels.",
         "TRUNCATED": "Allow longer rows, on the tab Lengths, if what is cut off matters.",

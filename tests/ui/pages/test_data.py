@@ -225,11 +225,32 @@ async def test_the_check_up_begins_with_the_rows_that_need_attention(ann: User) 
     id = await upload(ann, USUAL[: USUAL.index("hello number 58")] + bad, "three.csv")
     await ann.open(f"/data/{id}?tab=check")
     await until(ann, words.ATTENTION.format(count="3", total="61"))
-    await ann.should_see(words.USABLE.format(count="58"))
+    await ann.should_see(f"{words.USABLE.format(count='58')} {words.NOT_USABLE.format(count='3')}")
     await ann.should_see("Score: 90 of 100")  # 100 * 58 / 61, less 5 for so few rows
     ann.find(words.SKIP_BAD).click()
     await until(ann, words.LEFT_OUT_ROWS.format(count="3"))
     await ann.should_see(words.NO_ATTENTION)
+
+
+async def test_rows_that_cannot_be_used_are_told_beside_the_way_to_a_run(ann: User) -> None:
+    bad = ",b\nsome text,\nhello number 3 there,b\n"
+    id = await upload(ann, USUAL + bad, "beside.csv")
+    await ann.open(f"/data/{id}")
+    await until(ann, words.MUST_LEAVE.format(count="2"))
+    await ann.should_see(words.SOME_USABLE.format(count="61"))
+    ann.find(marker="see-check").click()
+    await until(ann, words.ATTENTION.format(count="3", total="63"))
+    told = [words.USABLE.format(count="61"), words.NOT_USABLE.format(count="2"), words.ODD_ONE]
+    await ann.should_see(" ".join(told))
+    await ann.should_see(words.FIX.format(fix=words.FIXES["DUPLICATE_ROWS"]))
+    ann.find(words.SKIP_BAD).click()
+    await until(ann, words.LEFT_OUT_ROWS.format(count="2"))
+    (ready,) = ann.find(kind=ui.label, marker="ready").elements
+    for _ in range(50):
+        if ready.text == words.LEFT_OUT_ROWS.format(count="2"):
+            break
+        await asyncio.sleep(0.1)
+    assert ready.text == words.LEFT_OUT_ROWS.format(count="2")
 
 
 async def test_labels_that_are_hardly_different_are_told_with_their_rows(ann: User) -> None:
@@ -332,9 +353,11 @@ async def test_what_was_found_out_before_is_not_asked_for_again(app: FastAPI, an
     id = await upload(ann, USUAL + "asked once,a\n", "once.csv")
     await ann.open(f"/data/{id}?tab=split")
     await until(ann, words.SPLIT_LEAD)
+    await until(ann, words.ALL_USABLE)
     before = await jobs_of(app)
     await ann.open(f"/data/{id}?tab=split")
     await until(ann, words.SPLIT_LEAD)
+    await until(ann, words.ALL_USABLE)
     assert await jobs_of(app) == before
 
 

@@ -25,7 +25,7 @@ _LINE = re.compile(r":(\d{1,9})(?::|$)")
 
 async def prepare(looked: Looked) -> Callable[[], None]:
     """The report, once it is made."""
-    report, missing = await _report(looked)
+    report, missing = await report_of(looked)
 
     def fill() -> None:
         with card():
@@ -43,7 +43,7 @@ async def prepare(looked: Looked) -> Callable[[], None]:
     return fill
 
 
-async def _report(looked: Looked) -> tuple[dict[str, Any], str]:
+async def report_of(looked: Looked) -> tuple[dict[str, Any], str]:
     """The report; where the model isn't installed, one without lengths, and why.
 
     Raises:
@@ -66,8 +66,8 @@ def _summary(looked: Looked, report: Mapping[str, Any]) -> None:
     """How many rows need attention and how many can be used; the score only comes after that."""
     number = looked.visit.reader.number
     heading(_attention(looked, report), level=2).mark("attention")
-    usable = words.USABLE_ONE if report["rows"] == 1 else words.USABLE
-    ui.label(usable.format(count=number(report["rows"])))
+    if report["rows"]:
+        ui.label(_about_attention(report, number)).mark("usable")
     if report["left_out"]:
         left_out = words.LEFT_OUT_ONE if report["left_out"] == 1 else words.LEFT_OUT_ROWS
         ui.label(left_out.format(count=number(report["left_out"])))
@@ -89,6 +89,21 @@ def _attention(looked: Looked, report: Mapping[str, Any]) -> str:
         return words.NO_ATTENTION
     text = words.ATTENTION_ONE if concerned == 1 else words.ATTENTION
     return text.format(count=number(concerned), total=number(report["total"]))
+
+
+def _about_attention(report: Mapping[str, Any], number: Callable[[int], str]) -> str:
+    """How many rows can be used, and where those that need attention are among them or not."""
+    usable = words.USABLE_ONE if report["rows"] == 1 else words.USABLE
+    told = [usable.format(count=number(report["rows"]))]
+    lost = report["total"] - report["rows"] - report["left_out"]
+    odd = report["attention"] - lost
+    if lost:
+        text = words.NOT_USABLE_ONE if lost == 1 else words.NOT_USABLE
+        told.append(text.format(count=number(lost)))
+    if odd:
+        text = words.ODD_ONE if odd == 1 else words.ODD
+        told.append(text.format(count=number(odd)))
+    return " ".join(told)
 
 
 def _skip_switch(looked: Looked) -> None:

@@ -21,6 +21,7 @@ from ..visit import Visit
 from ..widgets import Figure, confirm, link_button, note, secondary
 from . import check, lengths, mapping, reading, rows, split, tokens
 from .looked import Looked
+from .ready import Ready
 from .source import Source, dataset_source, shipped_source
 from .waiting import waiting
 
@@ -57,7 +58,7 @@ class _Page:
     def __init__(self, visit: Visit, source: Source) -> None:
         self._visit, self._source = visit, source
         self._looked = Looked(visit, source, changed=self._changed, read_again=self._read_again)
-        self._generation = 0
+        self._generation = self._lost = 0
         self._built: set[str] = set()
         self._panels: dict[str, ui.tab_panel] = {}
 
@@ -93,16 +94,22 @@ class _Page:
                     Figure(words.ADDED, reader.time(source.created_at), source.file_name)
                 else:
                     Figure(words.FILE, source.file_name, words.EXAMPLE)
-            with ui.row().classes("gap-2"):
-                if source.dataset_id is not None and self._visit.may(Action.DELETE_DATA):
-                    button = secondary(
-                        words.DELETE, self._visit.tells(self._ask_to_delete), icon="delete"
-                    )
-                    button.props("color=negative")
-                self._configure = link_button(
-                    words.CONFIGURE, f"/configure?data={quote(source.name)}", icon="arrow_forward"
+            with ui.column().classes("gap-2 items-end"):
+                self._buttons()
+                self._ready = Ready(self._looked, self._rows, lambda: self._tabs.set_value("check"))
+        self._offer()
+
+    def _buttons(self) -> None:
+        source = self._source
+        with ui.row().classes("gap-2"):
+            if source.dataset_id is not None and self._visit.may(Action.DELETE_DATA):
+                button = secondary(
+                    words.DELETE, self._visit.tells(self._ask_to_delete), icon="delete"
                 )
-                self._offer()
+                button.props("color=negative")
+            self._configure = link_button(
+                words.CONFIGURE, f"/configure?data={quote(source.name)}", icon="arrow_forward"
+            )
 
     def _offer(self) -> None:
         """Offers a run with these rows to whoever may, once it is known what the columns are."""
@@ -132,11 +139,12 @@ class _Page:
             await self._open(self._start)
         else:
             self._tabs.value = self._start  # opens it
+        self._ready.ask(lost=self._lost)
 
     def _show_count(self, table: Mapping[str, Any]) -> None:
-        number, lost = self._visit.reader.number, table["unreadable"]
-        note = words.NOT_READABLE.format(count=number(lost)) if lost else ""
-        self._rows.show(number(table["total"] + lost), note)
+        number, self._lost = self._visit.reader.number, table["unreadable"]
+        note = words.NOT_READABLE.format(count=number(self._lost)) if self._lost else ""
+        self._rows.show(number(table["total"] + self._lost), note)
 
     async def _show_unreadable(self, error: TuneError) -> None:
         """Why there are no rows; a check-up knows more of it where it is the letters."""
@@ -167,6 +175,7 @@ class _Page:
         self._offer()
         ui.notify(words.SAVED, type="positive", timeout=1000)
         await self._open(self._tabs.value or self._start)
+        self._ready.ask(lost=self._lost)
 
     async def _go_to(self, event: Any) -> None:
         ui.navigate.history.replace(f"?tab={event.value}")
