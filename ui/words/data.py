@@ -203,6 +203,12 @@ SKIP_BAD_HELP = MappingProxyType(
 )
 SKIP_BAD_NOW = "Leave such rows out"
 SKIP_ADVICE = "or leave such rows out"
+AT_ROW = "Row {rows}{of_file}: "
+AT_ROWS = "Rows {rows}{of_file}: "
+AND_MORE = " and {count} more"
+OF_FILE = " of {file}"
+AT_FILE = "{file}: "
+CODES = "Details: {codes}"
 LONG_ROWS = MappingProxyType(
     {"truncate": "Cut rows that are too long", "drop": "Leave rows out that are too long"}
 )

@@ -187,7 +187,9 @@ async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -
     await until(ann, "EMPTY_TEXT")  # what its columns are was guessed
     await ann.open(f"/configure?data=dataset:{id}")
     await until(ann, words.REFUSED)
-    await ann.should_see("EMPTY_TEXT")
+    await ann.should_see("Row 62 of gap.csv: Column 'text' is empty.")
+    await ann.should_see(data_words.CODES.format(codes="EMPTY_TEXT"))
+    await ann.should_not_see("data.csv")
     await ann.should_not_see("data.bad_rows =")
     start = only(ann, ui.button, "start")
     assert not start.enabled

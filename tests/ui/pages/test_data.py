@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 
 from gemma_keras_tune.data_codes import CODES, LEFT_OUT
 from gemma_keras_tune_ui.identity.access import Role, operator
+from gemma_keras_tune_ui.pages.data.plain import plain
 from gemma_keras_tune_ui.pages.data.remedies import in_plain_words, remedies_of
 from gemma_keras_tune_ui.pages.data.source import shipped_settings
 from gemma_keras_tune_ui.pages.data.tokens import Tokens
@@ -292,6 +293,27 @@ async def test_where_a_button_does_it_the_page_names_no_setting() -> None:
     for code, kind in CODES.items():
         plain = in_plain_words(kind.fix, code)
         assert "data.bad_rows" not in plain and "data.too_long" not in plain, code
+
+
+@pytest.mark.parametrize(
+    ("message", "file_name", "text", "codes"),
+    [
+        ("EMPTY_TEXT (1x: data.csv:22): It is empty.", "my (own).csv",
+         "Row 22 of my (own).csv: It is empty.", ("EMPTY_TEXT",)),
+        ("The data has 2 problems:\n  WRONG_TYPE (2x: data.csv:5:a, data.csv:7:a): A list.\n"
+         "  TOO_LONG (14x: data.csv:1, data.csv:3, ...): Long.", "",
+         "The data has 2 problems:\n  Rows 5, 7: A list.\n  Rows 1, 3 and 12 more: Long.",
+         ("WRONG_TYPE", "TOO_LONG")),
+        ("WRONG_FILE_TYPE (1x: data.csv): It is a PDF.", "a.csv", "a.csv: It is a PDF.",
+         ("WRONG_FILE_TYPE",)),
+        ("FEW_ROWS: Only 9.", "a.csv", "Only 9.", ("FEW_ROWS",)),
+        ("Nothing: of data.", "a.csv", "Nothing: of data.", ()),
+    ],
+)  # fmt: skip
+async def test_messages_name_rows_of_a_persons_file_and_keep_codes_apart(
+    message: str, file_name: str, text: str, codes: tuple[str, ...]
+) -> None:
+    assert plain(message, file_name=file_name) == (text, codes)
 
 
 async def test_the_split_shows_counts_and_rows_and_keeps_what_is_set(ann: User) -> None:

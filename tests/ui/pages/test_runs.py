@@ -33,7 +33,7 @@ from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
-from tests.support.pages import only, until
+from tests.support.pages import only, until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -263,6 +263,24 @@ async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
     for is_open in (True, False, True):
         more.value = is_open
         assert len(ann.find(marker="live-chart").elements) == charts + 3
+
+
+async def test_warnings_name_a_persons_rows_and_what_was_dealt_with_is_only_told(
+    app: FastAPI, ann: User
+) -> None:
+    id = await upload(ann, "text,label\nhello,a\n", "mine.csv")
+    left = Warned(code="EMPTY_TEXT", message="EMPTY_TEXT (1x: data.csv:22): It is empty.")
+    twice = Warned(code="DUPLICATE_ROWS", message="DUPLICATE_ROWS (1x: data.csv:5): Twice.")
+    data = {"data.path": str(app.state.settings.root / "datasets" / id / "data.csv")}
+    folder = run_of(app, "warned", left, left, twice, **data, **{"data.test_path": None})
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await until(ann, "Row 22 of mine.csv: It is empty.")
+    shown = ann.find(marker="remark").elements
+    kinds = {kind for one in shown for kind in one.classes if kind in ("gkt-info", "gkt-warning")}
+    assert len(shown) == 2 and kinds == {"gkt-info", "gkt-warning"}
+    texts = [one.text for one in ann.find(ui.label).elements if "Twice" in one.text]
+    assert texts == ["Row 5 of mine.csv: Twice.\nDetails: DUPLICATE_ROWS"]
 
 
 async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> None:

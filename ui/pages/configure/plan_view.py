@@ -18,7 +18,9 @@ from ...api.jobs import find, result_of
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import configure as words
-from ..data.remedies import in_plain_words, is_about_data, show_remedies
+from ...words import data as data_words
+from ..data.plain import file_name_of, plain
+from ..data.remedies import is_about_data, show_remedies
 from ..visit import Visit
 from ..widgets import Figure, card, note, secondary
 from . import fetched
@@ -39,6 +41,7 @@ class _Refused:
 
     why: str
     code: str = ""
+    file_name: str = ""
 
 
 class PlanView:
@@ -132,7 +135,10 @@ class PlanView:
         result = await result_of(asked, job)
         if result is None:
             return _Refused(words.PLAN_FIX)
-        return result.value if result.status == "done" else _Refused(result.message, result.code)
+        if result.status == "done":
+            return result.value
+        file_name = await file_name_of(self._visit, recipe.data.model_dump())
+        return _Refused(result.message, result.code, file_name)
 
     def _clear(self) -> None:
         self._busy.set_visibility(False)
@@ -165,7 +171,10 @@ class PlanView:
             self._said.text = refused.why
             self._said.set_visibility(True)
             return
-        note(f"{words.REFUSED}\n{in_plain_words(refused.why)}", kind="bad").mark("refused")
+        told = plain(refused.why, file_name=refused.file_name)
+        note(f"{words.REFUSED}\n{told.text}", kind="bad").mark("refused")
+        codes = ", ".join(told.codes or (refused.code,))
+        ui.label(data_words.CODES.format(codes=codes)).classes("gkt-note")
         with ui.row().classes("gap-2"):
             show_remedies(
                 refused.code,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +14,12 @@ from ...words import data as words
 from ..tables import Column, Line, PagedTable
 from ..widgets import Figure, card, explain, heading, note, secondary
 from .looked import MODEL, Looked
+from .plain import lines_in
 from .reading import offer_encoding
 from .remedies import in_plain_words, show_remedies
 from .rows import columns_of, lines_of
 
 _SAME_AS = Column(words.SAME_AS)
-_LINE = re.compile(r":(\d{1,9})(?::|$)")
 
 
 async def prepare(looked: Looked) -> Callable[[], None]:
@@ -214,9 +213,3 @@ class _Finding:
 def is_left_out(finding: Mapping[str, Any]) -> bool:
     """Whether its rows can't be used and are left out, so that nothing has to be done."""
     return CODES[finding["code"]].by_row and finding["severity"] == "warning"
-
-
-def lines_in(places: list[str]) -> list[int]:
-    """The numbers of the lines in `file:line` and `file:line:column`, in their order."""
-    found = [match for place in places if (match := _LINE.search(place))]
-    return list(dict.fromkeys(int(match[1]) for match in found if int(match[1]) > 0))

@@ -13,7 +13,9 @@ from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
 from ...live.standing import Standing
 from ...reader import Reader
+from ...words import data as data_words
 from ...words import runs as words
+from ..data.plain import plain
 from ..live_news import LiveBar, LiveNews, LiveText
 from ..visit import Visit
 from ..widgets import Figure, card, note
@@ -35,10 +37,11 @@ class Progress:
         visit: The open page.
         live: The run.
         news: What sends the page what is new.
+        file_name: What people call the file that the run learns from.
     """
 
-    def __init__(self, visit: Visit, live: LiveRun, news: LiveNews) -> None:
-        self._visit, self._live = visit, live
+    def __init__(self, visit: Visit, live: LiveRun, news: LiveNews, file_name: str) -> None:
+        self._visit, self._live, self._file_name = visit, live, file_name
         self._error = note("", kind="bad")
         self._error.set_visibility(False)
         self._error_text = _label_of(self._error)
@@ -74,9 +77,18 @@ class Progress:
             stage=stage,
             share=share,
             detail=_detail_of(state, reader, is_at_work=standing.is_at_work),
-            error=self._visit.without_paths(_error_of(state, standing)),
+            error=self._error_of(state, standing),
             figures=_figures_of(state, standing.row, reader),
         )
+
+    def _error_of(self, state: RunState, standing: Standing) -> str:
+        job = standing.job
+        if standing.row["state"] != "failed" and (job is None or job.state != "quarantined"):
+            return ""
+        message = state.message or (job.message if job is not None else "") or ""
+        told = plain(self._visit.without_paths(message), file_name=self._file_name).text
+        details = f"\n{data_words.CODES.format(codes=state.code)}" if state.code else ""
+        return f"{told}{details}".strip()
 
 
 @dataclass(frozen=True)
@@ -122,15 +134,6 @@ def _detail_of(state: RunState, reader: Reader, *, is_at_work: bool) -> str:
     if is_at_work and not state.is_paused and left is not None:
         parts.append(words.LEFT.format(time=reader.duration(left)))
     return " \u00b7 ".join(parts)
-
-
-def _error_of(state: RunState, standing: Standing) -> str:
-    job = standing.job
-    if standing.row["state"] != "failed" and (job is None or job.state != "quarantined"):
-        return ""
-    told = state.message or (job.message if job is not None else "") or ""
-    code = f" ({state.code})" if state.code else ""
-    return f"{told}{code}".strip()
 
 
 def _figures_of(

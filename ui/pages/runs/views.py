@@ -10,7 +10,9 @@ from gemma_keras_tune.run_folder import RunFolder
 
 from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
+from ...words import data as data_words
 from ...words import runs as words
+from ..data.plain import is_dealt_with, plain
 from ..live_chart import LineOf, LiveChart
 from ..live_news import LiveNews
 from ..visit import Visit
@@ -18,6 +20,7 @@ from ..widgets import card, empty_state, heading, note
 from .log import Log
 
 _GIGA = 1e-9
+_REMARKS = 3  # the newest, each once
 
 
 class Views:
@@ -28,10 +31,14 @@ class Views:
         folder: The run's folder.
         live: Its events.
         news: What sends the charts what is new.
+        file_name: What people call the file that the run learns from.
     """
 
-    def __init__(self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews) -> None:
+    def __init__(
+        self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews, file_name: str
+    ) -> None:
         self._visit, self._folder, self._state = visit, folder, live.state
+        self._file_name = file_name
         self._news, self._charts = news, list[LiveChart]()
         self._confidence: list[str] = []
         self._samples_shown: object = None
@@ -72,11 +79,17 @@ class Views:
             self._events.show(state)
         if len(state.remarks) != self._remarks_shown:
             self._remarks_shown = len(state.remarks)
-            self._remarks.clear()
-            with self._remarks:
-                for code, message in state.remarks[-3:]:
-                    text = self._visit.without_paths(f"{message} ({code})")
-                    note(text, kind="warning")
+            self._show_remarks()
+
+    def _show_remarks(self) -> None:
+        """What may spoil the result is a warning; what was dealt with as asked is only told."""
+        self._remarks.clear()
+        with self._remarks:
+            for code, message in list(dict.fromkeys(self._state.remarks))[-_REMARKS:]:
+                told = plain(self._visit.without_paths(message), file_name=self._file_name)
+                details = data_words.CODES.format(codes=code)
+                kind = "info" if is_dealt_with(code) else "warning"
+                note(f"{told.text}\n{details}", kind=kind).mark("remark")
 
     def _learning(self) -> None:
         self._chart(
