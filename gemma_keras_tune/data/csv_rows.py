@@ -95,7 +95,7 @@ def read_csv_rows(
 
 
 def _bad_header(code: str, path: str, encoding: str) -> DataError:
-    what = f"The header has {_BYTES[code]}."
+    what = f"The first line, with the names of the columns, has {_BYTES[code]}."
     if code == "NUL_BYTE":
         return fatal(code, what, where=place(path, 1))
     why = explain_bad_bytes(path, encoding)
@@ -169,14 +169,14 @@ def _rows(
             _ragged(watch, row, columns, notes=notes, where=where)
 
 
-_BYTES = {"NUL_BYTE": "a NUL byte", "UNDECODABLE_BYTES": "bytes that are no letters"}
+_BYTES = {"NUL_BYTE": "a NUL byte", "UNDECODABLE_BYTES": "letters that can't be read"}
 
 
 def _ragged(watch: _Watch, row: list[str], columns: list[str], *, notes: Notes, where: str) -> None:
-    counts = f"{len(row)} fields where the header has {len(columns)}"
+    counts = f"{len(row)} cells, but the table has {len(columns)} columns"
     at_end = not watch.last.endswith(("\n", "\r"))
     if at_end and len(row) < len(columns):
-        notes.add("TRUNCATED_LAST_LINE", f"The last line has {counts} and no line end.", where)
+        notes.add("TRUNCATED_LAST_LINE", f"The last line has {counts}, and no line end.", where)
     else:
         notes.add("CSV_RAGGED_ROW", f"The first such row has {counts}.", where)
 

@@ -61,7 +61,7 @@ def find_encoding(path: str, encoding: str = "auto") -> str:
     if wide:
         raise fatal(
             "UNDECODABLE_BYTES",
-            f"The file is not UTF-8; it looks like {wide}.",
+            f"The letters of the file are not written as UTF-8, but probably as {wide}.",
             where=place(path, 1),
             settings={"encoding": wide},
         )
@@ -93,7 +93,8 @@ def read_lines(file: TextIO, path: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise fatal(
                 "UNDECODABLE_BYTES",
-                f"The bytes near line {number} are not {error.encoding} ({error.reason}).",
+                f"A letter near line {number} was not written as {error.encoding.upper()}, so it "
+                f"can't be read ({error.reason}).",
                 where=place(path, number),
             ) from error
         if not line:
@@ -135,20 +136,20 @@ def explain_bad_bytes(path: str, encoding: str) -> BadBytes:
                 if start is not None and len(sample) < SAMPLE_BYTES:
                     sample += line
             offset += len(line)
-    fact = f"Byte {first_bad} (line {bad_line}) is not {encoding.removesuffix('-sig')}"
+    name = encoding.removesuffix("-sig").upper()
+    fact = (
+        f"Line {bad_line} has a letter that was not written as {name}, so it can't be read "
+        f"(byte {first_bad} of the file)."
+    )
     if good_lines:
-        return BadBytes(
-            "MIXED_ENCODINGS",
-            f"{fact}, but {good_lines} other lines with non-ASCII letters are: "
-            "two encodings were mixed in one file.",
-            {},
-        )
+        lines = "1 other line" if good_lines == 1 else f"{good_lines} other lines"
+        what = f"{fact} In {lines} such letters are {name}: two encodings were mixed in one file."
+        return BadBytes("MIXED_ENCODINGS", what, {})
     likely = guess_encoding(sample)
     if not likely:
-        return BadBytes("UNDECODABLE_BYTES", f"{fact}.", {})
-    return BadBytes(
-        "UNDECODABLE_BYTES", f"{fact}. It may be {likely}.", settings={"encoding": likely}
-    )
+        return BadBytes("UNDECODABLE_BYTES", fact, {})
+    what = f"{fact} The file was probably saved as {likely}."
+    return BadBytes("UNDECODABLE_BYTES", what, settings={"encoding": likely})
 
 
 def guess_encoding(sample: bytes) -> str:

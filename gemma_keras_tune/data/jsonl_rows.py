@@ -99,7 +99,7 @@ def _row(line: str) -> dict[str, Any]:
     if "\0" in line:
         raise RowFault("NUL_BYTE", "The line has a NUL byte.")
     if not line.isascii() and UNDECODED.search(line):
-        raise RowFault("UNDECODABLE_BYTES", "The line has bytes that are no letters.")
+        raise RowFault("UNDECODABLE_BYTES", "The line has letters that can't be read.")
     row = parse_json(line)
     if not isinstance(row, dict):
         raise RowFault("JSON_NOT_OBJECT", f"The line is {_json_type(row)}, not an object.")

@@ -198,16 +198,23 @@ def test_all_problems_of_a_file_are_listed_at_once(file):
 
 def test_the_message_names_the_first_bad_byte_and_a_likely_encoding(file):
     found = refusal(file(HEAD + "Grüße an naïve «té» – cœur,ham\n".encode("cp1252")))
-    assert "Byte 13 (line 2)" in found.what
-    assert "It may be cp1252." in found.what
+    assert found.what == (
+        "Line 2 has a letter that was not written as UTF-8, so it can't be read (byte 13 of the "
+        "file). The file was probably saved as cp1252."
+    )
     assert found.settings == {"encoding": "cp1252"}
+
+
+def test_lines_that_can_be_read_are_told_beside_those_that_can_not(file):
+    found = refusal(file(HEAD + "Grüße,ham\n".encode() + "Grüße,ham\n".encode("cp1252")))
+    assert "In 1 other line such letters are UTF-8" in found.what
 
 
 def test_a_header_in_another_encoding_is_told_with_the_likely_one(file):
     found = refusal(file("größe;straße\n1;Müllerstraße\n".encode("cp1252")))
     assert (found.code, found.where) == ("UNDECODABLE_BYTES", ("data.csv:1",))
-    assert "The header has bytes that are no letters." in found.what
-    assert "It may be cp1252." in found.what
+    assert "with the names of the columns, has letters that can't be read." in found.what
+    assert "The file was probably saved as cp1252." in found.what
     assert found.settings == {"encoding": "cp1252"}
 
 
