@@ -227,3 +227,13 @@ def test_rows_are_pasted_on_a_phone_by_keyboard(data, server, axe):  # noqa: F81
     data.wait_for_url("**/data")
     assert data.get_by_role("link", name="Sums").count() == 0
     assert data.viewport_size != DESK
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_run_can_be_started_without_scrolling_to_its_button(data: Any, size: Any) -> None:
+    data.set_viewport_size(size)
+    data.goto(data.url.replace("/data", "/configure?data=shipped:spam_train.csv"))
+    data.get_by_text("It fits.").first.wait_for()
+    box = data.get_by_role("button", name="Start the run").bounding_box()
+    assert box["y"] > 0 and box["y"] + box["height"] <= size["height"]
+    assert fits(data)

@@ -220,8 +220,8 @@ class _Page:
         ui.notify(words.TOML_APPLIED)
 
     def _start_part(self) -> None:
-        with ui.column().classes("w-full gap-3"):
-            self._wrong = note("", kind="bad").mark("wrong")
+        self._wrong = note("", kind="bad").mark("wrong")
+        with ui.element("div").classes("gkt-start"):
             self._start = primary(words.START, self._visit.tells(self._begin), icon="play_arrow")
             self._start.classes("w-full").props("size=lg").mark("start")
 
