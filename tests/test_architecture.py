@@ -17,7 +17,8 @@ import gemma_keras_tune
 PACKAGE = Path(gemma_keras_tune.__file__).parent
 
 RANKS = {
-    **dict.fromkeys(("errors", "data_codes", "durable", "locks", "event_types", "machine"), 0),
+    **dict.fromkeys(("errors", "data_codes", "durable", "locks", "event_types"), 0),
+    **dict.fromkeys(("machine", "sheets"), 0),
     **dict.fromkeys(
         ("recipe", "recipe_files", "events", "writing", "run_folder", "lineage", "stages", "text"),
         1,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from babel.numbers import get_decimal_symbol
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, JsonValue
 from starlette.responses import FileResponse, Response, StreamingResponse
+from zipstream import ZipStream
 
 from gemma_keras_tune.durable import remove_tree
 from gemma_keras_tune.errors import TuneError
@@ -19,12 +21,13 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.run_result import read_exports
 from gemma_keras_tune.writing import refuse_while_written
 
-from ..gate.downloads import ATTACHED, download, file_in
+from ..gate.downloads import attached, download, file_in
 from ..identity.access import Action
 from ..identity.refusals import not_found
-from .archives import tar_of, tar_size
+from ..reader import reader_of
 from .asking import Asking, to
 from .naming import Shown
+from .predictions import predictions_sheet
 from .problems import PREFIX, REFUSALS
 from .run_rows import folder_of, has_unfinished_job, run_row
 from .runs import RunId
@@ -46,8 +49,8 @@ FILE: dict[int | str, dict[str, Any]] = {
     },
 }
 
-_ARCHIVE: dict[str, Any] = {
-    "description": "All files in one, as an attachment.",
+_MADE: dict[str, Any] = {
+    "description": "As an attachment.",
     "content": {"application/octet-stream": {"schema": {"type": "string"}}},
 }
 
@@ -136,21 +139,15 @@ async def download_artifact(
     return download(path, name=path.name)
 
 
-@router.get(
-    "/artifacts/{format}/archive", response_class=StreamingResponse, responses={200: _ARCHIVE}
-)
+@router.get("/artifacts/{format}/archive", response_class=StreamingResponse, responses={200: _MADE})
 async def download_archive(asked: MayDownload, run_id: RunId, format: Format) -> Response:
-    """Downloads a whole artifact as a tar, which unpacks into a folder of the format's name."""
-    await run_row(asked.rows, run_id)
+    """Downloads a whole artifact as a zip, which unpacks into a folder of the format's name."""
+    row = await run_row(asked.rows, run_id)
     found = await _find(asked, run_id, format)
     folder = folder_of(asked.root, run_id).artifacts / format
     names = [file.name for file in found.files]
-    for name in names:
-        await asyncio.to_thread(file_in, folder, name, allowed=names)
-    parts = tar_of(folder, names, top=format)
-    size = tar_size([file.size for file in found.files])
-    headers = {**ATTACHED, "Content-Length": str(size)}
-    headers["Content-Disposition"] = f'attachment; filename="{format}.tar"'
+    parts = await asyncio.to_thread(zip_of, folder, names)
+    headers = {**attached(f"{row['name']}-{format}.zip"), "Content-Length": str(len(parts))}
     return StreamingResponse(parts, media_type="application/octet-stream", headers=headers)
 
 
@@ -165,9 +162,40 @@ async def download_run_file(
     return download(path, name=name)
 
 
+@router.get("/predictions.csv", response_class=StreamingResponse, responses={200: _MADE})
+async def download_predictions(asked: MayDownload, request: Request, run_id: RunId) -> Response:
+    """Downloads the measured rows as a CSV, in the way that the reader's spreadsheet expects it."""
+    row = await run_row(asked.rows, run_id)
+    folder = folder_of(asked.root, run_id).path
+    path = await asyncio.to_thread(file_in, folder, "predictions.jsonl", allowed=_RUN_FILES)
+    locale = reader_of(request.headers, request.cookies).locale
+    comma = get_decimal_symbol(locale) == ","
+    lines = await asyncio.to_thread(predictions_sheet, path, decimal_comma=comma)
+    headers = attached(f"{row['name']}-rows.csv")
+    return StreamingResponse(lines, media_type="application/octet-stream", headers=headers)
+
+
 async def find_artifacts(asked: Asking, run_id: str) -> list[ArtifactView]:
     """All that a run of the workspace was exported to."""
     return await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
+
+
+def zip_of(folder: FilePath, names: Sequence[str]) -> ZipStream:
+    """An archive without compression that is made while it is sent; its `len` is its size in bytes.
+
+    Sending it ends with RuntimeError if a file has another size by then.
+
+    Args:
+        folder: Where the files are; they are unpacked into one of the same name.
+        names: Relative to it, made by us.
+
+    Raises:
+        Refused: `NOT_FOUND` (404), if one isn't a regular file in the folder.
+    """
+    archive = ZipStream(sized=True)
+    for name in names:
+        archive.add_path(file_in(folder, name, allowed=names), f"{folder.name}/{name}")
+    return archive
 
 
 async def _find(asked: Asking, run_id: str, format: str) -> ArtifactView:

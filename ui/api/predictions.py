@@ -1,14 +1,19 @@
-"""The rows of a run's `predictions.jsonl`: filtered and sorted without keeping them all."""
+"""The rows of a run's `predictions.jsonl`: a page, or a sheet of all, without keeping them."""
 
 from __future__ import annotations
 
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
+
+from gemma_keras_tune.sheets import sheet
+
+from ..words import result as words
 
 Order = Literal["row", "worst", "best", "sure_but_wrong"]
 _LONGEST_LINE = 1 << 20
@@ -54,12 +59,52 @@ def read_predictions(
         found = [row for at, row in enumerate(wanted()) if offset <= at < offset + limit]
         return found, count
     keys: dict[str, Callable[[dict[str, Any]], float]] = {
-        "worst": lambda row: -_loss(row),
-        "best": _loss,
+        "worst": lambda row: -_known_loss(row),
+        "best": _known_loss,
         "sure_but_wrong": lambda row: -float(row.get("confidence") or 0.0),
     }
     first = heapq.nsmallest(offset + limit, wanted(), key=keys[asked.order])
     return first[offset:], count
+
+
+def predictions_sheet(path: Path, *, decimal_comma: bool) -> Iterator[bytes]:
+    """All rows as a CSV for a spreadsheet, a piece a line; it has the columns that the first has.
+
+    Args:
+        path: The file; one that isn't there has no rows.
+        decimal_comma: As `sheets.sheet` takes it.
+
+    Raises:
+        OSError: If the file is there and can't be read.
+    """
+    rows = map(_for_sheet, _rows(path))
+    first = [*islice(rows, 1)]
+    keys = [key for key in words.SHEET_COLUMNS if first and first[0].get(key) is not None]
+    lines = ([row.get(key) for key in keys] for row in chain(first, rows))
+    names = [words.SHEET_COLUMNS[key] for key in keys]
+    return sheet(chain([names], lines), decimal_comma=decimal_comma)
+
+
+def loss_of(row: Mapping[str, Any], *, base: bool = False) -> float | None:
+    """Nats a token of the right answer, or None where the row doesn't say.
+
+    Args:
+        row: A line of the file.
+        base: Of the model before its training.
+    """
+    try:
+        return float(row["base_nats" if base else "nats"]) / max(1, int(row["tokens"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _for_sheet(row: dict[str, Any]) -> dict[str, Any]:
+    """The same with its losses a token, and whether it is right."""
+    told = {**row, "loss": loss_of(row), "base_loss": loss_of(row, base=True)}
+    if "predicted" in row:
+        is_right = row["predicted"] == row.get("expected")
+        told["is_right"] = words.YES if is_right else words.NO
+    return told
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -89,9 +134,6 @@ def _fits(row: dict[str, Any], asked: Asked) -> bool:
     )
 
 
-def _loss(row: dict[str, Any]) -> float:
-    """Nats a token."""
-    try:
-        return float(row["nats"]) / max(1, int(row["tokens"]))
-    except (KeyError, TypeError, ValueError):
-        return math.inf
+def _known_loss(row: dict[str, Any]) -> float:
+    loss = loss_of(row)
+    return math.inf if loss is None else loss

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -47,6 +48,16 @@ def file_in(folder: Path, name: str, *, allowed: Collection[str]) -> Path:
     if not path.is_relative_to(base) or not stat.S_ISREG(status.st_mode):
         raise _no_file()
     return path
+
+
+def attached(name: str) -> dict[str, str]:
+    """The headers of an attachment that is made while it is sent.
+
+    Args:
+        name: What the browser should call it.
+    """
+    named = f"attachment; filename*=UTF-8''{quote(display_name(name))}"
+    return {**ATTACHED, "Content-Disposition": named}
 
 
 def download(path: Path, *, name: str) -> Response:

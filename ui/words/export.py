@@ -60,7 +60,10 @@ DELETE_TITLE = "Delete this export?"
 DELETE_TEXT = "It can be made again from the run."
 DELETED = "Deleted."
 HOW = "How to run it"
-UNPACK = "Unpack what you have downloaded, and install what loads it, once:"
+UNPACK = (
+    "Unpack what you have downloaded (in Windows: right click, Extract all), and install what "
+    "loads it, once:"
+)
 THEN = "Then, in the folder that you unpacked it in:"
 OWN_TEXT = (
     "Put your own text in the place of YOUR TEXT. What stands around it is what the model was "

@@ -139,4 +139,18 @@ SHOWN_CELL = "Only rows with the right label {expected} that were answered with 
 ALL_ROWS = "Show all rows"
 ROW_COLUMNS = ("Row", "Question", "Right answer", "Answer", "Confidence", "Loss", "Before")
 NO_TEXT = "(not kept by this version)"
-DOWNLOAD = "Download all rows"
+DOWNLOAD = "Download all rows for Excel (CSV)"
+DOWNLOAD_JSON = "For programs (JSON lines)"
+SHEET_COLUMNS = {
+    "row": "Row",
+    "prompt": "Question",
+    "expected": "Right answer",
+    "predicted": "Answer",
+    "is_right": "Right",
+    "confidence": "Confidence",
+    "base_predicted": "Answer before the training",
+    "loss": "Loss",
+    "base_loss": "Loss before the training",
+}
+YES = "yes"
+NO = "no"

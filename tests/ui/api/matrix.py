@@ -85,6 +85,7 @@ ROUTES: dict[Route, Action | None] = {
     ("GET", "/runs/{run_id}/artifacts/{format}/archive"): Action.DOWNLOAD,
     ("GET", "/runs/{run_id}/artifacts/{format}/files/{name:path}"): Action.DOWNLOAD,
     ("GET", "/runs/{run_id}/files/{name}"): Action.DOWNLOAD,
+    ("GET", "/runs/{run_id}/predictions.csv"): Action.DOWNLOAD,
     ("GET", "/workspaces"): Action.VIEW_MEMBERS,
     ("POST", "/workspaces"): Action.CREATE_WORKSPACE,
     ("PATCH", "/workspace"): Action.RENAME_WORKSPACE,
@@ -424,6 +425,7 @@ REQUESTS: dict[Route, Make] = {
         format="hf", name="model.safetensors"
     ),
     ("GET", "/runs/{run_id}/files/{name}"): _of_run(name="report.md"),
+    ("GET", "/runs/{run_id}/predictions.csv"): _of_run(),
     ("POST", "/workspaces"): _body({"name": "Another"}),
     ("PATCH", "/workspace"): _body({"name": "Renamed"}),
     ("POST", "/members"): _new_member,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from gemma_keras_tune_ui.api.predictions import Asked, read_predictions
+from gemma_keras_tune_ui.api.predictions import Asked, predictions_sheet, read_predictions
 
 ROWS = [
     {"row": 2, "expected": "ham", "predicted": "ham", "confidence": 0.9, "nats": 0.2, "tokens": 2},
@@ -60,3 +61,16 @@ def test_rows_come_in_the_order_that_was_asked_for(
 
 def test_a_run_that_was_not_measured_has_none(tmp_path: Path) -> None:
     assert read_predictions(tmp_path / "predictions.jsonl", Asked(), limit=5) == ([], 0)
+    head = b"".join(predictions_sheet(tmp_path / "predictions.jsonl", decimal_comma=False))
+    assert head == b"\xef\xbb\xbf\r\n"
+
+
+def test_all_rows_come_as_a_sheet_with_their_losses_a_token(path: Path) -> None:
+    text = b"".join(predictions_sheet(path, decimal_comma=False)).decode("utf-8-sig")
+    assert list(csv.reader(text.splitlines())) == [
+        ["Row", "Right answer", "Answer", "Right", "Confidence", "Loss"],
+        ["2", "ham", "ham", "yes", "0.9", "0.1"],
+        ["3", "ham", "spam", "no", "0.6", "1.5"],
+        ["4", "spam", "ham", "no", "0.8", "3.0"],
+        ["5", "spam", "spam", "yes", "0.7", "0.5"],
+    ]

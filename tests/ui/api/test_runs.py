@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import zipfile
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from gemma_keras_tune.control_file import read_commands
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune_ui.api import streams
+from gemma_keras_tune_ui.api.artifacts import zip_of
 from tests.ui.api.world import World, write_events, write_run
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -232,6 +235,34 @@ async def test_an_artifact_is_downloaded_as_an_attachment_and_in_parts(world):
     assert "sandbox" in got.headers["content-security-policy"]
     part = await world.ask("viewer", "GET", path, headers={"Range": "bytes=2-3"})
     assert (part.status_code, part.content) == (206, b"ig")
+
+
+async def test_a_whole_artifact_is_one_zip_named_after_the_run(world):
+    run = await a_run(world)
+    await world.ask("editor", "PATCH", f"/runs/{run.id}", {"name": "Grüße 2"})
+    (run.artifacts / "hf" / "deep").mkdir()
+    (run.artifacts / "hf" / "deep" / "b.bin").write_bytes(bytes(range(256)) * 900)
+    got = await world.ask("viewer", "GET", f"/runs/{run.id}/artifacts/hf/archive")
+    assert got.headers["content-disposition"] == (
+        "attachment; filename*=UTF-8''Gr%C3%BC%C3%9Fe%202-hf.zip"
+    )
+    assert got.headers["content-length"] == str(len(got.content))
+    with zipfile.ZipFile(io.BytesIO(got.content)) as archive:
+        assert archive.testzip() is None
+        assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_STORED}
+        read = {name: archive.read(name) for name in archive.namelist()}
+    files = [path for path in (run.artifacts / "hf").rglob("*") if path.is_file()]
+    folder = run.artifacts
+    assert read == {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+async def test_a_file_that_shrinks_meanwhile_breaks_the_download_off(tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * (3 << 20))
+    parts = iter(zip_of(tmp_path, ["big"]))
+    next(parts)
+    (tmp_path / "big").write_bytes(b"x" * (1 << 20))
+    with pytest.raises(RuntimeError, match="did not match"):
+        list(parts)
 
 
 async def test_an_artifact_is_deleted_but_not_while_somebody_writes(world):

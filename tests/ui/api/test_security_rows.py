@@ -154,7 +154,7 @@ async def test_row_53_no_parameter_of_any_route_is_an_address(world):
 
 
 async def test_row_34_numbers_and_formulas_of_a_data_set_are_told_as_plain_json(world):
-    """The app makes no CSV of what people wrote; the one that a job makes has them disarmed."""
+    """Two sheets are made of what people wrote, both with formulas disarmed; else it is JSON."""
     kinds = {
         kind
         for path in schema_of(world.app)["paths"].values()
@@ -168,6 +168,19 @@ async def test_row_34_numbers_and_formulas_of_a_data_set_are_told_as_plain_json(
         "text/event-stream",
         "text/plain",
     }
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [("en-GB", "2,'=HYPERLINK(1),ham,0.25"), ("de-DE,en", "2;'=HYPERLINK(1);ham;0,25")],
+)
+async def test_row_34_a_sheet_has_no_formulas_in_any_language(world, language, line):
+    run = await world.run(world.here, None)
+    headers = {"Accept-Language": language}
+    got = await world.ask("viewer", "GET", f"/runs/{run}/predictions.csv", headers=headers)
+    assert got.content.decode("utf-8-sig").splitlines()[1] == line
+    assert got.headers["content-type"] == "application/octet-stream"
+    assert got.headers["content-disposition"].endswith("''made-up-rows.csv")
 
 
 async def test_row_35_a_page_in_an_artifact_is_saved_and_never_shown(world):

@@ -251,6 +251,8 @@ def write_run(folder: RunFolder) -> None:
     folder.lineage_json.write_text(json.dumps({"data": [], "recipe": None}))
     folder.report_json.write_text(json.dumps({"base": {"loss": 2.0}, "tuned": {"loss": 1.0}}))
     folder.report_md.write_text("# Report\n")
+    row = {"row": 2, "prompt": "=HYPERLINK(1)", "expected": "ham", "nats": 0.5, "tokens": 2}
+    folder.predictions.write_text(json.dumps(row) + "\n")
     folder.log.write_text("a line\n")
     (artifact / "parity.json").write_text(json.dumps({"passed": True, "max_abs_diff": 0.0}))
     (artifact / "model.safetensors").write_bytes(b"weights")

@@ -124,7 +124,7 @@ def requests_to_elsewhere(tree: ast.AST) -> list[int]:
 
 
 def sheets_written(tree: ast.AST) -> list[int]:
-    """A CSV for a spreadsheet needs cells that can't be formulas; only jobs write such a one."""
+    """A sheet needs cells that can't be formulas; only the library writes one."""
     return [call.lineno for name, call in calls(tree) if name in ("DictWriter", "writerow")]
 
 

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from gemma_keras_tune.run_folder import RunFolder
 
-from ...api.predictions import Asked, read_predictions
+from ...api.predictions import Asked, loss_of, read_predictions
 from ...identity.access import Action
 from ...words import result as words
 from ..tables import Cell, Chip, Column, Line, PagedTable, Wanted
@@ -48,8 +48,8 @@ class Rows:
                 self._order = ui.select(orders, label=words.ORDER, value=self._asked.order)
                 self._order.props("outlined dense").classes("w-72 max-w-full").mark("order")
                 self._order.on_value_change(self._visit.tells(lambda e: self._sort(e.value)))
-                link = ui.link(words.DOWNLOAD, self._download()).props("download")
-                link.set_visibility(self._visit.may(Action.DOWNLOAD))
+                if self._visit.may(Action.DOWNLOAD):
+                    self._downloads()
             with ui.row().classes("items-center gap-3") as self._filter:
                 self._filter_text = ui.label().classes("font-semibold")
                 secondary(words.ALL_ROWS, self._visit.tells(self._show_all))
@@ -99,7 +99,7 @@ class Rows:
 
     def _line(self, at: int, row: Mapping[str, Any]) -> Line:
         reader = self._visit.reader
-        loss = reader.number(_loss_of(row, "nats"), digits=3)
+        loss = reader.number(loss_of(row), digits=3)
         prompt = _short(row.get("prompt") or words.NO_TEXT)
         cells: list[Cell] = [reader.number(row.get("row")), prompt, _short(row.get("expected", ""))]
         if self._is_labelled:
@@ -107,16 +107,13 @@ class Rows:
             cells.append(Chip(predicted, "good" if predicted == expected else "bad"))
             cells += [reader.percent(row.get("confidence")), loss, row.get("base_predicted") or ""]
         else:
-            cells += [loss, reader.number(_loss_of(row, "base_nats"), digits=3)]
+            cells += [loss, reader.number(loss_of(row, base=True), digits=3)]
         return Line(str(at), cells)
 
-    def _download(self) -> str:
-        return f"/api/v1/runs/{self._folder.id}/files/predictions.jsonl"
-
-
-def _loss_of(row: Mapping[str, Any], name: str) -> float | None:
-    nats = row.get(name)
-    return None if nats is None else float(nats) / max(1, int(row.get("tokens") or 1))
+    def _downloads(self) -> None:
+        run = f"/api/v1/runs/{self._folder.id}"
+        ui.link(words.DOWNLOAD, f"{run}/predictions.csv").props("download").mark("sheet")
+        ui.link(words.DOWNLOAD_JSON, f"{run}/files/predictions.jsonl").props("download")
 
 
 def _short(text: str) -> str:
