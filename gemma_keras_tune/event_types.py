@@ -57,7 +57,10 @@ class StageEnded(_Event):
 
 
 class Progress(_Event):
-    """How far a stage is: `done` of `total` (0: unknown), in whatever the stage counts."""
+    """How far a stage is: `done` of `total` (0: unknown), in whatever the stage counts.
+
+    The training's measurements tell theirs as `validation`, in rows, until the event `validation`.
+    """
 
     kind: Literal["progress"] = "progress"
     stage: Text
@@ -69,7 +72,8 @@ class Progress(_Event):
 class Step(_Event):
     """One optimizer step: `loss` in nats per answer token, `tokens` without padding.
 
-    Of its `seconds` it waited `waited_s` for its rows.
+    Of its `seconds` it waited `waited_s` for its rows. `seconds_left` are those to the end of the
+    training, about, with the measurements between its steps; null after the first step.
     """
 
     kind: Literal["step"] = "step"
@@ -84,6 +88,7 @@ class Step(_Event):
     seconds: Number
     waited_s: Number = 0.0
     tokens_per_s: Number
+    seconds_left: Number | None = None
 
 
 class Validation(_Event):

@@ -188,6 +188,8 @@ def _run_stages(
         inbox.close("Training is over; of all commands only stop still works.")
         with stage("evaluation", tell, stop_if_asked):
             keep_report(folder, recipe, tuned, examples.test, base=base, tell=tell_or_stop)
+        if not recipe.export:
+            return
         with stage("export", tell, stop_if_asked):
             for item in recipe.export:
                 if (folder.artifacts / item.format / "parity.json").exists():

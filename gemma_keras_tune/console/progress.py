@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -25,12 +24,12 @@ from . import screen
 
 _EVERY_S = 15.0  # seconds between two lines where there is no terminal
 _LONGEST_ANSWER = 300  # characters of a sample
-_RECENT = 20  # steps whose mean time foretells the next
 
 _TITLES = {
     "data": "Reading the data",
     "model": "Loading the model",
     "training": "Training",
+    "validation": "Measuring on the validation rows",
     "evaluation": "Measuring base and tuned model",
     "generation": "Writing answers",
     "answering": "Answering the table",
@@ -54,7 +53,6 @@ class RunView:
         self.seconds: dict[str, float] = {}
         self.step = 0
         self._bars = _Bars(self.console) if self.console.is_terminal else _Lines(self.console)
-        self._pace: deque[float] = deque(maxlen=_RECENT)
 
     def __enter__(self) -> Self:
         self._bars.show("start", "Starting JAX")
@@ -83,6 +81,7 @@ class RunView:
             case events.Step():
                 self._step(event)
             case events.Validation():
+                self._bars.finish("validation")
                 best = ", the best so far" if event.best else ""
                 self._line(f"After step {event.step}: validation loss {event.loss:.4f}{best}")
             case events.ControlApplied():
@@ -101,8 +100,12 @@ class RunView:
                 self._note(event.message)
 
     def _progress(self, event: events.Progress) -> None:
+        if event.stage == "validation" and not self.console.is_terminal:
+            return  # a line comes with what was measured
         total = event.total or None
-        if event.stage in ("model", "export"):
+        if total is None:
+            counted = ""
+        elif event.stage in ("model", "export"):
             counted = f"{size(event.done)} of {size(event.total)}"
         else:
             counted = f"{event.done:,.0f} of {event.total:,.0f}"
@@ -113,18 +116,18 @@ class RunView:
 
     def _step(self, event: events.Step) -> None:
         self.step = event.step
-        first = not self._pace
-        self._pace.append(event.seconds)
-        if first:  # it waited for the compiler; a better guess comes with the next step
-            left = None
-        else:
-            recent = list(self._pace)[1 if len(self._pace) < _RECENT else 0 :]
-            left = sum(recent) / len(recent) * (event.total_steps - event.step)
         counted = (
             f"step {event.step} of {event.total_steps}, loss {event.loss:.3f}, "
             f"{event.tokens_per_s:,.0f} tokens/s"
         )
-        self._bars.show("training", title("training"), event.step, event.total_steps, counted, left)
+        self._bars.show(
+            "training",
+            title("training"),
+            event.step,
+            event.total_steps,
+            counted,
+            event.seconds_left,
+        )
 
     def _obeyed(self, event: events.ControlApplied) -> None:
         if event.command == "pause":

@@ -9,12 +9,12 @@ from functools import cache
 
 from ..data.examples import Split
 from ..errors import OutOfMemory
-from ..event_types import Event
+from ..event_types import Event, Progress
 from ..model.value import Model
 from ..out_of_memory import ran_out
 from ..text.turns import Turn
 from ..training.live import Answer
-from ..training.measure import LabelMeasure, MeasureLabels
+from ..training.measure import LabelMeasure, MeasureLabels, OnRows
 from .generate import check_prompts, generate
 from .held_back import Question, read_held_back
 from .metrics import classify
@@ -90,12 +90,14 @@ def make_measure_labels(
     def questions() -> list[Question]:
         return read_held_back(model, replace(split, examples=chosen)).questions
 
-    def measure(model: Model, should_stop: Callable[[], bool]) -> LabelMeasure | None:
+    def measure(
+        model: Model, should_stop: Callable[[], bool], on_rows: OnRows
+    ) -> LabelMeasure | None:
         pieces = [question.piece for question in questions()]
         scores: dict[int, LabelScores] = {}
         try:
             for index, (sums,) in score_pieces(
-                [model], pieces, batch_rows=batch_rows, on_event=_leave_if(should_stop)
+                [model], pieces, batch_rows=batch_rows, on_event=_leave_if(should_stop, on_rows)
             ):
                 scores[index] = label_scores(split.labels, answers, sums)
         except _AskedToStop:
@@ -125,9 +127,13 @@ class _AskedToStop(Exception):
     """Leaves a computation in the middle; never seen outside this module."""
 
 
-def _leave_if(should_stop: Callable[[], bool]) -> Callable[[Event], None]:
+def _leave_if(
+    should_stop: Callable[[], bool], on_rows: OnRows = lambda done: None
+) -> Callable[[Event], None]:
     def look(event: Event) -> None:
         if should_stop():
             raise _AskedToStop
+        if isinstance(event, Progress):
+            on_rows(int(event.done))
 
     return look

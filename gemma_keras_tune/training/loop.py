@@ -21,6 +21,7 @@ from ..events import (
     ControlApplied,
     Event,
     Note,
+    Progress,
     RolledBack,
     Sample,
     Step,
@@ -32,6 +33,7 @@ from ..model.sharding import by_itself, mesh_of, whole_on
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
 from ..recipe import TrainRecipe
+from ..stages import progress_of
 from .ahead import Ahead
 from .changes import change_of, from_events, from_json
 from .checkpoints import CheckpointStore
@@ -43,6 +45,7 @@ from .optimizer import with_learning_rate
 from .plan import TrainPlan
 from .standing import check_same_run, identity_of
 from .step import initial_state, train_step
+from .time_left import TimeLeft
 
 OnEvent = Callable[[Event], None]
 _STOPS = -1  # what a process that is to stop tells the others instead of a count
@@ -91,6 +94,8 @@ class Run:
         self.first = self.model.adapters or init_adapters(self.model.config, self.model.lora)
         self.guard = NanGuard(self.plan.recipe)
         self.ahead = Ahead(self.plan, self.mesh)
+        scores_labels = self.measure_labels is not None
+        self.time_left = TimeLeft(self.plan, self.validation, scores_labels=scores_labels)
         identity = identity_of(self.model, self.plan, self.validation)
         check_same_run(identity, self.plan, self.mesh)
         self.keeper = Keeper(store, identity=identity, on_event=self.on_event)
@@ -195,6 +200,7 @@ class Run:
         bad_steps = 0 if found.finite else self.place.standing.bad_steps + 1
         seconds = time.monotonic() - began
         self._stand(step=step, bad_steps=bad_steps)
+        self.time_left.step_took(seconds)
         self.on_event(
             Step(
                 step=step,
@@ -208,6 +214,7 @@ class Run:
                 seconds=seconds,
                 waited_s=waited,
                 tokens_per_s=tokens / seconds,
+                seconds_left=self.time_left.after(step, last=self.last_step, recipe=recipe),
             )
         )
 
@@ -248,6 +255,8 @@ class Run:
         due = step % every == 0 if every else step in self.plan.epoch_ends
         if not due and step != self.last_step:
             return False
+        began = time.monotonic()
+        self.on_event(Progress(stage="validation", done=0, total=0))  # before it compiles
         found = measure(
             self._live_model(),
             self.validation,
@@ -255,9 +264,11 @@ class Run:
             recipe=self.recipe,
             measure_labels=self.measure_labels,
             should_stop=self._interrupted if peers.is_alone() else lambda: False,
+            on_progress=progress_of("validation", self.on_event),
         )
         if found is None:
             raise self.stopped()  # the resumed run measures this step anew
+        self.time_left.measurement_took(time.monotonic() - began)
         return self._judge(found)
 
     def _judge(self, found: Measured) -> bool:

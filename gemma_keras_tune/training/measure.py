@@ -53,7 +53,10 @@ class LabelMeasure:
     confidence: Mapping[str, float]
 
 
-MeasureLabels = Callable[[Model, Callable[[], bool]], LabelMeasure | None]
+OnRows = Callable[[int], None]
+"""Is told how many rows are done."""
+
+MeasureLabels = Callable[[Model, Callable[[], bool], OnRows], LabelMeasure | None]
 """The labels' measure, or None if it was asked to stop meanwhile."""
 
 
@@ -87,6 +90,7 @@ def measure(
     recipe: TrainRecipe,
     measure_labels: MeasureLabels | None,
     should_stop: Callable[[], bool],
+    on_progress: Callable[[str, int, int], None],
 ) -> Measured | None:
     """The loss, and the labels' measure where there is a function for it; None if stopped.
 
@@ -97,13 +101,26 @@ def measure(
         recipe: Size of a batch and of a chunk of the loss, and the way of attention.
         measure_labels: Scores the labels.
         should_stop: Asked between two batches.
+        on_progress: Is told of what, how many rows are done, and of how many: those whose loss is
+            taken, and then those whose labels are scored.
     """
-    loss = measure_loss(model, tokens, length=length, recipe=recipe, should_stop=should_stop)
+    rows = len(tokens)
+    total = rows + (0 if measure_labels is None else min(recipe.label_rows, rows))
+    loss = measure_loss(
+        model,
+        tokens,
+        length=length,
+        recipe=recipe,
+        should_stop=should_stop,
+        on_rows=lambda done: on_progress("loss", done, total),
+    )
     if loss is None:
         return None
     if measure_labels is None:
         return Measured(loss=loss, labels=None)
-    labels = measure_labels(by_itself(model), should_stop)
+    labels = measure_labels(
+        by_itself(model), should_stop, lambda done: on_progress("labels", rows + done, total)
+    )
     return None if labels is None else Measured(loss=loss, labels=labels)
 
 
@@ -114,6 +131,7 @@ def measure_loss(
     length: int,
     recipe: TrainRecipe,
     should_stop: Callable[[], bool] = lambda: False,
+    on_rows: OnRows = lambda done: None,
 ) -> Loss | None:
     """The model's loss over all answer tokens, adapters included; None if it was stopped.
 
@@ -123,11 +141,12 @@ def measure_loss(
         length: Tokens of a packed row.
         recipe: Size of a batch and of a chunk of the loss, and the way of attention.
         should_stop: Asked between two batches.
+        on_rows: Is told how many rows are done.
     """
     mesh = mesh_of(model.weights)
     rows = max(1, recipe.micro_batch_tokens // length) * (1 if mesh is None else mesh.shape[DATA])
     plan = packing_plan(tokens.lengths, row_length=length, seed=0, epoch=0)
-    losses, count = [], 0
+    losses, count, done = [], 0, 0
     for start in range(0, len(plan), rows):
         if should_stop():
             return None
@@ -148,4 +167,6 @@ def measure_loss(
         )
         losses.append(loss)
         count += found
+        done += sum(map(len, plan[start : start + rows]))
+        on_rows(done)
     return Loss(value=math.fsum(losses) / count, tokens=count)

@@ -9,7 +9,7 @@ from gemma_keras_tune import events
 from gemma_keras_tune.console.progress import RunView, _Bars, duration, size
 
 
-def step(number: int, *, seconds: float) -> events.Step:
+def step(number: int, *, seconds: float, left: float | None = None) -> events.Step:
     return events.Step(
         step=number,
         total_steps=100,
@@ -21,6 +21,7 @@ def step(number: int, *, seconds: float) -> events.Step:
         grad_norm=1.0,
         seconds=seconds,
         tokens_per_s=100 / seconds,
+        seconds_left=left,
     )
 
 
@@ -53,10 +54,25 @@ def test_sizes_are_in_powers_of_a_thousand():
     assert [size(n) for n in (12, 12_300, 340e6, 1.07e9)] == ["12 B", "12 kB", "340 MB", "1.1 GB"]
 
 
-def test_the_time_left_is_the_recent_pace_without_the_step_that_compiled():
+def test_the_time_left_is_what_the_training_says():
     said: list[events.Event] = [events.StageStarted(stage="training"), step(1, seconds=60)]
     assert "left" not in shown(*said, terminal=True)
-    assert "3 min 14 s left" in shown(*said, step(2, seconds=2), step(3, seconds=2), terminal=True)
+    assert "3 min 14 s left" in shown(*said, step(2, seconds=2, left=194), terminal=True)
+
+
+def test_a_measurement_has_a_bar_of_its_own_until_its_result_and_no_line_more():
+    said: list[events.Event] = [
+        events.Progress(stage="validation", done=0, total=0),
+        events.Progress(stage="validation", done=8, total=20, seconds_left=3),
+    ]
+    found = events.Validation(step=3, loss=0.5, perplexity=1.6, tokens=9, best=True)
+    text = shown(*said, terminal=True)
+    assert "0 of 0" not in text and "Measuring on the validation rows" in text
+    assert "8 of 20 3.0 s left" in text
+    assert shown(*said, found).splitlines() == [
+        "  Starting JAX",
+        "  After step 3: validation loss 0.5000, the best so far",
+    ]
 
 
 def test_a_first_guess_from_next_to_nothing_is_not_shown():
@@ -108,7 +124,7 @@ def test_what_was_asked_and_done_shows():
 
 def test_a_paused_run_shows_no_time_left():
     said: list[events.Event] = [events.StageStarted(stage="training")]
-    said += [step(number, seconds=2) for number in (1, 2, 3)]
+    said += [step(number, seconds=2, left=9) for number in (1, 2, 3)]
     text = shown(*said, events.ControlApplied(id="a", command="pause", step=3), terminal=True)
     last = text[text.rindex("Paused after step 3") :]
     assert "left" not in last.splitlines()[0]

@@ -27,6 +27,10 @@ def turns_of(prompt: str) -> list[Turn]:
     return [Turn("user", f"spam or ham? {prompt}")]
 
 
+def unheard(rows: int) -> None:
+    pass
+
+
 def never() -> bool:
     return False
 
@@ -54,7 +58,9 @@ def test_the_labels_measure_is_what_the_report_says_of_the_same_rows(model: Mode
     split = spam_rows(12)
     measure = make_measure_labels(model, split, rows=100, batch_rows=8)
     assert measure is not None
-    found = measure(model, never)
+    told: list[int] = []
+    found = measure(model, never, told.append)
+    assert told[-1] == 12 and told == sorted(told)
     report = evaluate(model, split, EvaluateRecipe(samples=0))
     assert found is not None and found.rows == 12
     tuned = report.to_json()["tuned"]
@@ -74,7 +80,7 @@ def test_the_confidence_is_the_mean_probability_of_the_right_label(model: Model)
         expected[label].append(scores.probabilities[split.labels.index(label)])
     measure = make_measure_labels(model, split, rows=9, batch_rows=8)
     assert measure is not None
-    found = measure(model, never)
+    found = measure(model, never, unheard)
     assert found is not None
     for label, shares in expected.items():
         np.testing.assert_allclose(found.confidence[label], np.mean(shares), rtol=1e-6)
@@ -86,7 +92,7 @@ def test_only_so_many_rows_are_scored_spread_over_the_split(model: Model) -> Non
     spread = dataclasses.replace(split, examples=split.examples[::2])
     expected = make_measure_labels(model, spread, rows=5, batch_rows=8)
     assert measure is not None and expected is not None
-    assert measure(model, never) == expected(model, never)
+    assert measure(model, never, unheard) == expected(model, never, unheard)
 
 
 def test_there_is_nothing_to_measure_without_labels_or_rows(model: Model) -> None:
@@ -100,5 +106,5 @@ def test_there_is_nothing_to_measure_without_labels_or_rows(model: Model) -> Non
 def test_a_stop_ends_the_measure_in_the_middle(model: Model) -> None:
     measure = make_measure_labels(model, spam_rows(4), rows=5, batch_rows=8)
     assert measure is not None
-    assert measure(model, lambda: True) is None
-    assert measure(model, never) is not None
+    assert measure(model, lambda: True, unheard) is None
+    assert measure(model, never, unheard) is not None

@@ -406,7 +406,7 @@ def test_the_labels_measure_goes_into_the_event_and_changes_nothing(
     found = LabelMeasure(rows=8, accuracy=0.75, macro_f1=0.7, confidence={"ham": 0.9, "spam": 0.6})
     events: list[Event] = []
     result = controlled(
-        model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop: found
+        model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop, on_rows: found
     )
     for event in of_kind(events, Validation):
         assert (event.label_rows, event.accuracy, event.macro_f1) == (8, 0.75, 0.7)
@@ -421,9 +421,13 @@ def test_a_stop_during_the_labels_measure_measures_that_step_anew(
     found = LabelMeasure(rows=1, accuracy=1.0, macro_f1=1.0, confidence={})
     events: list[Event] = []
     with pytest.raises(StoppedWithCheckpoint):
-        controlled(model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop: None)
+        controlled(
+            model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop, on_rows: None
+        )
     assert not of_kind(events, Validation)
-    controlled(model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop: found)
+    controlled(
+        model, RECIPE, tmp_path, events=events, measure_labels=lambda model, stop, on_rows: found
+    )
     assert [e.step for e in of_kind(events, Validation)] == [
         e.step for e in of_kind(plain[1], Validation)
     ]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.errors import CheckpointError, StoppedWithCheckpoint, TuneError
-from gemma_keras_tune.events import CheckpointSaved, Event, Note, Step, Validation, Warned
+from gemma_keras_tune.events import CheckpointSaved, Event, Note, Progress, Step, Validation, Warned
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.value import Model
 from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
@@ -70,6 +70,19 @@ def test_a_run_says_which_way_its_attention_takes(
 ) -> None:
     notes = [note.message for note in of_kind(uninterrupted[1], Note)]
     assert "Attention in rows of 64 tokens: with a mask." in notes
+
+
+def test_a_run_tells_the_time_left_and_how_far_each_measurement_is(
+    uninterrupted: tuple[TrainResult, list[Event]],
+) -> None:
+    first, *later = of_kind(uninterrupted[1], Step)
+    assert first.seconds_left is None and later
+    assert all(step.seconds_left > 0 for step in later), "the last step is still to be measured"
+    begun, *told = of_kind(uninterrupted[1], Progress)
+    assert {(one.stage, one.total) for one in told} == {("validation", 0), ("validation", 8)}
+    assert (begun.done, begun.total, told[-1].done) == (0, 0, 8)
+    ends = [one for one in told if one.done == one.total == 8]
+    assert len(ends) == len(of_kind(uninterrupted[1], Validation))
 
 
 def test_the_first_loss_is_that_of_the_untrained_model(

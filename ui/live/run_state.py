@@ -32,6 +32,9 @@ JOURNALED = (
 )
 """Kinds of events that a person reads as lines of a log."""
 
+TRAINING = ("training", "validation")
+"""Stages of the training: its steps, and measuring between them."""
+
 _MOST_LINES = 300
 _MOST_SAMPLES = 200
 _MOST_REMARKS = 100
@@ -65,7 +68,9 @@ class RunState:
         total_steps: Of so many; 0 if unknown.
         epoch: Passes over the rows.
         stage: What it does now.
-        done, total, seconds_left: How far that stage is.
+        done, total: How far that stage is.
+        seconds_left: Until the end of that stage, or of the training.
+        is_preparing: Whether the training's first step is still to come in this attempt.
         is_paused: Whether it waits between two steps.
         status: "" while it works; then `done`, `stopped` or `failed`, with `code` and `message`.
         load: The newest figures of the machine.
@@ -84,7 +89,7 @@ class RunState:
     done: float = 0.0
     total: float = 0.0
     seconds_left: float | None = None
-    seconds_a_step: float | None = None
+    is_preparing: bool = True
     is_paused: bool = False
     has_started: bool = False
     status: str = ""
@@ -99,6 +104,7 @@ class RunState:
     refused: tuple[str, str] | None = None
     answered: set[str] = field(default_factory=set)
     changes: int = 0
+    _told_at: float | None = field(default=None, init=False, repr=False)
 
     def curve(self, name: str) -> Curve:
         """The curve of that name, empty if nothing was told of it."""
@@ -117,7 +123,7 @@ class RunState:
 
     def _on_run_started(self, said: Mapping[str, Any]) -> None:
         self.status = self.code = self.message = ""
-        self.has_started, self.is_paused = True, False
+        self.has_started, self.is_paused, self.stage = True, False, ""
         self.device = str(said.get("device", ""))
         self._go_back_to(int(said.get("resumed_from", 0)))
 
@@ -136,23 +142,35 @@ class RunState:
 
     def _on_stage_started(self, said: Mapping[str, Any]) -> None:
         self.stage, self.done, self.total, self.seconds_left = str(said["stage"]), 0.0, 0.0, None
+        self.is_preparing = True
 
     def _on_progress(self, said: Mapping[str, Any]) -> None:
         self.stage = str(said["stage"])
         self.done, self.total = _number(said["done"]) or 0.0, _number(said["total"]) or 0.0
-        self.seconds_left = _number(said.get("seconds_left"))
+        if self.stage == "validation":  # the training's time goes on
+            self._go_on_to(said)
+        else:
+            self.seconds_left = _number(said.get("seconds_left"))
+
+    def _go_on_to(self, said: Mapping[str, Any]) -> None:
+        """Takes off the time since what was last told of the time left."""
+        now = _seconds(said.get("time"))
+        if now is not None and self._told_at is not None and self.seconds_left is not None:
+            self.seconds_left = max(0.0, self.seconds_left - (now - self._told_at))
+        self._told_at = now
 
     def _on_step(self, said: Mapping[str, Any]) -> None:
+        self.stage, self.is_preparing = "training", False
         self.step, self.total_steps = int(said["step"]), int(said["total_steps"])
         self.epoch = _number(said["epoch"]) or 0.0
-        seconds = _number(said["seconds"])
-        if seconds is not None:
-            before = self.seconds_a_step
-            self.seconds_a_step = seconds if before is None else 0.9 * before + 0.1 * seconds
+        self.seconds_left = _number(said.get("seconds_left"))
+        self._told_at = _seconds(said.get("time"))
         for name in STEP_CURVES:
             self.curve(name).add(self.step, _number(said[name]))
 
     def _on_validation(self, said: Mapping[str, Any]) -> None:
+        self.stage = "training"
+        self._go_on_to(said)
         step = int(said["step"])
         values = {**said, "validation_loss": said["loss"]}
         for name in MEASURED_CURVES:

@@ -43,11 +43,14 @@ STAGES = {
     "data": "Reads the data",
     "model": "Loads the model",
     "training": "Trains",
+    "validation": "Measures how well it does on rows that it doesn't learn from",
     "evaluation": "Measures the result",
     "generation": "Writes answers",
     "export": "Exports",
     "": "Waits to begin",
 }
+FIRST_STEP = "Prepares the first step. That takes up to a minute, with a large model some minutes."
+SAVING = "Saves what it has learned"
 PAUSED = "Paused between two steps"
 WAITING = "Waits for its turn; {ahead} before it"
 WAITING_NEXT = "Waits for its turn; it is the next one"
@@ -59,6 +62,8 @@ DIED = "Its process is gone without a word; it can go on from its last checkpoin
 STEP_OF = "Step {step} of {total}"
 EPOCH = "pass {epoch} over the rows"
 LEFT = "{time} left"
+TRAINING_LEFT = "about {time} of training left"
+NEARLY_DONE = "nearly done"
 STEPS = "Steps"
 OF = "of {total}"
 LOSS = "Loss"

@@ -142,6 +142,24 @@ def test_the_load_is_over_time_and_stays_when_steps_are_done_again(folder: RunFo
     assert len(state.curve("device_bytes")) == 0, "this machine has no accelerator"
 
 
+def test_the_training_s_time_goes_on_while_it_measures() -> None:
+    state, lefts = RunState(), list[float | None]()
+    progress = Progress(stage="validation", done=4, total=9, seconds_left=1.0)
+    for second, event in (
+        (0, StageStarted(stage="training")),
+        (10, step(1)),
+        (20, step(2).model_copy(update={"seconds_left": 30.0})),
+        (25, progress),
+        (32, progress),
+        (33, validation(2)),
+        (70, progress),
+    ):
+        time = f"2026-11-29T12:{second // 60:02}:{second % 60:02}+00:00"
+        state.hear(event.kind, {**event.model_dump(), "time": time})
+        lefts.append(state.seconds_left)
+    assert lefts == [None, None, 30.0, 25.0, 18.0, 17.0, 0.0]
+
+
 async def look_at_nothing(folder: RunFolder) -> Standing:
     return Standing()
 

@@ -17,6 +17,7 @@ from gemma_keras_tune.event_types import (
     ControlApplied,
     ControlRefused,
     Event,
+    Progress,
     RunEnded,
     RunStarted,
     Sample,
@@ -40,10 +41,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOSTILE = '<img src=x onerror="alert(1)">'
 
 
-def step(number: int) -> Step:
+def step(number: int, *, left: float | None = None) -> Step:
     return Step(
         step=number, total_steps=20, epoch=0.5, loss=3.0 / number, tokens=8, answer_tokens=2,
-        learning_rate=1e-4, grad_norm=1.0, seconds=0.5, tokens_per_s=16.0,
+        learning_rate=1e-4, grad_norm=1.0, seconds=0.5, tokens_per_s=16.0, seconds_left=left,
     )  # fmt: skip
 
 
@@ -172,6 +173,27 @@ async def test_a_working_run_is_steered_and_its_answers_are_shown(app: FastAPI, 
     await until(ann, words.STOPPED)
     await ann.should_see(marker="control-go-on")
     assert any("too late" in one for one in ann.notify.messages)
+
+
+async def test_a_run_at_work_says_all_the_time_what_it_does(app: FastAPI, ann: User) -> None:
+    folder = run_of(app, "telling")
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        await listed(app, folder)
+        await ann.open(f"/runs/{folder.id}")
+        await until(ann, words.STARTING)
+        for event, *said in (
+            (StageStarted(stage="model"), words.STAGES["model"]),
+            (StageStarted(stage="training"), words.FIRST_STEP),
+            (step(1), words.STAGES["training"]),
+            (step(2, left=90.4), words.TRAINING_LEFT.format(time="1 min 30 s")),
+            (Progress(stage="validation", done=0, total=0), words.STAGES["validation"]),
+            (step(20, left=0.4), words.SAVING, words.NEARLY_DONE),
+            (Progress(stage="evaluation", done=1, total=4, seconds_left=8.2), "8 s left"),
+        ):
+            tell(event)
+            for text in said:
+                await until(ann, text)
+        await ann.should_not_see(words.TRAINING_LEFT.partition("{time} ")[2])
 
 
 async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(

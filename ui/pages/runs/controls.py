@@ -15,6 +15,7 @@ from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...jobs.job import Job
 from ...live.broadcast import LiveRun
+from ...live.run_state import TRAINING
 from ...words import common
 from ...words import runs as words
 from ..visit import Visit
@@ -89,7 +90,7 @@ class Controls:
         if asked_by == self._shown:
             return
         self._shown = asked_by
-        trains = is_at_work and may(Action.CONTROL_RUN) and state.stage in ("training", "", "model")
+        trains = is_at_work and may(Action.CONTROL_RUN) and state.stage in (*TRAINING, "", "model")
         self._pause.set_visibility(trains and not state.is_paused)
         self._go_on.set_visibility(trains and state.is_paused)
         for button in (self._ask, self._save, self._change, self._finish):

@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from ...live.broadcast import LiveRun
-from ...live.run_state import RunState
+from ...live.run_state import TRAINING, RunState
 from ...live.standing import Standing
 from ...reader import Reader
 from ...words import data as data_words
@@ -19,6 +19,8 @@ from ..data.plain import plain
 from ..live_news import LiveBar, LiveNews, LiveText
 from ..visit import Visit
 from ..widgets import Figure, card, note
+
+_NEARLY_S = 1.0  # less time left than that isn't counted
 
 _FIGURES: Mapping[str, tuple[str, str]] = {
     "steps": (words.STEPS, "step"),
@@ -108,10 +110,9 @@ def _stage_of(state: RunState, standing: Standing, reader: Reader) -> tuple[str,
     if is_at_work and state.is_paused:
         return words.PAUSED, share
     if is_at_work:
-        text = words.STAGES.get(state.stage, state.stage)
-        if state.stage != "training" and state.total:
+        if state.stage not in TRAINING and state.total:
             share = state.done / state.total
-        return text, min(1.0, share)
+        return _work_of(state), min(1.0, share)
     if job is not None and job.state == "queued":
         text = words.WAITING.format(ahead=reader.number(standing.ahead))
         return (text if standing.ahead else words.WAITING_NEXT), share
@@ -122,18 +123,33 @@ def _stage_of(state: RunState, standing: Standing, reader: Reader) -> tuple[str,
     return ends.get(standing.row["state"], (words.STAGES[""], share))
 
 
+def _work_of(state: RunState) -> str:
+    """What a run at work does now."""
+    if not state.stage:
+        return words.STARTING
+    if state.stage == "training" and state.is_preparing:
+        return words.FIRST_STEP
+    if state.stage == "training" and state.step >= state.total_steps:
+        return words.SAVING
+    return words.STAGES.get(state.stage, state.stage)
+
+
 def _detail_of(state: RunState, reader: Reader, *, is_at_work: bool) -> str:
     parts = []
     if state.total_steps:
         step, total = reader.number(state.step), reader.number(state.total_steps)
         parts.append(words.STEP_OF.format(step=step, total=total))
         parts.append(words.EPOCH.format(epoch=reader.number(state.epoch, digits=2)))
-    left = state.seconds_left
-    if left is None and state.stage == "training" and state.seconds_a_step is not None:
-        left = (state.total_steps - state.step) * state.seconds_a_step
-    if is_at_work and not state.is_paused and left is not None:
-        parts.append(words.LEFT.format(time=reader.duration(left)))
+    if is_at_work and not state.is_paused and state.seconds_left is not None:
+        parts.append(_left(state.seconds_left, reader, trains=state.stage in TRAINING))
     return " \u00b7 ".join(parts)
+
+
+def _left(seconds: float, reader: Reader, *, trains: bool) -> str:
+    if seconds < _NEARLY_S:
+        return words.NEARLY_DONE
+    left = words.TRAINING_LEFT if trains else words.LEFT
+    return left.format(time=reader.duration(round(seconds)))
 
 
 def _figures_of(
