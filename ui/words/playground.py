@@ -38,6 +38,7 @@ HINTS = {
 }
 NONE = "all"
 WAITING = "Waits for its turn"
+LOADING = "Loads the model and reads the question"
 WRITING = "Writes"
 DONE = "{tokens} tokens, {reason}"
 REASONS = {"stop": "ended by itself", "length": "cut at the longest answer"}

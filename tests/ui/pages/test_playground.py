@@ -17,7 +17,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result import playground
 from gemma_keras_tune_ui.words import playground as words
 from tests.support.jobs import train_tiny
-from tests.support.pages import only
+from tests.support.pages import only, until
 from tests.ui.pages.test_runs import listed, run_of, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,6 +72,7 @@ async def test_a_held_back_row_stands_there_to_be_asked_as_in_training(
     await ann.should_see(words.AS_IS_TEXT)
     ann.find(marker="ask").click()
     await wait_for(lambda: len(asked) == 2)
+    assert [one["base"] for one in asked] == [False, False], "the tuned model answers first"
     assert asked[0]["prompt"] == "Lunch at noon" and "messages" not in asked[0]
     assert asked[1]["messages"] == [{"role": "user", "content": "Lunch at noon"}]
     assert "prompt" not in asked[1]
@@ -101,6 +102,7 @@ async def test_both_models_answer_side_by_side_and_say_how_sure_they_are(
     ann.find(marker="ask").click()
     ask = only(ann, ui.button, "ask")
     await wait_for(lambda: not ask.enabled)
+    await until(ann, words.LOADING)
     await wait_for(lambda: ask.enabled, within_s=180)
     for marker in ("base", "tuned"):
         (text,) = [one for one in _elements(ann) if marker in one._markers]

@@ -74,7 +74,7 @@ class _Playground:
         with ui.element("div").classes("gkt-halves"):
             self._answers = [
                 _Answer(visit, run_id, title, base=base)
-                for title, base in ((words.BASE, True), (words.TUNED, False))
+                for title, base in ((words.TUNED, False), (words.BASE, True))
             ]
         with ui.column().classes("gap-0"):
             labelled(words.CHANCES, term="token_probability")
@@ -181,6 +181,8 @@ class _Answer:
         tail = Tail(folder_of_job(asked, job.id).events)
         while not job.has_ended and self._visit.client.id in Client.instances:
             await asyncio.sleep(_LOOK_S)
+            if job.started_at is not None and self._state.text == words.WAITING:
+                self._state.text = words.LOADING
             self._hear(await asyncio.to_thread(tail.read))
             job = await find(asked, job.id)
         if self._visit.client.id in Client.instances:
