@@ -204,7 +204,8 @@ def _describe(
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
     written: dict[str, Any] = {"format": recipe.format, "dtype": recipe.dtype, "files": files}
     if recipe.format == "peft":
-        written |= {"dtype": "float32", "base_on_hub": hub_name(model.source)}
+        stops = sorted(model.template.stop_ids)
+        written |= {"dtype": "float32", "base_on_hub": hub_name(model.source), "stop_ids": stops}
     lineage = {**lineage, "artifact": written}
     atomic_write_json(folder / "parity.json", parity.to_json())
     atomic_write_json(folder / "lineage.json", lineage)

@@ -8,6 +8,10 @@ from typing import Any
 
 from ..model.families import FAMILIES
 from ..model.value import Model
+from ..recipe import DataRecipe
+from ..text.as_trained import asked_rows, turns_as_trained
+from ..text.how_to_ask import INSTALL, asking_code, make_base
+from ..text.turns import Turn
 from .gate import Parity
 from .peft import hub_name
 
@@ -39,7 +43,7 @@ def model_card(
     sections = [
         _header(model, format),
         _title(model, format, lineage),
-        _use(model, format),
+        _use(model, format, report=report, lineage=lineage),
         _data(lineage),
         _settings(model, lineage),
         _results(report),
@@ -83,43 +87,44 @@ def _title(model: Model, format: str, lineage: Mapping[str, Any]) -> str:
     return f"# {name}\n\n{what}, {origin} by Gemma Keras Tune."
 
 
-def _use(model: Model, format: str) -> str:
-    stops = sorted(model.template.stop_ids)
-    lines = ["import torch", "from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    folder = 'folder = "."  # this folder, or its name on the hub'
-    before = ""
-    if format == "peft":
-        lines.insert(1, "from peft import PeftModel")
-        known = hub_name(model.source)
-        lines += [folder, f'base = "{known or "base/hf"}"', ""]
-        lines.append("model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)")
-        lines.append("model = PeftModel.from_pretrained(model, folder)")
-        if known is None:
-            before = (
-                f"The base model `{model.source.name}` has no repository that `peft` could load. "
-                "Make its folder first:\n\n```\ngemma-keras-tune export "
-                f"{model.source.name} --format hf --out base\n```\n\n"
-            )
-    else:
-        lines += [folder]
-        lines.append("model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)")
-    lines += [
-        "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        'chat = [{"role": "user", "content": "Write one line about the sea."}]',
-        "inputs = tokenizer.apply_chat_template(",
-        '    chat, add_generation_prompt=True, return_tensors="pt", return_dict=True',
-        ")",
-        f"out = model.generate(**inputs, max_new_tokens=32, eos_token_id={stops})",
-        'print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
-    ]
-    code = "\n".join(lines)
-    note = (
-        "Answers end with "
-        + " or ".join(f"`{model.tokenizer.piece(stop)}` ({stop})" for stop in stops)
-        + ". To encode a stranger's text, pass `split_special_tokens=True`, so that markers in it "
-        "stay text."
+def _use(
+    model: Model, format: str, *, report: Mapping[str, Any] | None, lineage: Mapping[str, Any]
+) -> str:
+    stops, known = sorted(model.template.stop_ids), hub_name(model.source)
+    parts = [f"```\n{INSTALL[format]}\n```"]
+    if format == "peft" and known is None:
+        parts.append(
+            f"The base model `{model.source.name}` has no repository that `peft` could load. "
+            f"Make its folder first:\n\n```\n{make_base(model.source.name)}\n```"
+        )
+    turns = _example(report, lineage)
+    code = asking_code(
+        format, turns, folder=".", base=known, stop_ids=stops if format == "peft" else ()
     )
-    return f"## Use\n\n{before}```python\n{code}\n```\n\n{note}"
+    where = "In this folder, or with its name on the hub instead of `.`:"
+    parts.append(f"{where}\n\n```python\n{code}\n```")
+    if turns:
+        parts.append(
+            "What it is asked here is a row of the data that was held back, as in training. Take "
+            "it out before you publish this folder if others may not see it."
+        )
+    ends = " or ".join(f"`{model.tokenizer.piece(stop)}` ({stop})" for stop in stops)
+    parts.append(
+        f"Answers end with {ends}. To encode a stranger's text, pass `split_special_tokens=True`, "
+        "so that markers in it stay text."
+    )
+    return "\n\n".join(["## Use", *parts])
+
+
+def _example(report: Mapping[str, Any] | None, lineage: Mapping[str, Any]) -> list[Turn]:
+    """The shortest of the held-back rows that the report shows, asked as in training."""
+    settings = lineage.get("recipe", {}).get("data", {})
+    known = {key: settings[key] for key in ("task", "system", "prompt_format") if key in settings}
+    if not known:
+        return []  # a model that was not trained here
+    recipe = DataRecipe(path="rows", **known)  # where they lie doesn't matter here
+    prompts = [prompt for prompt, _ in asked_rows(recipe, report) if "```" not in prompt]
+    return turns_as_trained(recipe, min(prompts, key=len)) if prompts else []
 
 
 def _data(lineage: Mapping[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..recipe import DataRecipe
 from .turns import Turn
 
@@ -37,6 +40,18 @@ def bare_prompt(recipe: DataRecipe, question: str) -> str | None:
     if recipe.task == "text" or not fits or len(text) < len(before) + len(after):
         return None
     return text[len(before) : len(text) - len(after)].strip()
+
+
+def asked_rows(recipe: DataRecipe, report: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """`(prompt, right answer)` of those held-back rows of a report that a single prompt asks.
+
+    Args:
+        recipe: The recipe of the run.
+        report: `report.json`'s content; None has no rows.
+    """
+    samples = (report or {}).get("samples") or []
+    asked = ((bare_prompt(recipe, sample["prompt"]), sample["expected"]) for sample in samples)
+    return [(prompt, expected) for prompt, expected in asked if prompt]
 
 
 def _around(recipe: DataRecipe) -> tuple[str, str]:

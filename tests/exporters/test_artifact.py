@@ -19,11 +19,18 @@ from gemma_keras_tune.exporters import consumer as consumer_module
 from gemma_keras_tune.exporters import gate_worker
 from gemma_keras_tune.exporters.artifact import export
 from gemma_keras_tune.lineage import collect_lineage
+from gemma_keras_tune.text.how_to_ask import YOUR_TEXT
 
 REPORT = {
     "base": {"loss": 2.5, "perplexity": 12.18, "accuracy": 0.5, "tokens": 40},
     "tuned": {"loss": 0.5, "perplexity": 1.6487, "accuracy": 0.9375, "tokens": 40},
+    "samples": [
+        {"prompt": "Spam?\nWin a prize now, call us", "expected": "spam"},
+        {"prompt": "Spam?\n```", "expected": "ham"},
+        {"prompt": 'Spam?\nLunch at "Jo"?', "expected": "ham"},
+    ],
 }
+ASKED = {"data": {"task": "classification", "prompt_format": "Spam?\n{prompt}"}}
 
 
 @contextmanager
@@ -39,6 +46,7 @@ def published(tuned, tmp_path_factory):
     """Both formats, and the events that were told."""
     out = tmp_path_factory.mktemp("artifacts")
     lineage = collect_lineage(data={"/home/someone/data/rows|1.csv": "ab" * 32})
+    lineage["recipe"] = ASKED
     events: list[Event] = []
     with consumer_in_this_process():
         made = {
@@ -88,6 +96,8 @@ def test_the_card_says_what_it_is_and_names_no_folder_of_the_machine(published):
         assert "| accuracy | 0.5 | 0.9375 |" in card
         assert "rows\\|1.csv" in card
         assert "ai.google.dev/gemma/terms" in card
+        asked = r'[{"role": "user", "content": "Spam?\nLunch at \"Jo\"?"}]'
+        assert asked in card, "the shortest that fits into the code"
         for text in (card, (out / name / "lineage.json").read_text()):
             assert "/home" not in text
             assert str(out) not in text
@@ -104,7 +114,7 @@ def test_the_snippet_of_the_card_runs(published, tuned, tmp_path, monkeypatch, c
             export(plain, "hf", tmp_path / "base")
         (tmp_path / "adapter").symlink_to(out / "peft")
         monkeypatch.chdir(tmp_path)
-        code = code.replace('folder = "."', 'folder = "adapter"')
+        code = code.replace('"."', '"adapter"')
     else:
         monkeypatch.chdir(out / name)
     exec(code, {})
@@ -117,6 +127,7 @@ def test_the_card_of_a_base_model_has_no_training_in_it(tuned, tmp_path):
     assert artifact.parity["differs_from_base"] is None
     card = (artifact.path / "README.md").read_text()
     assert "Results" not in card
+    assert YOUR_TEXT in card and "held back" not in card
     assert "adapter" not in card.split("## Use")[0]
 
 

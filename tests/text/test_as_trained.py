@@ -6,7 +6,7 @@ import pytest
 
 from gemma_keras_tune.evaluation.held_back import _spoken
 from gemma_keras_tune.recipe import DataRecipe
-from gemma_keras_tune.text.as_trained import bare_prompt, turns_as_trained
+from gemma_keras_tune.text.as_trained import asked_rows, bare_prompt, turns_as_trained
 
 FORMAT = "\nIs this spam?\n{prompt}\nAnswer: "
 
@@ -35,3 +35,15 @@ def test_what_is_asked_is_found_again_in_the_report(task, system, prompt_format,
 )
 def test_what_no_single_prompt_asks_is_none(settings, question):
     assert bare_prompt(DataRecipe(path="x", **settings), question) is None
+
+
+def test_rows_of_a_report_are_asked_where_a_single_prompt_asks_them():
+    recipe = DataRecipe(path="x", task="instruction", prompt_format="Q: {prompt}")
+    samples = [
+        {"prompt": "Q: a", "expected": "1"},
+        {"prompt": "old", "expected": "2"},
+        {"prompt": "Q:", "expected": "3"},
+        {"prompt": "Q: b", "expected": "4"},
+    ]
+    assert asked_rows(recipe, {"samples": samples}) == [("a", "1"), ("b", "4")]
+    assert asked_rows(recipe, None) == asked_rows(recipe, {"samples": None}) == []

@@ -87,6 +87,8 @@ class ArtifactView(ArtifactLine):
     base_on_hub: str | None
     """What an adapter is loaded beside, by its name on the Hugging Face hub; null where the base
     model has none there, and of a whole model."""
+    stop_ids: list[int]
+    """Token ids that end an answer of an adapter; a whole model names them itself."""
     files: list[ArtifactFile]
     """Its files, by name."""
 
@@ -218,6 +220,7 @@ def _all(folder: RunFolder, shown: Shown) -> list[ArtifactView]:
                 parity=shown.value(parity),
                 base_model=_text(_part(lineage, "base").get("name")),
                 base_on_hub=_text(_part(lineage, "artifact").get("base_on_hub")),
+                stop_ids=_ids(_part(lineage, "artifact").get("stop_ids")),
                 files=files,
             )
         )
@@ -258,6 +261,10 @@ def _part(values: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _ids(value: object) -> list[int]:
+    return [one for one in value if isinstance(one, int)] if isinstance(value, list) else []
 
 
 def _remove(folder: RunFolder, format: str) -> None:

@@ -66,17 +66,18 @@ UNPACK = (
 )
 THEN = "Then, in the folder that you unpacked it in:"
 OWN_TEXT = (
-    "Put your own text in the place of YOUR TEXT. What stands around it is what the model was "
+    "Put your own text in the place of {place}. What stands around it is what the model was "
     "trained with."
+)
+CARD_EXAMPLE = (
+    "The file README.md has the same with a row of your data that was held back. If others may not "
+    "see it, take it out before you hand the files on."
 )
 NEEDS_BASE = (
     "The base model {name} can't be loaded by its name. Make a folder of it first, on a machine "
     "that has Gemma Keras Tune and that model:"
 )
-MAKE_BASE = "gemma-keras-tune export {name} --format hf --out base"
-BASE_FOLDER = "base/hf"
 BASE_UNKNOWN = "NAME-OF-THE-BASE-MODEL"
-YOUR_TEXT = "YOUR TEXT"
 CHECK_COLUMNS = ("What was checked", "Found")
 YES = "yes"
 NO = "no"
@@ -91,30 +92,4 @@ CHECKS = {
     "chat_ids_equal": "The same tokens for the same conversation",
     "special_ids_equal": "The special tokens have the right names",
     "stop_ids_equal": "It stops where it should",
-}
-INSTALL = {"hf": "pip install torch transformers", "peft": "pip install torch transformers peft"}
-_ASK = """
-messages = {messages}
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-answer = model.generate(**inputs, max_new_tokens=64)
-print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))"""
-CODE = {
-    "hf": """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-"""
-    + _ASK,
-    "peft": """\
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{base}")
-model = PeftModel.from_pretrained(base, "{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-"""
-    + _ASK,
 }

@@ -13,6 +13,7 @@ from nicegui.testing import User
 
 from gemma_keras_tune.event_types import Note, Progress, RunEnded, RunStarted
 from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune.text import how_to_ask
 from gemma_keras_tune_ui.pages.result.at_work import ExportState
 from gemma_keras_tune_ui.words import export as words
 from tests.support.jobs import train_tiny
@@ -57,14 +58,15 @@ def exported(
 async def test_the_code_names_the_base_model_and_asks_as_trained(app: FastAPI, ann: User) -> None:
     data = {"path": "/x.csv", "task": "instruction", "prompt_format": 'Say "{prompt}"\nnow'}
     recipe = {"schema": 1, "name": "x", "data": data, "model": {"preset": "demo"}}
-    artifact = {"base_on_hub": "google/gemma-3-1b-it"}
+    artifact = {"base_on_hub": "google/gemma-3-1b-it", "stop_ids": [1, 106]}
     folder = exported(app, "named", recipe=recipe, artifact=artifact)
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/export")
-    await until(ann, words.INSTALL["peft"])
+    await until(ann, how_to_ask.INSTALL["peft"])
     await ann.should_see('AutoModelForCausalLM.from_pretrained("google/gemma-3-1b-it")')
-    await ann.should_see(f'"content": "Say \\"{words.YOUR_TEXT}\\"\\nnow"')
-    await ann.should_not_see(words.MAKE_BASE.format(name="demo"))
+    await ann.should_see(f'"content": "Say \\"{how_to_ask.YOUR_TEXT}\\"\\nnow"')
+    await ann.should_see("max_new_tokens=64, eos_token_id=[1, 106])")
+    await ann.should_not_see(how_to_ask.make_base("demo"))
     checks = table(ann, words.PARITY)
     assert [one["label"] for one in checks.columns] == list(words.CHECK_COLUMNS)
 
@@ -74,8 +76,8 @@ async def test_a_base_without_an_address_is_made_a_folder_of_first(app: FastAPI,
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/export")
     await until(ann, words.NEEDS_BASE.format(name="demo"))
-    await ann.should_see(words.MAKE_BASE.format(name="demo"))
-    await ann.should_see(f'AutoModelForCausalLM.from_pretrained("{words.BASE_FOLDER}")')
+    await ann.should_see(how_to_ask.make_base("demo"))
+    await ann.should_see(f'AutoModelForCausalLM.from_pretrained("{how_to_ask.BASE_FOLDER}")')
 
 
 async def test_one_format_is_recommended_and_only_it_has_a_number_format(

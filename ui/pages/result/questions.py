@@ -13,7 +13,7 @@ from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.run_result import read_report
-from gemma_keras_tune.text.as_trained import bare_prompt, turns_as_trained
+from gemma_keras_tune.text.as_trained import asked_rows, turns_as_trained
 
 from ...words import playground as words
 from ..widgets import secondary
@@ -59,15 +59,10 @@ async def questions_of(folder: RunFolder) -> Questions:
 def _read(folder: RunFolder) -> Questions:
     try:
         data = load_recipe(folder.recipe_json).data
-        samples = (read_report(folder) or {}).get("samples") or []
+        report = read_report(folder)
     except TuneError:
         return Questions(None, ())  # of an older or foreign run; it can be asked all the same
-    rows = []
-    for sample in samples:
-        prompt = bare_prompt(data, sample["prompt"])
-        if prompt:
-            rows.append(HeldBackRow(prompt, sample["expected"]))
-    return Questions(data, rows)
+    return Questions(data, [HeldBackRow(*row) for row in asked_rows(data, report)])
 
 
 class Suggestions:
