@@ -8,6 +8,11 @@ from typing import Any
 
 _Z = 1.959963984540054  # the normal distribution's quantile of 0.975, for 95 % on both sides
 
+_MOST_PAIRS = 10_000
+
+SURE = 0.05
+"""Differences that chance makes more rarely than this are told as such."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -33,6 +38,31 @@ class Comparison:
             proportions, doi:10.1007/BF02295996.
         """
         return _sign_test(self.better, self.worse)
+
+    def rows_to_tell(self, rows: int) -> int | None:
+        """How many rows would tell the two models apart if all were like those that were measured.
+
+        It is the sign test that the verdict goes by, so the count is the fewest with which it comes
+        below 0.05 for the same shares of rows better and worse. Other rows differ by chance, so
+        with that many it comes below 0.05 about every other time.
+
+        Args:
+            rows: How many were measured.
+
+        Returns:
+            None if they tell it already, if as many are better as worse, and if 10,000 rows that
+            differ would not be enough.
+        """
+        count, fewer = self.better + self.worse, min(self.better, self.worse)
+        if self.better == self.worse or self.p_value < SURE:
+            return None
+        # For the normal distribution it is this many; the exact test asks for no fewer.
+        likely = int((_Z * count / (count - 2 * fewer)) ** 2)
+        for pairs in range(max(count + 1, likely), _MOST_PAIRS):
+            less = -(-pairs * fewer // count)
+            if _sign_test(less, pairs - less) < SURE:
+                return -(-pairs * rows // count)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

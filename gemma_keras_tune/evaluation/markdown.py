@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 
-from .chance import Comparison
+from .chance import SURE, Comparison
 from .metrics import Classification, perplexity
 from .report_values import Answer, Measures, Report, Sample
 
@@ -79,7 +79,9 @@ def _overview(report: Report) -> list[str]:
     ]
     rows = [[name, *(figure(measures) for _, measures in models)] for name, figure in figures]
     blocks = [_table(["", *(name for name, _ in models)], rows)]
-    return blocks if report.compared is None else [*blocks, _comparison(report.compared)]
+    if report.compared is not None:
+        blocks.append(_comparison(report.compared, rows=report.rows))
+    return blocks
 
 
 def _share(measures: Measures, name: str) -> str:
@@ -95,13 +97,16 @@ def _interval(measures: Measures) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def _comparison(found: Comparison) -> str:
+def _comparison(found: Comparison, *, rows: int) -> str:
     said = (
         f"The tuned model does better on {found.better} rows and worse on {found.worse}: "
         f"p = {found.p_value:.2g} by the exact sign test"
     )
-    verdict = "more than chance would do" if found.p_value < 0.05 else "which can be chance"
-    return f"{said}, {verdict}."
+    if found.p_value < SURE:
+        return f"{said}, more than chance would do."
+    needed = found.rows_to_tell(rows)
+    more = "" if needed is None else f" If all rows are like these, about {needed} would tell."
+    return f"{said}, which can be chance.{more}"
 
 
 def _number(value: float) -> str:

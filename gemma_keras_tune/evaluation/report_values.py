@@ -127,8 +127,9 @@ class Report:
         """Plain values without NaN or infinity.
 
         `base` and `compared` are null where there was no base model; `compared.p_value` is of the
-        exact sign test. `accuracy_interval` has the bounds at a confidence of 95 %.
-        `confusion.counts` has a row for each right label and a column for each predicted one.
+        exact sign test, `compared.rows_to_tell` is as `Comparison` has it. `accuracy_interval` has
+        the bounds at a confidence of 95 %. `confusion.counts` has a row for each right label and a
+        column for each predicted one.
         """
         return {
             "task": self.task,
@@ -137,9 +138,12 @@ class Report:
             "dropped": self.dropped,
             "base": None if self.base is None else self.base.to_json(),
             "tuned": self.tuned.to_json(),
-            "compared": None if self.compared is None else self.compared.to_json(),
+            "compared": None if self.compared is None else self._compared(self.compared),
             "samples": [sample.to_json() for sample in self.samples],
         }
+
+    def _compared(self, compared: Comparison) -> dict[str, Any]:
+        return {**compared.to_json(), "rows_to_tell": compared.rows_to_tell(self.rows)}
 
     def to_markdown(self) -> str:
         """The report for a person."""

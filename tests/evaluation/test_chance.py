@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from gemma_keras_tune.evaluation.chance import Comparison, share_interval
@@ -39,6 +41,37 @@ def test_the_sign_test_is_scipy_s_exact_one(better, worse):
 
     expected = binomtest(better, better + worse).pvalue if better + worse else 1.0
     assert Comparison(better=better, worse=worse).p_value == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "rows", "needed"),
+    [
+        (3, 0, 30, 60),  # six that all agree, one in ten rows: 6 / (3 / 30)
+        (1, 0, 12, 72),
+        (0, 1, 12, 72),
+        (4, 1, 20, 60),  # 3 of 15 is the first with a fifth that comes below: p = 0.035
+        (2, 2, 20, None),
+        (0, 0, 20, None),
+        (6, 0, 20, None),  # is told already
+        (5_001, 4_999, 10_000, None),  # a million
+    ],
+)
+def test_rows_that_would_tell_are_counted_by_hand(better, worse, rows, needed):
+    assert Comparison(better=better, worse=worse).rows_to_tell(rows) == needed
+
+
+@pytest.mark.parametrize(("better", "worse"), [(3, 1), (7, 4), (20, 11), (55, 48), (1, 0)])
+def test_no_fewer_rows_would_tell_by_scipy_s_test(better, worse):
+    from scipy.stats import binomtest
+
+    count = better + worse
+    needed = Comparison(better=better, worse=worse).rows_to_tell(count)
+    first = next(
+        pairs
+        for pairs in range(count + 1, 10_000)
+        if binomtest(math.ceil(pairs * worse / count), pairs).pvalue < 0.05
+    )
+    assert needed == first
 
 
 def test_six_rows_must_all_agree_to_say_anything():

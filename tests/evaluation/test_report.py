@@ -16,6 +16,7 @@ import pytest
 from gemma_keras_tune.data.examples import Example, Split
 from gemma_keras_tune.data.tokenize import tokenize_examples
 from gemma_keras_tune.errors import DataError, ModelError, TuneError
+from gemma_keras_tune.evaluation.chance import Comparison
 from gemma_keras_tune.evaluation.generate import generate
 from gemma_keras_tune.evaluation.held_back import read_held_back
 from gemma_keras_tune.evaluation.markdown import fenced, inline
@@ -371,6 +372,13 @@ def test_markdown_has_base_and_tuned_side_by_side(measured):
     assert any(line.endswith(f"| {low:.3f} to {high:.3f} |") for line in lines)
     assert "by the exact sign test, which can be chance." in text
     assert f"**Tuned**: {measured[0].samples[0].tuned.predicted}, confidence" in text
+
+
+def test_a_report_says_how_many_rows_would_tell():
+    report = replace(_nasty_report(), rows=30, compared=Comparison(better=3, worse=0))
+    assert report.to_json()["compared"]["rows_to_tell"] == 60
+    text = report.to_markdown()
+    assert "which can be chance. If all rows are like these, about 60 would tell." in text
 
 
 def test_many_labels_are_shown_as_the_commonest_mistakes():

@@ -52,6 +52,10 @@ VERDICTS_ANSWERS = {
 }
 SURE = "That is more than chance would do."
 UNSURE = "{rows} rows are too few to tell whether that is more than chance."
+ROWS_TO_TELL = (
+    "If it goes on like this, about {rows} held-back rows would tell. Bring more data, or hold "
+    "back a larger share of it in the next run."
+)
 ROWS = "Measured on {rows} rows that the training never saw."
 SHORTENED = "{count} of them were cut to the longest row."
 DROPPED = "Left out because they are too long: {count}."

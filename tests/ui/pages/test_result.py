@@ -55,7 +55,7 @@ def measured_run(app: FastAPI, name: str) -> RunFolder:
         "dropped": 1,
         "base": measures(0.5, 2.0),
         "tuned": measures(0.75, 0.2),
-        "compared": compared(1, 0),
+        "compared": {**compared(1, 0), "rows_to_tell": 24},
         "samples": [sample],
     }
     folder.report_json.write_text(json.dumps(report))
@@ -94,6 +94,7 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
     await ann.open(f"/runs/{folder.id}/result")
     await ann.should_see(words.VERDICTS_LABELS["changed"].format(tuned="3", base="3", rows="4"))
     await ann.should_see(words.UNSURE.format(rows="4"))
+    await ann.should_see(words.ROWS_TO_TELL.format(rows="24"))
     await ann.should_see(words.RIGHT_OF.format(right="3", rows="4", low="44%", high="97%"))
     await ann.should_see(words.ACCURACY_TEXT)
     figures = {

@@ -114,6 +114,9 @@ def _verdict(visit: Visit, report: Mapping[str, Any]) -> None:
     lines = [said.format(tuned=values[0], base=values[1], rows=rows)]
     if is_sure is not None:
         lines.append(words.SURE if is_sure else words.UNSURE.format(rows=rows))
+        needed = (report.get("compared") or {}).get("rows_to_tell")
+        if needed is not None and not is_sure:
+            lines.append(words.ROWS_TO_TELL.format(rows=reader.number(needed)))
     if "accuracy" not in tuned:
         lines.append(words.ROWS.format(rows=rows))
     for count, text in (("shortened", words.SHORTENED), ("dropped", words.DROPPED)):
