@@ -25,6 +25,7 @@ export default {
       <template #body-cell="cell">
         <q-td :props="cell"><line-cell :row="cell.row" :name="cell.col.name" /></q-td>
       </template>
+      <template #no-data="none">{{ none.message }}</template>
       <template #item="line">
         <div class="q-pa-xs col-12">
           <div class="gkt-row-card">

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,11 @@ from nicegui import ui
 from nicegui.testing import User
 
 from gemma_keras_tune.event_types import Note, Progress, RunEnded, RunStarted
+from gemma_keras_tune.events import EventWriter
+from gemma_keras_tune.job_folder import JobFolder
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.text import how_to_ask
+from gemma_keras_tune_ui.pages.result import at_work as at_work_module
 from gemma_keras_tune_ui.pages.result.at_work import ExportState
 from gemma_keras_tune_ui.words import export as words
 from tests.support.jobs import train_tiny
@@ -89,6 +94,34 @@ async def test_one_format_is_recommended_and_only_it_has_a_number_format(
     await until(ann, words.RECOMMENDED)
     await ann.should_see(marker="dtype-hf")
     await ann.should_not_see(marker="dtype-peft")
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_work_is_named_as_a_reason_only_while_the_page_tells_of_it(
+    app: FastAPI, ann: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ended: bool
+) -> None:
+    folder, job = exported(app, f"busy-{has_ended}"), JobFolder(tmp_path)
+    await listed(app, folder)
+    with EventWriter(job.events, 1) as tell:
+        tell(RunStarted(name="export"))
+        if has_ended:  # the queue comes to know it a little later
+            tell(RunEnded(status="done"))
+    at_work = SimpleNamespace(id="one", kind="export", state="running", started_at=None)
+
+    async def job_on_run(*_: Any) -> Any:
+        return at_work
+
+    monkeypatch.setattr(at_work_module, "job_on_run", job_on_run)
+    monkeypatch.setattr(at_work_module, "folder_of_job", lambda *_: job)
+    await ann.open(f"/runs/{folder.id}/export")
+    await ann.should_see(words.MAKE_TEXT)
+    await wait_for(lambda: not only(ann, ui.button, "export-hf").enabled)
+    if has_ended:
+        await ann.should_not_see(words.BLOCKED)
+        await ann.should_not_see(words.MAY_LEAVE)
+    else:
+        await ann.should_see(words.BLOCKED)
+        await ann.should_see(words.MAY_LEAVE)
 
 
 @pytest.mark.slow

@@ -84,6 +84,11 @@ class AtWork:
         self._card.set_visibility(job is not None and not self._state.has_ended)
         return job is not None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the page tells of a job now."""
+        return self._card.visible
+
     async def _change(self, asked: Asking, before: Job | None, job: Job | None) -> None:
         """Another job is the first one now, or none."""
         if job is not None:

@@ -78,7 +78,7 @@ class _Page:
             for button in self._buttons:
                 button.set_enabled(not is_busy)
             if self._blocked is not None:
-                self._blocked.set_visibility(is_busy)
+                self._blocked.set_visibility(self._at_work.is_shown)
 
     def _show_made(self, found: list[ArtifactView], *, is_trained: bool) -> None:
         if self._shown == (now := (found, is_trained)):
