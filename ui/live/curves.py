@@ -45,6 +45,12 @@ class Curve:
         """The points from that place on, as JSON takes them."""
         return list(self._x[place:]), [_plain(y) for y in self._y[place:]]
 
+    def spread(self, most: int) -> list[tuple[float, float]]:
+        """At most `most` points at even distances, without those that are no number."""
+        places = range(0, len(self._x), max(1, -(-len(self._x) // most)))
+        points = ((self._x[at], self._y[at]) for at in places)
+        return [(x, y) for x, y in points if math.isfinite(y)]
+
     def thinned(self, most: int) -> tuple[list[float], list[float | None]]:
         """At most about `most` points that look like all of them.
 

@@ -127,6 +127,33 @@ NOTIFY_ON_PAGES = (
 )
 
 LEARNING = "Learning"
+TRENDS = {
+    "early": "It is too early to tell whether it learns.",
+    "learns": "The loss falls: it is learning.",
+    "by_heart": (
+        "The loss falls on the rows that it learns from, and rises on those that it doesn't "
+        "(validation): it begins to learn by heart. Its best state is kept. You may finish it now."
+    ),
+    "flat": (
+        "The loss neither falls nor rises so far. If it stays like this, try a higher learning "
+        "rate, or look whether the right answers follow from the texts."
+    ),
+    "rises": "The loss rises: it unlearns. Stop it, and try again with a lower learning rate.",
+}
+TRENDS_ENDED = {
+    "early": "These are too few steps to tell whether it has learned.",
+    "learns": "The loss fell: it has learned.",
+    "by_heart": (
+        "The loss fell on the rows that it learned from, and rose on those that it didn't "
+        "(validation): it began to learn by heart. Its best state was kept. Fewer passes over the "
+        "rows, or more rows, would do better."
+    ),
+    "flat": (
+        "The loss neither fell nor rose: it has learned little. Try a higher learning rate or more "
+        "passes, or look whether the right answers follow from the texts."
+    ),
+    "rises": "The loss rose: it has unlearned. Try again with a lower learning rate.",
+}
 MORE_CURVES = "For experts: perplexity, learning rate and gradient norm"
 MACHINE = "Machine"
 SAMPLES = "Samples"

@@ -196,6 +196,24 @@ async def test_a_run_at_work_says_all_the_time_what_it_does(app: FastAPI, ann: U
         await ann.should_not_see(words.TRAINING_LEFT.partition("{time} ")[2])
 
 
+async def test_a_sentence_says_whether_it_goes_well_and_how_it_went(
+    app: FastAPI, ann: User
+) -> None:
+    folder = run_of(app, "learning")
+    with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+        await listed(app, folder)
+        await ann.open(f"/runs/{folder.id}")
+        await until(ann, words.TRENDS["early"])
+        for number in range(1, 11):
+            tell(step(number))
+        await until(ann, words.TRENDS["learns"])
+        for number, loss in ((5, 0.5), (10, 0.9)):
+            tell(Validation(step=number, loss=loss, perplexity=2.0, tokens=9, best=number == 5))
+        await until(ann, words.TRENDS["by_heart"])
+        tell(RunEnded(status="done", step=10))
+    await until(ann, words.TRENDS_ENDED["by_heart"])
+
+
 async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(
     app: FastAPI, ann: User
 ) -> None:

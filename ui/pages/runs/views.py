@@ -10,17 +10,19 @@ from gemma_keras_tune.run_folder import RunFolder
 
 from ...live.broadcast import LiveRun
 from ...live.run_state import RunState
+from ...live.trend import trend_of
 from ...words import data as data_words
 from ...words import runs as words
 from ..data.plain import is_dealt_with, plain
 from ..live_chart import LineOf, LiveChart
-from ..live_news import LiveNews
+from ..live_news import LiveNews, LiveText
 from ..visit import Visit
 from ..widgets import card, empty_state, heading, note
 from .log import Log
 
 _GIGA = 1e-9
 _REMARKS = 3  # the newest, each once
+_MOST_COMPARED = 100  # points of a curve that a trend is found in
 
 
 class Views:
@@ -37,7 +39,7 @@ class Views:
     def __init__(
         self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews, file_name: str
     ) -> None:
-        self._visit, self._folder, self._state = visit, folder, live.state
+        self._visit, self._folder, self._live, self._state = visit, folder, live, live.state
         self._file_name = file_name
         self._news, self._charts = news, list[LiveChart]()
         self._confidence: list[str] = []
@@ -71,6 +73,7 @@ class Views:
     def tick(self, state: RunState) -> None:
         """Shows what is new; the charts have it after the next `flush` of the news."""
         self._state = state
+        self._show_trend()
         for chart in self._charts:
             chart.tick(state)
         self._show_confidence()
@@ -92,6 +95,8 @@ class Views:
                 note(f"{told.text}\n{details}", kind=kind).mark("remark")
 
     def _learning(self) -> None:
+        self._trend = LiveText(self._news).classes("max-w-prose").mark("trend")
+        self._show_trend()
         self._chart(
             words.CHART_LOSS, words.CHART_LOSS_LABEL, words.AXIS_NATS, "loss",
             LineOf("loss", words.TRAINING_LINE),
@@ -107,6 +112,10 @@ class Views:
             self._confidence_place = ui.column().classes("w-full min-w-0")
         more = ui.expansion(words.MORE_CURVES).classes("w-full gkt-expansion").mark("more-curves")
         more.on_value_change(lambda: self._more_curves(more))
+
+    def _show_trend(self) -> None:
+        """Says in a sentence whether it goes well."""
+        self._trend.text = self._live.once("trend", lambda: _trend_in_words(self._live))
 
     def _more_curves(self, place: ui.expansion) -> None:
         """The curves that few look at, drawn when somebody opens them first."""
@@ -217,3 +226,12 @@ class Views:
 
     def _log(self) -> None:
         self._events = Log(self._visit, self._folder, self._state)
+
+
+def _trend_in_words(live: LiveRun) -> str:
+    losses, measured = (
+        live.state.curve(name).spread(_MOST_COMPARED) for name in ("loss", "validation_loss")
+    )
+    has_ended = not live.standing.is_at_work and live.standing.job is None
+    texts = words.TRENDS_ENDED if has_ended else words.TRENDS
+    return texts[trend_of(losses, measured)]
