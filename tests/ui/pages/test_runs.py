@@ -184,7 +184,7 @@ async def test_a_run_at_work_says_all_the_time_what_it_does(app: FastAPI, ann: U
         for event, *said in (
             (StageStarted(stage="model"), words.STAGES["model"]),
             (StageStarted(stage="training"), words.FIRST_STEP),
-            (step(1), words.STAGES["training"]),
+            (step(1), words.STAGES["training"], words.EPOCH.format(share="50%", number=1)),
             (step(2, left=90.4), words.TRAINING_LEFT.format(time="1 min 30 s")),
             (Progress(stage="validation", done=0, total=0), words.STAGES["validation"]),
             (step(20, left=0.4), words.SAVING, words.NEARLY_DONE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -139,7 +140,9 @@ def _detail_of(state: RunState, reader: Reader, *, is_at_work: bool) -> str:
     if state.total_steps:
         step, total = reader.number(state.step), reader.number(state.total_steps)
         parts.append(words.STEP_OF.format(step=step, total=total))
-        parts.append(words.EPOCH.format(epoch=reader.number(state.epoch, digits=2)))
+        number = max(1, math.ceil(state.epoch))
+        share = reader.percent(state.epoch - (number - 1), digits=0)
+        parts.append(words.EPOCH.format(share=share, number=reader.number(number)))
     if is_at_work and not state.is_paused and state.seconds_left is not None:
         parts.append(_left(state.seconds_left, reader, trains=state.stage in TRAINING))
     return " \u00b7 ".join(parts)
