@@ -150,21 +150,24 @@ class RunState:
         if self.stage == "validation":  # the training's time goes on
             self._go_on_to(said)
         else:
-            self.seconds_left = _number(said.get("seconds_left"))
+            self._tell_left(said)
+
+    def _tell_left(self, said: Mapping[str, Any]) -> None:
+        self.seconds_left = _number(said.get("seconds_left"))
+        self._told_at = _seconds(said.get("time"))
 
     def _go_on_to(self, said: Mapping[str, Any]) -> None:
         """Takes off the time since what was last told of the time left."""
-        now = _seconds(said.get("time"))
-        if now is not None and self._told_at is not None and self.seconds_left is not None:
-            self.seconds_left = max(0.0, self.seconds_left - (now - self._told_at))
+        now, left = _seconds(said.get("time")), self.seconds_left
+        if now is not None and self._told_at is not None and left is not None:
+            self.seconds_left = max(0.0, left - (now - self._told_at) * (not self.is_paused))
         self._told_at = now
 
     def _on_step(self, said: Mapping[str, Any]) -> None:
         self.stage, self.is_preparing = "training", False
         self.step, self.total_steps = int(said["step"]), int(said["total_steps"])
         self.epoch = _number(said["epoch"]) or 0.0
-        self.seconds_left = _number(said.get("seconds_left"))
-        self._told_at = _seconds(said.get("time"))
+        self._tell_left(said)
         for name in STEP_CURVES:
             self.curve(name).add(self.step, _number(said[name]))
 
@@ -181,6 +184,7 @@ class RunState:
 
     def _on_load(self, said: Mapping[str, Any]) -> None:
         self.load = dict(said)
+        self._go_on_to(said)  # it comes every few seconds, also while nothing else does
         at = _seconds(said.get("time"))
         for name in LOAD_CURVES:
             if at is not None and said.get(name) is not None:

@@ -142,8 +142,12 @@ def test_the_load_is_over_time_and_stays_when_steps_are_done_again(folder: RunFo
     assert len(state.curve("device_bytes")) == 0, "this machine has no accelerator"
 
 
-def test_the_training_s_time_goes_on_while_it_measures() -> None:
+def test_the_time_left_goes_on_between_what_is_told_of_it() -> None:
     state, lefts = RunState(), list[float | None]()
+    load = Load(
+        cpu_percent=1.0, rss_bytes=1, peak_rss_bytes=1, machine_cpu_percent=1.0,
+        machine_memory_bytes=1, machine_memory_total_bytes=1,
+    )  # fmt: skip
     progress = Progress(stage="validation", done=4, total=9, seconds_left=1.0)
     for second, event in (
         (0, StageStarted(stage="training")),
@@ -152,12 +156,23 @@ def test_the_training_s_time_goes_on_while_it_measures() -> None:
         (25, progress),
         (32, progress),
         (33, validation(2)),
+        (34, ControlApplied(id="a", command="pause", step=2)),
+        (40, load),
+        (44, ControlApplied(id="b", command="resume", step=2)),
+        (45, load),
         (70, progress),
+        (80, StageStarted(stage="evaluation")),
+        (81, Progress(stage="evaluation", done=1, total=9, seconds_left=8.0)),
+        (84, load),
     ):
         time = f"2026-11-29T12:{second // 60:02}:{second % 60:02}+00:00"
         state.hear(event.kind, {**event.model_dump(), "time": time})
         lefts.append(state.seconds_left)
-    assert lefts == [None, None, 30.0, 25.0, 18.0, 17.0, 0.0]
+    assert lefts == [
+        *(None, None, 30.0, 25.0, 18.0, 17.0),
+        *(17.0, 17.0, 17.0, 12.0, 0.0),  # it stood still, but for what came before the next load
+        *(None, 8.0, 5.0),
+    ]
 
 
 async def look_at_nothing(folder: RunFolder) -> Standing:

@@ -175,6 +175,19 @@ async def test_a_cell_of_the_matrix_opens_the_rows_behind_it(app: FastAPI, ann: 
     await ann.should_not_see(shown)
 
 
+async def test_where_no_row_is_wrong_the_least_sure_ones_come_first(
+    app: FastAPI, ann: User
+) -> None:
+    folder = measured_run(app, "perfect")
+    report = json.loads(folder.report_json.read_text())
+    report["tuned"]["confusion"]["counts"] = [[2, 0], [0, 2]]
+    folder.report_json.write_text(json.dumps(report))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    rows = table(ann, words.PREDICTIONS)
+    assert [row["c1"] for row in rows.rows] == ["Win {now}", "Lunch?"]
+
+
 async def test_a_run_that_was_not_measured_says_what_to_do(app: FastAPI, ann: User) -> None:
     folder = run_of(app, "unmeasured", RunEnded(status="done"))
     await listed(app, folder)

@@ -49,7 +49,8 @@ def register(app: FastAPI) -> None:
         _verdict(visit, shown)
         show_figures(visit, shown)
         is_labelled = bool(shown["tuned"].get("confusion"))
-        rows = Rows(visit, folder, is_labelled=is_labelled)
+        has_wrong = is_labelled and right_rows(shown["tuned"]) < shown["rows"]
+        rows = Rows(visit, folder, is_labelled=is_labelled, has_wrong=has_wrong)
         if is_labelled:
             Confusion(visit, shown, on_cell=rows.show_cell)
         rows.build()

@@ -29,11 +29,14 @@ class Rows:
         visit: The open page.
         folder: The run's folder.
         is_labelled: Whether the rows have labels.
+        has_wrong: Whether some of them are wrong; those are shown first.
     """
 
-    def __init__(self, visit: Visit, folder: RunFolder, *, is_labelled: bool) -> None:
+    def __init__(
+        self, visit: Visit, folder: RunFolder, *, is_labelled: bool, has_wrong: bool
+    ) -> None:
         self._visit, self._folder, self._is_labelled = visit, folder, is_labelled
-        self._asked = Asked(order="sure_but_wrong" if is_labelled else "worst")
+        self._asked = Asked(order="sure_but_wrong" if has_wrong else "worst")
 
     def build(self) -> None:
         """Puts the table where the page is built now."""
