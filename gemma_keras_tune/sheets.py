@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the wide forms of the signs count too
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*%?")
+
+
+def disarmed(text: str) -> str:
+    """The text, with an apostrophe before it if a spreadsheet could take it for a formula.
+
+    Whoever opens the file then runs nothing that somebody wrote into a cell. Numbers stay as they
+    are, whatever their sign.
+
+    Source:
+        OWASP, CSV Injection, owasp.org/www-community/attacks/CSV_Injection.
+    """
+    is_formula = text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA)
+    return f"'{text}" if is_formula and not _NUMBER.fullmatch(text) else text
 
 
 def sheet(
@@ -14,16 +29,10 @@ def sheet(
 ) -> Iterator[bytes]:
     """The lines of a CSV in UTF-8, one after the other, the byte order mark before the first.
 
-    A text that a spreadsheet could take for a formula gets an apostrophe before it, so whoever
-    opens the file runs nothing that somebody wrote into a cell.
-
     Args:
-        lines: Cells; None is an empty one.
+        lines: Cells; None is an empty one. Texts are `disarmed`.
         decimal_comma: Whether the reader's language writes 0,5. Excel then expects semicolons
             between the cells.
-
-    Source:
-        OWASP, CSV Injection, owasp.org/www-community/attacks/CSV_Injection.
     """
     text = io.StringIO("\ufeff", newline="")
     text.seek(0, io.SEEK_END)
@@ -37,8 +46,7 @@ def sheet(
 
 def _cell(cell: str | float | None, *, decimal_comma: bool) -> str:
     if isinstance(cell, str):
-        is_formula = cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA)
-        return f"'{cell}" if is_formula else cell
+        return disarmed(cell)
     if cell is None:
         return ""
     return str(cell).replace(".", ",") if decimal_comma else str(cell)

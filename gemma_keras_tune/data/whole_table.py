@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from ..data_codes import CODES
 from ..errors import DataError
+from ..sheets import disarmed
 from .findings import Finding, raise_errors
 from .kept import Keeper, Kept
 from .read import SUFFIXES, FileFacts, stream_rows
@@ -21,8 +21,6 @@ BYTE_ORDER_MARK = "utf-8-sig"
 """The encoding of what is written as CSV: by its mark Excel knows that it is UTF-8."""
 
 _TABS = (".tsv", ".tab")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*%?")
 _ALL_ROWS = "Repair it: every row must be readable, so that none is lost."
 
 
@@ -133,10 +131,9 @@ class TableWriter:
         self._csv.writerow([self._guard(cell) for cell in own + more])
 
     def _guard(self, cell: str) -> str:
-        if self._raw or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
-            return cell
-        self.guarded += 1
-        return f"'{cell}"
+        written = cell if self._raw else disarmed(cell)
+        self.guarded += written != cell
+        return written
 
 
 def check_name(table: WholeTable, out: Path) -> None:
