@@ -172,7 +172,8 @@ async def test_the_longest_answer_is_asked_for_where_answers_are_written(
     start = ann.find(marker="start")
     start.click()
     start.click()  # as a hasty hand does
-    await until(ann, words.STARTED)
+    await wait_for(lambda: bool(asked))
+    await ann.should_not_see(marker="start")
     assert len(asked) == 1
     assert (asked[0]["column"], asked[0]["max_tokens"]) == ("message", 9)
     assert asked[0]["data"].endswith("/spam_test.csv")
