@@ -93,6 +93,7 @@ REFUSED = "This can't start yet: the data has to be repaired, or rows left out."
 PLAN_MEMORY = "Memory"
 PLAN_OF = "{used} of {free} that are free"
 PLAN_STEPS = "Steps"
+PLAN_STEPS_RAISED = "more than usual, for a small table"
 PLAN_TIME = "Training time"
 PLAN_STEP_TIME = "{time} a step, {source}"
 PLAN_SOURCES = {

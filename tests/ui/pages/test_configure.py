@@ -229,6 +229,7 @@ async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back
     await ann.open(f"/configure?data=dataset:{id}")
     await until(ann, "10 steps, since your table is small")
     await ann.should_see("Epochs 10 instead of 2")
+    await ann.should_see(words.PLAN_STEPS_RAISED)
     assert field(ann, "train.epochs").value == "10"
     assert pressed(ann) == {"balanced", "usual"}, "the preset is the same"
     await ann.open("/configure")
@@ -239,6 +240,7 @@ async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back
     await until(ann, words.PLAN_MORE_STEPS.format(steps="10"))
     await ann.should_see("48 rows to learn from are few")
     await ann.should_not_see(words.TAKE_BACK)
+    await ann.should_not_see(words.PLAN_STEPS_RAISED)
     ann.find(marker="more-steps").click()
     assert field(ann, "train.epochs").value == "10" and pressed(ann) == {"balanced", "usual"}
     assert any("Epochs 10 instead of 2" in one for one in ann.notify.messages)

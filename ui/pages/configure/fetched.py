@@ -21,9 +21,12 @@ _KEYS = {
 
 async def has_key(visit: Visit, preset: str) -> bool:
     """Whether a run in this workspace gets a key for the hub that the model is fetched from."""
+    hub = hub_of(preset)
+    if not hub:
+        return False
     asked = visit.asked(Action.VIEW_SECRET_NAMES)
     names = {one.name for one in await asked.identity.vault.names(asked.principal)}
-    return any(names.issuperset(keys) for keys in _KEYS.get(hub_of(preset), ()))
+    return any(names.issuperset(keys) for keys in _KEYS[hub])
 
 
 def show(

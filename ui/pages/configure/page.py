@@ -127,7 +127,10 @@ class _Page:
                 self._settings_card()
                 self._as_file()
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
-                self._plan = PlanView(self._visit, self._draft.update, take_more=self._take_more)
+                self._plan = PlanView(
+                    self._visit, self._draft.update, take_more=self._take_more,
+                    is_raised=lambda: bool(self._draft.raised),
+                )  # fmt: skip
                 self._plan.on_plan = self._planned
                 self._start_part()
                 with card(words.PICTURE, term="lora"):

@@ -51,6 +51,7 @@ class PlanView:
         visit: The open page.
         apply: Called with settings that somebody takes over, by dotted key.
         take_more: Called with those that give it more steps.
+        is_raised: Whether it has more steps already than usual.
 
     Attributes:
         plan: The plan of the newest settings; None where there is none, or none yet.
@@ -64,8 +65,10 @@ class PlanView:
         apply: Callable[[dict[str, Any]], Any],
         *,
         take_more: Callable[[dict[str, Any]], Any],
+        is_raised: Callable[[], bool],
     ) -> None:
         self._visit, self._apply, self._take_more = visit, apply, take_more
+        self._is_raised = is_raised
         self._number = 0
         self._recipe: Recipe | None = None
         self._settled = asyncio.Event()
@@ -228,7 +231,8 @@ class PlanView:
         with ui.element("div").classes("gkt-figures"):
             steps = plan.get("steps")
             if steps:
-                Figure(words.PLAN_STEPS, reader.number(steps["total"]), term="step")
+                why = words.PLAN_STEPS_RAISED if self._is_raised() else ""
+                Figure(words.PLAN_STEPS, reader.number(steps["total"]), why, term="step")
             time = plan.get("step_time")
             if time:
                 each = words.PLAN_STEP_TIME.format(
