@@ -14,19 +14,21 @@ LEAST_STEPS = 8
 """With fewer steps nothing is said."""
 
 _Z = 1.96  # two sides, 5 %: chance alone shows so clear a trend in one run of twenty
-_RISE, _RISE_NATS = 0.02, 0.01  # of the lowest validation loss, and at least; less is noise
+_RISE, _RISE_NATS = 0.05, 0.02  # of the lowest validation loss, and at least; less is noise
 
 
-def trend_of(steps: Sequence[Point], measured: Sequence[Point]) -> Trend:
+def trend_of(steps: Sequence[Point], measured: Sequence[Point], *, passes: float) -> Trend:
     """What the curves of a training say.
 
     `rises`, `flat` or falling is what the Mann-Kendall test finds in the training loss. Where it
-    falls, it learns `by_heart` if the newest validation loss is above the lowest one by 2 % and
-    0.01 nats at least, while the steps since then had a lower training loss than as many before.
+    falls, it learns `by_heart` if it has seen rows twice, and the newest validation loss is above
+    the lowest one by 5 % and 0.02 nats at least, while the steps since then had a lower training
+    loss than as many before.
 
     Args:
         steps: `(step, loss)`, loss in nats a token; of many steps, some at even distances will do.
         measured: The same of each measurement on the validation rows.
+        passes: How often it has seen all rows.
 
     Source:
         Mann 1945, Nonparametric tests against trend, doi:10.2307/1907187.
@@ -38,7 +40,7 @@ def trend_of(steps: Sequence[Point], measured: Sequence[Point]) -> Trend:
         return "rises"
     if score > -_Z:
         return "flat"
-    return "by_heart" if _learns_by_heart(steps, measured) else "learns"
+    return "by_heart" if passes > 1 and _learns_by_heart(steps, measured) else "learns"
 
 
 def trend_score(values: Sequence[float]) -> float:

@@ -25,8 +25,8 @@ FALLING = steps(*(4.0 / step + noise / 10 for step, noise in enumerate(NOISE, st
         (FALLING[: LEAST_STEPS - 1], [], "early"),
         (FALLING, [], "learns"),
         (FALLING, [(4, 1.0), (8, 0.6), (12, 0.4)], "learns"),
-        (FALLING, [(4, 0.6), (8, 0.5), (12, 0.52)], "by_heart"),  # 4 % above the lowest
-        (FALLING, [(4, 0.6), (8, 0.5), (12, 0.509)], "learns"),  # 1.8 %
+        (FALLING, [(4, 0.6), (8, 0.5), (12, 0.53)], "by_heart"),  # 6 % above the lowest
+        (FALLING, [(4, 0.6), (8, 0.5), (12, 0.52)], "learns"),  # 4 %
         (FALLING, [(4, 0.02), (8, 0.01), (12, 0.015)], "learns"),  # half as much again, of nothing
         (FALLING, [(12, 0.5)], "learns"),
         (steps(*(2 + noise for noise in NOISE)), [(4, 0.5), (8, 0.9)], "flat"),
@@ -37,7 +37,9 @@ FALLING = steps(*(4.0 / step + noise / 10 for step, noise in enumerate(NOISE, st
     ],
 )
 def test_a_trend_is_told_by_the_rule(curve, measured, found) -> None:
-    assert trend_of(curve, measured) == found
+    assert trend_of(curve, measured, passes=1.5) == found
+    in_the_first = "learns" if found == "by_heart" else found
+    assert trend_of(curve, measured, passes=1.0) == in_the_first, "no row was seen twice"
 
 
 @pytest.mark.parametrize("values", [[y for _, y in FALLING], NOISE, [1.0, 2.0, 3.0, 5.0, 4.0]])

@@ -205,7 +205,7 @@ async def test_a_sentence_says_whether_it_goes_well_and_how_it_went(
         await ann.open(f"/runs/{folder.id}")
         await until(ann, words.TRENDS["early"])
         for number in range(1, 11):
-            tell(step(number))
+            tell(step(number).model_copy(update={"epoch": number / 5}))
         await until(ann, words.TRENDS["learns"])
         for number, loss in ((5, 0.5), (10, 0.9)):
             tell(Validation(step=number, loss=loss, perplexity=2.0, tokens=9, best=number == 5))

@@ -234,4 +234,4 @@ def _trend_in_words(live: LiveRun) -> str:
     )
     has_ended = not live.standing.is_at_work and live.standing.job is None
     texts = words.TRENDS_ENDED if has_ended else words.TRENDS
-    return texts[trend_of(losses, measured)]
+    return texts[trend_of(losses, measured, passes=live.state.epoch)]
