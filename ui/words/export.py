@@ -61,8 +61,8 @@ DELETE_TEXT = "It can be made again from the run."
 DELETED = "Deleted."
 HOW = "How to run it"
 UNPACK = (
-    "Unpack what you have downloaded (in Windows: right click, Extract all), and install what "
-    "loads it, once:"
+    "Your computer needs Python for this. Unpack what you have downloaded (in Windows: right "
+    "click, Extract all), and install what loads it, once:"
 )
 THEN = "Then, in the folder that you unpacked it in:"
 OWN_TEXT = (

@@ -9,10 +9,12 @@ PROMPT = "What do you ask?"
 ANOTHER = "Another held-back row"
 RIGHT_ANSWER = "A row that the training never saw. Its right answer: {answer}"
 AS_TRAINED = "Ask as in training"
-AS_TRAINED_TEXT = "The recipe's text is put around what you ask. The model reads:"
+AS_TRAINED_TEXT = (
+    "What stood around each text in the training is put around what you ask, too. The model reads:"
+)
 AS_IS_TEXT = (
-    "Your text is sent as it is. The model has learned to answer with the recipe's text around it, "
-    "so it may answer worse."
+    "Your text is sent as it is. The model has learned to answer with the text of the training "
+    "around it, so it may answer worse."
 )
 ASK = "Ask both"
 STOP = "Stop"
@@ -40,7 +42,7 @@ NONE = "all"
 WAITING = "Waits for its turn"
 LOADING = "Loads the model and reads the question"
 WRITING = "Writes"
-DONE = "{tokens} tokens, {reason}"
+DONE = "Done: {reason}, after {tokens} tokens"
 REASONS = {"stop": "ended by itself", "length": "cut at the longest answer"}
 STOPPED = "Stopped"
 HOVER = (
