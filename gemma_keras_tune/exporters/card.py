@@ -9,8 +9,8 @@ from typing import Any
 from ..model.families import FAMILIES
 from ..model.value import Model
 from ..recipe import DataRecipe
-from ..text.as_trained import asked_rows, turns_as_trained
-from ..text.how_to_ask import INSTALL, asking_code, make_base
+from ..text.as_trained import turns_as_trained
+from ..text.how_to_ask import INSTALL, YOUR_TEXT, asking_code, make_base
 from ..text.turns import Turn
 from .gate import Parity
 from .peft import hub_name
@@ -43,7 +43,7 @@ def model_card(
     sections = [
         _header(model, format),
         _title(model, format, lineage),
-        _use(model, format, report=report, lineage=lineage),
+        _use(model, format, lineage),
         _data(lineage),
         _settings(model, lineage),
         _results(report),
@@ -87,9 +87,7 @@ def _title(model: Model, format: str, lineage: Mapping[str, Any]) -> str:
     return f"# {name}\n\n{what}, {origin} by Gemma Keras Tune."
 
 
-def _use(
-    model: Model, format: str, *, report: Mapping[str, Any] | None, lineage: Mapping[str, Any]
-) -> str:
+def _use(model: Model, format: str, lineage: Mapping[str, Any]) -> str:
     stops, known = sorted(model.template.stop_ids), hub_name(model.source)
     parts = [f"```\n{INSTALL[format]}\n```"]
     if format == "peft" and known is None:
@@ -97,17 +95,10 @@ def _use(
             f"The base model `{model.source.name}` has no repository that `peft` could load. "
             f"Make its folder first:\n\n```\n{make_base(model.source.name)}\n```"
         )
-    turns = _example(report, lineage)
-    code = asking_code(
-        format, turns, folder=".", base=known, stop_ids=stops if format == "peft" else ()
-    )
+    needed = stops if format == "peft" else ()
+    code = asking_code(format, _asked(lineage), folder=".", base=known, stop_ids=needed)
     where = "In this folder, or with its name on the hub instead of `.`:"
     parts.append(f"{where}\n\n```python\n{code}\n```")
-    if turns:
-        parts.append(
-            "What it is asked here is a row of the data that was held back, as in training. Take "
-            "it out before you publish this folder if others may not see it."
-        )
     ends = " or ".join(f"`{model.tokenizer.piece(stop)}` ({stop})" for stop in stops)
     parts.append(
         f"Answers end with {ends}. To encode a stranger's text, pass `split_special_tokens=True`, "
@@ -116,15 +107,15 @@ def _use(
     return "\n\n".join(["## Use", *parts])
 
 
-def _example(report: Mapping[str, Any] | None, lineage: Mapping[str, Any]) -> list[Turn]:
-    """The shortest of the held-back rows that the report shows, asked as in training."""
+def _asked(lineage: Mapping[str, Any]) -> list[Turn]:
+    """A place for the reader's own text, as in training; no row, as others may read the card."""
     settings = lineage.get("recipe", {}).get("data", {})
     known = {key: settings[key] for key in ("task", "system", "prompt_format") if key in settings}
     if not known:
         return []  # a model that was not trained here
-    recipe = DataRecipe(path="rows", **known)  # where they lie doesn't matter here
-    prompts = [prompt for prompt, _ in asked_rows(recipe, report) if "```" not in prompt]
-    return turns_as_trained(recipe, min(prompts, key=len)) if prompts else []
+    return turns_as_trained(
+        DataRecipe(path="rows", **known), YOUR_TEXT
+    )  # where rows lie is no matter
 
 
 def _data(lineage: Mapping[str, Any]) -> str:

@@ -24,11 +24,7 @@ from gemma_keras_tune.text.how_to_ask import YOUR_TEXT
 REPORT = {
     "base": {"loss": 2.5, "perplexity": 12.18, "accuracy": 0.5, "tokens": 40},
     "tuned": {"loss": 0.5, "perplexity": 1.6487, "accuracy": 0.9375, "tokens": 40},
-    "samples": [
-        {"prompt": "Spam?\nWin a prize now, call us", "expected": "spam"},
-        {"prompt": "Spam?\n```", "expected": "ham"},
-        {"prompt": 'Spam?\nLunch at "Jo"?', "expected": "ham"},
-    ],
+    "samples": [{"prompt": "Spam?\nLunch at noon?", "expected": "ham"}],
 }
 ASKED = {"data": {"task": "classification", "prompt_format": "Spam?\n{prompt}"}}
 
@@ -96,8 +92,8 @@ def test_the_card_says_what_it_is_and_names_no_folder_of_the_machine(published):
         assert "| accuracy | 0.5 | 0.9375 |" in card
         assert "rows\\|1.csv" in card
         assert "ai.google.dev/gemma/terms" in card
-        asked = r'[{"role": "user", "content": "Spam?\nLunch at \"Jo\"?"}]'
-        assert asked in card, "the shortest that fits into the code"
+        assert rf'[{{"role": "user", "content": "Spam?\n{YOUR_TEXT}"}}]' in card
+        assert "Lunch" not in card, "what people wrote is nothing for everybody"
         for text in (card, (out / name / "lineage.json").read_text()):
             assert "/home" not in text
             assert str(out) not in text
@@ -118,7 +114,7 @@ def test_the_snippet_of_the_card_runs(published, tuned, tmp_path, monkeypatch, c
     else:
         monkeypatch.chdir(out / name)
     exec(code, {})
-    assert capsys.readouterr().out.strip()
+    assert len(capsys.readouterr().out) > 1, "a random model writes anything, but something"
 
 
 def test_the_card_of_a_base_model_has_no_training_in_it(tuned, tmp_path):
@@ -127,7 +123,7 @@ def test_the_card_of_a_base_model_has_no_training_in_it(tuned, tmp_path):
     assert artifact.parity["differs_from_base"] is None
     card = (artifact.path / "README.md").read_text()
     assert "Results" not in card
-    assert YOUR_TEXT in card and "held back" not in card
+    assert YOUR_TEXT in card
     assert "adapter" not in card.split("## Use")[0]
 
 

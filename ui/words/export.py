@@ -69,10 +69,6 @@ OWN_TEXT = (
     "Put your own text in the place of {place}. What stands around it is what the model was "
     "trained with."
 )
-CARD_EXAMPLE = (
-    "The file README.md has the same with a row of your data that was held back. If others may not "
-    "see it, take it out before you hand the files on."
-)
 NEEDS_BASE = (
     "The base model {name} can't be loaded by its name. Make a folder of it first, on a machine "
     "that has Gemma Keras Tune and that model:"

@@ -33,4 +33,3 @@ def show_how_to_run(one: ArtifactView, data: DataRecipe | None) -> None:
     )
     code(text)
     ui.label(words.OWN_TEXT.format(place=YOUR_TEXT)).classes("gkt-note mt-2 max-w-prose")
-    ui.label(words.CARD_EXAMPLE).classes("gkt-note mt-2 max-w-prose")
