@@ -22,6 +22,9 @@ pytestmark = pytest.mark.slow
 PHONE, DESK = {"width": 390, "height": 800}, {"width": 1200, "height": 800}
 AXE = "axe-core@4.14.1"
 STANDS_STILL = "() => document.getAnimations().every(one => one.playState !== 'running')"
+COLOURS = """() => [...document.querySelectorAll('.q-notification')].map(
+  one => ['.q-notification__message', '.q-btn__content'].map(
+    part => getComputedStyle(one.querySelector(part)).color))"""
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = '<img src=x onerror="window.hacked=1">'
@@ -239,6 +242,22 @@ def test_dark_follows_the_system_and_the_choice_stays(page, server, axe):
     page.get_by_role("button", name="Theme: light").wait_for()
     page.locator("body.body--light").wait_for()
     assert violations(page, axe) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_toast_can_be_read_and_closed(page, server, axe, theme):
+    page.emulate_media(color_scheme=theme)
+    sign_in(page, server.address)
+    for kind in ("negative", "positive", "warning"):
+        toast = {"type": kind, "message": f"It is {kind}", "timeout": 0, "closeBtn": "Close"}
+        page.evaluate("toast => Quasar.Notify.create(toast)", toast)
+        page.get_by_text(f"It is {kind}").wait_for()
+    assert violations(page, axe) == []
+    for words, close in page.evaluate(COLOURS):
+        assert close == words, "what axe can't tell, as a layer of its own lies over the button"
+    for left in (2, 1, 0):
+        page.get_by_role("button", name="Close").first.click()
+        page.locator(".q-notification").nth(left).wait_for(state="detached")
 
 
 def test_signing_out_ends_the_session_in_every_tab(page, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ NAMED = """() => {
   const name = one.getAttribute("aria-label") || label || copy.textContent || "";
   return [name.trim(), one.matches(":focus-visible")];
 }"""
+FITS = re.compile(r"^It fits\b")  # perhaps only just, as the machine has other work
 THEMES = ("light", "dark")
 
 
@@ -123,7 +125,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.get_by_label("Too long", exact=True).click()
     page.get_by_role("option", name="truncate").click()
     page.get_by_text("PEFT adapter (a few MB)").click()
-    page.get_by_text("It fits.").wait_for(timeout=60_000)
+    page.get_by_text(FITS).wait_for(timeout=60_000)
     assert violations(page, axe) == []
     shot(page, "walk-configure")
     page.get_by_role("button", name="Start the run").click()
@@ -267,7 +269,7 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
     type_into(page, "Micro batch tokens (tokens)", "64")
     type_into(page, "Max steps", "8")
     page.keyboard.press("Tab")
-    page.get_by_text("It fits.").wait_for(timeout=60_000)
+    page.get_by_text(FITS).wait_for(timeout=60_000)
     tab_to(page, "Start the run", key="Enter")
     page.wait_for_url("**/runs/*")
     url = page.url
@@ -320,7 +322,7 @@ def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url,
         ("home", "/", "Newest runs"),
         ("data", "/data", "Choose a file"),
         ("data-set", data, "Set up a run with it"),
-        ("configure", "/configure?data=shipped:spam_train.csv", "It fits."),
+        ("configure", "/configure?data=shipped:spam_train.csv", FITS),
         ("runs", "/runs", "my-mails"),
         ("run", run, "Finished"),
         ("result", f"{run}/result", "Before and after"),
