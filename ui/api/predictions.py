@@ -59,8 +59,8 @@ def read_predictions(
         found = [row for at, row in enumerate(wanted()) if offset <= at < offset + limit]
         return found, count
     keys: dict[str, Callable[[dict[str, Any]], float]] = {
-        "worst": lambda row: -_known_loss(row),
-        "best": _known_loss,
+        "worst": lambda row: _or_last(loss_of(row), sign=-1),
+        "best": lambda row: _or_last(loss_of(row), sign=1),
         "sure_but_wrong": lambda row: -float(row.get("confidence") or 0.0),
     }
     first = heapq.nsmallest(offset + limit, wanted(), key=keys[asked.order])
@@ -134,6 +134,5 @@ def _fits(row: dict[str, Any], asked: Asked) -> bool:
     )
 
 
-def _known_loss(row: dict[str, Any]) -> float:
-    loss = loss_of(row)
-    return math.inf if loss is None else loss
+def _or_last(loss: float | None, *, sign: int) -> float:
+    return math.inf if loss is None else sign * loss

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +75,10 @@ def test_all_rows_come_as_a_sheet_with_their_losses_a_token(path: Path) -> None:
         ["4", "spam", "ham", "no", "0.8", "3.0"],
         ["5", "spam", "spam", "yes", "0.7", "0.5"],
     ]
+
+
+@pytest.mark.parametrize(("order", "rows"), [("worst", [4, 3, 5, 2, 1]), ("best", [2, 5, 3, 4, 1])])
+def test_a_row_whose_loss_nobody_knows_comes_last(path: Path, order: Any, rows: list[int]) -> None:
+    path.write_text('{"row": 1}\n' + path.read_text())
+    found, _ = read_predictions(path, Asked(order=order), limit=10)
+    assert [one["row"] for one in found] == rows
