@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gemma_keras_tune.events import EventWriter, RunStarted, Step
@@ -67,6 +68,8 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     with running(tmp_path_factory.mktemp("browser") / "root") as server:
         yield server
+        for job in psutil.Process(server.process.pid).children(recursive=True):
+            job.kill()  # one of a test that failed would go on without its server
 
 
 @pytest.fixture
