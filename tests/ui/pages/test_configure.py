@@ -317,6 +317,7 @@ async def test_the_model_that_is_here_is_recommended_and_comes_first(
     assert card.parent_slot is not None and card.parent_slot.children[0] is card
     assert words.IS_HERE in {one.text for one in card.descendants() if isinstance(one, ui.label)}
     await ann.should_see(words.NEEDS_ACCOUNT)
+    await ann.should_see(words.NOT_INSTALLED)  # nobody fetches the demo's
 
 
 async def test_what_would_make_a_run_fit_is_a_button(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     with running(tmp_path_factory.mktemp("browser") / "root") as server:
         yield server
         for job in psutil.Process(server.process.pid).children(recursive=True):
-            job.kill()  # one of a test that failed would go on without its server
+            with suppress(psutil.NoSuchProcess):
+                job.kill()  # one of a test that failed would go on without its server
 
 
 @pytest.fixture

@@ -74,12 +74,13 @@ class Models:
                 heading(entry.name, level=3)
                 if is_best:
                     ui.label(words.RECOMMENDED).classes("gkt-chip gkt-busy").mark("recommended")
+            if entry.name == DEMO:
+                ui.label(words.DEMO_IS)
             ui.label(words.PARAMETERS.format(count=_short(entry.parameters, self._visit)))
             ui.label(words.CONTEXT.format(count=reader.number(entry.context)))
             kind = words.INSTRUCT if entry.instruct else words.PRETRAINED
             ui.label(kind).classes("gkt-soft")
-            fetched = words.NEEDS_ACCOUNT if entry.needs_account else words.FETCHED
-            ui.label(words.IS_HERE if is_here(entry.name) else fetched).classes("gkt-soft")
+            ui.label(_where(entry)).classes("gkt-soft")
             with ui.row().classes("gap-2 items-center"):
                 room = words.FITS if fits else words.TOO_LARGE
                 ui.label(room).classes(f"gkt-chip gkt-{'good' if fits else 'warning'}")
@@ -91,6 +92,15 @@ class Models:
             button.props(f'outline no-caps color=primary aria-label="{entry.name}"')
             button.mark(f"model-{entry.name}")
         self._cards[entry.name] = card, button
+
+
+def _where(entry: ModelEntry) -> str:
+    """Whether the model is here, or how it comes here."""
+    if is_here(entry.name):
+        return words.IS_HERE
+    if not entry.handle:
+        return words.NOT_INSTALLED
+    return words.NEEDS_ACCOUNT if entry.needs_account else words.FETCHED
 
 
 def _short(count: int, visit: Visit) -> str:
