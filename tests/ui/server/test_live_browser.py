@@ -219,7 +219,8 @@ def test_a_curve_goes_on_although_the_browser_s_word_of_its_drawing_was_lost(
         look_at(page, server, "unheard", steps=3)
         page.evaluate(MUTE)
         tell(RunStarted(resumed_from=2))
-        page.wait_for_function(ENDS_AT, arg=2)
+        # If already the word of the first drawing was lost, a page looks again after half a minute.
+        page.wait_for_function(ENDS_AT, arg=2, timeout=60_000)
         page.wait_for_timeout(500)  # it says so, and is not heard
         page.evaluate("unmute()")
         for number in range(3, 13):
