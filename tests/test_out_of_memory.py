@@ -104,7 +104,11 @@ def losses(events: list[Event]) -> list[float]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"micro_batch_tokens": 64}, {"micro_batch_tokens": 256, "remat": "full"}, {"loss_chunk": 8}],
+    [
+        {"micro_batch_tokens": 64},
+        pytest.param({"micro_batch_tokens": 256, "remat": "full"}, marks=pytest.mark.slow),
+        pytest.param({"loss_chunk": 8}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_ran_out_goes_on_with_less_at_once(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]

@@ -67,6 +67,7 @@ WORST = {
 }
 
 
+@pytest.mark.slow
 def test_whatever_a_file_does_costs_its_own_job_only(root, hostile):
     for name, code in WORST.items():
         exit_code, result = hostile.do(data_job(root, name))
@@ -213,6 +214,7 @@ def test_the_worker_and_its_children_load_no_accelerator_code(root):
         assert worker.end() == 0
 
 
+@pytest.mark.slow
 def test_the_cold_command_limits_a_data_job_as_well(root):
     (root / "big.csv").write_text("text,label\n" + f"{'fox ' * 500},ham\n" * 40_000)
     code, _ = finish(data_job(root, "big.csv"), "--memory-bytes", str(48 << 20))

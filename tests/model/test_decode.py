@@ -22,7 +22,7 @@ from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.weights import init_random
 from gemma_keras_tune.recipe import LoraRecipe
-from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma3
+from tests.support.tiny_models import TINY_FAMILIES, slow_but, tiny_gemma3
 
 LENGTHS = (13, 1, 21)
 TOTAL = 30  # past the window of 8 before and after the prompts' ends
@@ -87,7 +87,9 @@ def _padded_prompts(token_ids, *, length):
     return jnp.where(kept, token_ids[:, :length], 7)
 
 
-@pytest.mark.parametrize("name", ["gemma-mha", "gemma2", "gemma3", "gemma4-small", "gemma4-large"])
+@pytest.mark.parametrize(
+    "name", slow_but(["gemma-mha", "gemma2", "gemma3", "gemma4-small", "gemma4-large"], "gemma3")
+)
 def test_prompts_of_unequal_lengths_and_then_a_token_at_a_time_equal_the_whole_sequence(name, way):
     config = TINY_FAMILIES[name]
     weights, token_ids = init_random(config, seed=0), _sequences(config)
@@ -162,7 +164,7 @@ def small_rings(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_rings")
-@pytest.mark.parametrize("name", WINDOWED)
+@pytest.mark.parametrize("name", slow_but(WINDOWED, "gemma3"))
 def test_local_layers_keep_their_window_only_and_give_the_same(name, way):
     """Prompts end before, at and after a turn of the ring, and the answers go round twice."""
     config = WINDOWED[name]
@@ -184,7 +186,7 @@ def test_local_layers_keep_their_window_only_and_give_the_same(name, way):
 
 
 @pytest.mark.usefixtures("small_rings")
-@pytest.mark.parametrize("name", WINDOWED)
+@pytest.mark.parametrize("name", slow_but(WINDOWED, "gemma3"))
 def test_a_cache_that_grows_beyond_the_window_keeps_its_tokens(name, way):
     config = WINDOWED[name]
     weights, token_ids = init_random(config, seed=0), _sequences(config, length=24)

@@ -24,7 +24,13 @@ from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.model.test_forward import forward, relative
 from tests.support.hf_models import tiny_hf, weights_from_hf
-from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma1, tiny_gemma4, tiny_gemma4_large
+from tests.support.tiny_models import (
+    TINY_FAMILIES,
+    slow_but,
+    tiny_gemma1,
+    tiny_gemma4,
+    tiny_gemma4_large,
+)
 from tests.support.tiny_tokenizer import tiny_proto
 
 HF_MODELS = TINY_FAMILIES | {"gemma-untied": tiny_gemma1(tied=False)}
@@ -77,7 +83,7 @@ def test_a_hugging_face_folder_gives_config_and_weights(name: str, tmp_path: Pat
     same(model.weights, weights_from_hf(hf, config))
 
 
-@pytest.mark.parametrize("name", TINY_FAMILIES)
+@pytest.mark.parametrize("name", slow_but(TINY_FAMILIES, "gemma3"))
 def test_a_keras_preset_gives_config_and_weights(name: str, tmp_path: Path) -> None:
     model = small_model(name)
     config = model.config

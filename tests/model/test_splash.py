@@ -183,6 +183,7 @@ def test_over_a_mesh_the_kernel_gives_what_one_device_gives(tmp_path: Path) -> N
         np.testing.assert_allclose(values, expected, rtol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_steps_of_real_sizes_are_lowered_for_a_tpu(tmp_path: Path) -> None:
     """Forward, the queries' and the keys' gradient, once for each kind of layer that differs.
 

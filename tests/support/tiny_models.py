@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 from gemma_keras_tune.model.config import GemmaConfig, layer_pattern
 from gemma_keras_tune.model.families import FAMILIES
@@ -108,3 +111,8 @@ TINY_FAMILIES = {
     "gemma4-large": tiny_gemma4_large(),
 }
 """One of everything that a Gemma text model can be made of."""
+
+
+def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
+    """Names as parameters of a test that takes seconds for each: all but some are slow ones."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
