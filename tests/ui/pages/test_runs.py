@@ -329,6 +329,7 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
     folder = run_of(
         app, "logged", StageStarted(stage="training"), step(1), measured,
         Warned(code="X", message=f"look into {root}/runs"),
+        Warned(code="TRUNCATED", message="TRUNCATED (1x: data.csv:22): Too long a row."),
         ControlApplied(id="1", command="set", step=1, key="learning_rate", value=1e-4),
         RunEnded(status="done", step=1),
     )  # fmt: skip
@@ -343,6 +344,7 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
         words.STAGES["training"],
         "Measured after step 1: loss 0.25, accuracy 50.0% (the best so far)",
         lines[3],
+        "Warning: Row 22: Too long a row.",
         "As somebody asked after step 1: learning_rate = 0.0001",
         words.DONE,
     ]

@@ -16,6 +16,7 @@ from ...identity.access import Action
 from ...live.run_state import RunState
 from ...reader import Reader
 from ...words import runs as words
+from ..data.plain import plain
 from ..visit import Visit
 from ..widgets import card
 
@@ -30,10 +31,11 @@ class Log:
         visit: The open page.
         folder: The run's folder.
         state: How the run stands.
+        file_name: What people call the file that the run learns from.
     """
 
-    def __init__(self, visit: Visit, folder: RunFolder, state: RunState) -> None:
-        self._visit, self._folder = visit, folder
+    def __init__(self, visit: Visit, folder: RunFolder, state: RunState, file_name: str) -> None:
+        self._visit, self._folder, self._file_name = visit, folder, file_name
         self._newest: object = None
         with card(words.LOG):
             self._events = _text()
@@ -52,7 +54,7 @@ class Log:
         self._newest = newest
         reader, lines = self._visit.reader, []
         for said in state.journal:
-            text = _SAYINGS[said["kind"]](said, reader)
+            text = plain(_SAYINGS[said["kind"]](said, reader), file_name=self._file_name).text
             when = reader.time(datetime.fromisoformat(said["time"]), seconds=True)
             lines.append(words.LOG_LINE.format(time=when, text=text))
         self._events.text = self._visit.without_paths("\n".join(lines)) or words.NO_LOG

@@ -225,7 +225,7 @@ class Views:
                         ui.label(text).classes("gkt-multiline mb-2")
 
     def _log(self) -> None:
-        self._events = Log(self._visit, self._folder, self._state)
+        self._events = Log(self._visit, self._folder, self._state, self._file_name)
 
 
 def _trend_in_words(live: LiveRun) -> str:
