@@ -19,7 +19,7 @@ from gemma_keras_tune.model.tiles import block_size
 from gemma_keras_tune.model.weights import init_random
 from tests.model.test_forward import forward, random_adapters, relative
 from tests.support.hf_models import tiny_hf, weights_from_hf
-from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma3
+from tests.support.tiny_models import TINY_FAMILIES, slow_but, tiny_gemma3
 
 WINDOW, BLOCK, HEAD_DIM = 9, 16, 8
 LENGTHS = {"whole blocks": [[64], [30, 34]], "a rest": [[70], [30, 20, 27]], "short": [[7], [3, 4]]}
@@ -76,7 +76,7 @@ def value_and_gradients(attend: Any, heads: list[jax.Array]) -> list[np.ndarray]
 @pytest.mark.parametrize("is_local", [True, False])
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("branched", [False, True])
-@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("lengths", slow_but(LENGTHS, "a rest"))
 def test_values_and_gradients_equal_those_with_a_mask(
     lengths: str, branched: bool, softcap: float | None, is_local: bool
 ) -> None:
