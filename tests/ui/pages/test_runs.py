@@ -287,8 +287,8 @@ async def test_a_finished_run_leads_on(app: FastAPI, ann: User) -> None:
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}")
     await ann.should_see(words.SEE_RESULT)
-    parts = {f"/runs/{folder.id}/{part}" for part in ("result", "playground", "export")}
-    assert shown_links(ann, folder.id) == parts
+    parts = ("result", "playground", "table", "export")
+    assert shown_links(ann, folder.id) == {f"/runs/{folder.id}/{part}" for part in parts}
 
 
 async def test_curves_for_experts_are_drawn_when_somebody_opens_them(

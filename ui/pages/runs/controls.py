@@ -25,6 +25,7 @@ _RESUMABLE = ("stopped", "failed", "died")
 _ONWARD = (
     ("result", words.SEE_RESULT, "fact_check"),
     ("playground", words.TRY_IT, "forum"),
+    ("table", words.TABLE, "table_chart"),
     ("export", words.EXPORT_IT, "download"),
 )
 
