@@ -113,9 +113,8 @@ def _asked(lineage: Mapping[str, Any]) -> list[Turn]:
     known = {key: settings[key] for key in ("task", "system", "prompt_format") if key in settings}
     if not known:
         return []  # a model that was not trained here
-    return turns_as_trained(
-        DataRecipe(path="rows", **known), YOUR_TEXT
-    )  # where rows lie is no matter
+    recipe = DataRecipe(path="rows", **known)  # where they lie doesn't matter here
+    return turns_as_trained(recipe, YOUR_TEXT)
 
 
 def _data(lineage: Mapping[str, Any]) -> str:

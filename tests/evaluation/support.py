@@ -1,4 +1,4 @@
-"""A tiny random model with its `transformers` twin, and stand-ins for a data split."""
+"""A tiny random model with its `transformers` twin, stand-ins for a data split, and its texts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from tests.support.hf_models import tiny_hf, weights_from_hf
 from tests.support.tiny_models import tiny_gemma3
+
+LABELS = ("ham", "spam")
+TEXTS = (
+    "Win a free prize now!",
+    "Are we still meeting for lunch tomorrow at noon?",
+    "Call this number today",
+    "She liked to play outside in the park with her friends.",
+    "How do I return these shoes? They are too small for me.",
+)
 
 
 def tiny_model(tokenizer: Tokenizer, *, template: str = "gemma", weights: Any = None) -> Model:

@@ -20,16 +20,8 @@ from gemma_keras_tune.evaluation.report import evaluate
 from gemma_keras_tune.evaluation.table_questions import TableQuestions
 from gemma_keras_tune.event_types import Progress
 from gemma_keras_tune.recipe import EvaluateRecipe, Recipe
-from tests.evaluation.support import tiny_model, tuned
+from tests.evaluation.support import LABELS, TEXTS, tiny_model, tuned
 
-LABELS = ("ham", "spam")
-TEXTS = (
-    "Win a free prize now!",
-    "Are we still meeting for lunch tomorrow at noon?",
-    "Call this number today",
-    "She liked to play outside in the park with her friends.",
-    "How do I return these shoes? They are too small for me.",
-)
 LONG_LABEL = "free prize"
 NASTY = 'a "quoted" prize;\nof two lines, =1+1'
 

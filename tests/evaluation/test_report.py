@@ -26,16 +26,8 @@ from gemma_keras_tune.evaluation.report_values import Answer, Measures, Report, 
 from gemma_keras_tune.evaluation.score import answer_losses, score_labels
 from gemma_keras_tune.recipe import EvaluateRecipe
 from gemma_keras_tune.text.turns import Turn
-from tests.evaluation.support import tiny_model, tuned
+from tests.evaluation.support import LABELS, TEXTS, tiny_model, tuned
 
-LABELS = ("ham", "spam")
-TEXTS = (
-    "Win a free prize now!",
-    "Are we still meeting for lunch tomorrow at noon?",
-    "Call this number today",
-    "She liked to play outside in the park with her friends.",
-    "How do I return these shoes? They are too small for me.",
-)
 NASTY = "| a |\n# x\n```\n<script>alert(1)</script> [link](http://x) **b** \\ `c` ~~~\r\n- 1. &amp;"
 
 

@@ -33,6 +33,12 @@ class Chip:
 Cell = str | Link | Chip
 
 
+def shortened(text: str | None, most: int) -> str:
+    """A text that is no longer than `most` characters; one that is ends in an ellipsis."""
+    text = text or ""
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+
+
 @dataclass(frozen=True)
 class Line:
     """One row: its key, and a cell for each column."""

@@ -114,6 +114,15 @@ def note(text: str, *, kind: str = "info") -> ui.row:
     return row
 
 
+def show_share(bar: ui.linear_progress, share: float | None) -> None:
+    """Makes a bar as long as a share, between 0 and 1; None, which nobody knows, lets it move."""
+    bar.value = share or 0.0
+    if share is None:
+        bar.props("indeterminate")
+    else:
+        bar.props(remove="indeterminate")
+
+
 def code(text: str) -> None:
     """A command or a text to copy, with the button that does it."""
     with ui.row().classes("gkt-code no-wrap items-start"):

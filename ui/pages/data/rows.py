@@ -10,7 +10,7 @@ from nicegui import ui
 
 from ...words import common
 from ...words import data as words
-from ..tables import Column, Line, Link, PagedTable, Wanted
+from ..tables import Column, Line, Link, PagedTable, Wanted, shortened
 from ..widgets import note
 from .looked import Looked
 from .mapping import columns_by_part
@@ -86,6 +86,4 @@ def row_path(looked: Looked, line: int) -> str:
 
 
 def _cell(text: str | None) -> str:
-    if text is None:
-        return common.NONE
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+    return common.NONE if text is None else shortened(text, _LONGEST)

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from ...words import data as words
-from ..tables import Column, Line, Link, PagedTable
+from ..tables import Column, Line, Link, PagedTable, shortened
 from ..widgets import card, explain, heading
 from .looked import Looked
 from .rows import row_path
@@ -85,7 +85,7 @@ async def _first(looked: Looked, name: str, part: Mapping[str, Any]) -> None:
             str(row["row"]),
             (
                 Link(number(row["row"]), row_path(looked, row["row"])),
-                *(_short(row[side]) for side in ("given", "answer")[-len(titles) :]),
+                *(shortened(row[side], _LONGEST) for side in ("given", "answer")[-len(titles) :]),
             ),
         )
         for row in rows
@@ -98,8 +98,3 @@ async def _first(looked: Looked, name: str, part: Mapping[str, Any]) -> None:
     table = PagedTable(name, columns, load)
     table.table.props("hide-pagination")
     await table.refresh()
-
-
-def _short(text: str | None) -> str:
-    text = text or ""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"

@@ -17,7 +17,7 @@ from ...jobs.job import Job
 from ...jobs.tail import Tail
 from ...words import export as words
 from ..visit import Visit
-from ..widgets import card, note
+from ..widgets import card, note, show_share
 
 
 @dataclass
@@ -100,12 +100,7 @@ class AtWork:
 
     def _show(self, job: Job) -> None:
         self._stage.text = _stage_of(job, self._state)
-        share = self._state.share if job.kind == "export" else None
-        self._bar.value = share or 0.0
-        if share is None:
-            self._bar.props("indeterminate")
-        else:
-            self._bar.props(remove="indeterminate")
+        show_share(self._bar, self._state.share if job.kind == "export" else None)
         self._bar.set_visibility(job.state != "paused")
         self._time.set_visibility(job.started_at is not None)
         if job.started_at is not None:

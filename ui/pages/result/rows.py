@@ -14,7 +14,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from ...api.predictions import Asked, loss_of, read_predictions
 from ...identity.access import Action
 from ...words import result as words
-from ..tables import Cell, Chip, Column, Line, PagedTable, Wanted
+from ..tables import Cell, Chip, Column, Line, PagedTable, Wanted, shortened
 from ..visit import Visit
 from ..widgets import card, secondary
 
@@ -103,8 +103,12 @@ class Rows:
     def _line(self, at: int, row: Mapping[str, Any]) -> Line:
         reader = self._visit.reader
         loss = reader.number(loss_of(row), digits=3)
-        prompt = _short(row.get("prompt") or words.NO_TEXT)
-        cells: list[Cell] = [reader.number(row.get("row")), prompt, _short(row.get("expected", ""))]
+        prompt = shortened(row.get("prompt") or words.NO_TEXT, _LONGEST)
+        cells: list[Cell] = [
+            reader.number(row.get("row")),
+            prompt,
+            shortened(row.get("expected"), _LONGEST),
+        ]
         if self._is_labelled:
             predicted, expected = row.get("predicted", ""), row.get("expected")
             cells.append(Chip(predicted, "good" if predicted == expected else "bad"))
@@ -117,7 +121,3 @@ class Rows:
         run = f"/api/v1/runs/{self._folder.id}"
         ui.link(words.DOWNLOAD, f"{run}/predictions.csv").props("download").mark("sheet")
         ui.link(words.DOWNLOAD_JSON, f"{run}/files/predictions.jsonl").props("download")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\u2026"

@@ -29,7 +29,7 @@ from ..data.upload import Upload
 from ..data.waiting import waiting
 from ..frame import page
 from ..run_tabs import run_tabs
-from ..tables import Column, Line, LinesTable
+from ..tables import Column, Line, LinesTable, shortened
 from ..visit import Visit
 from ..widgets import card, empty_state, explain, link_button, note, primary, secondary
 from .table_answers import TableAnswers
@@ -199,7 +199,10 @@ class _Form:
                         str(row["row"]),
                         (
                             reader.number(row["row"]),
-                            *(_cell(row["cells"][one["id"]]) for one in found["columns"]),
+                            *(
+                                shortened(row["cells"][one["id"]], _LONGEST)
+                                for one in found["columns"]
+                            ),
                         ),
                     )
                     for row in found["rows"]
@@ -278,8 +281,3 @@ def likely_column(columns: list[str], learned: str) -> int | None:
     if len(alike) == 1:
         return alike[0]
     return 0 if len(columns) == 1 else None
-
-
-def _cell(text: str | None) -> str:
-    text = text or ""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"

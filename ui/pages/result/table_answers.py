@@ -16,9 +16,9 @@ from ...identity.access import Action
 from ...jobs.job import Job
 from ...jobs.tail import Tail
 from ...words import table as words
-from ..tables import Cell, Column, Line, LinesTable, Link
+from ..tables import Cell, Column, Line, LinesTable, Link, shortened
 from ..visit import Visit
-from ..widgets import card, confirm, heading, note, primary, secondary
+from ..widgets import card, confirm, heading, note, primary, secondary, show_share
 
 _LOOK_S = 1.0
 _MOST = 10  # tables that are listed
@@ -100,11 +100,7 @@ class TableAnswers:
 
     def _progress(self, stage: str, share: float | None, left: str) -> None:
         self._stage.text, self._left.text = stage, left
-        self._bar.value = share or 0.0
-        if share is None:
-            self._bar.props("indeterminate")
-        else:
-            self._bar.props(remove="indeterminate")
+        show_share(self._bar, share)
 
     async def _cancel(self) -> None:
         if self._job is not None and await confirm(
@@ -203,14 +199,16 @@ class TableAnswers:
         )
 
     def _cells(self, one: Mapping[str, Any]) -> tuple[str, ...]:
-        reader, answer = self._visit.reader, _short(one["answer"] or "")
+        reader, answer = self._visit.reader, shortened(one["answer"], _LONGEST)
         sure = (reader.percent(one["confidence"]),) if self._is_labelled else ()
-        return reader.number(one["row"]), _short(one["asked"]), answer, *sure, one["remark"]
+        return (
+            reader.number(one["row"]),
+            shortened(one["asked"], _LONGEST),
+            answer,
+            *sure,
+            one["remark"],
+        )
 
 
 def _file_of(job: Job) -> str:
     return f"/api/v1/jobs/{job.id}/table"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
