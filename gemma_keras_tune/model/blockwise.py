@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
+
+from .narrow import kept
 
 ATTENDED = "attended"
 """What is kept of attention where the backward pass computes the rest again."""
@@ -215,7 +216,7 @@ def _forward(
     _, (outs, log_sums) = jax.lax.scan(one_block, None, jnp.arange(blocks.count))
     out = _joined(outs)
     log_sum = jnp.moveaxis(log_sums, 0, 3).reshape(out.shape[:-1])
-    out, log_sum = checkpoint_name(out, ATTENDED), checkpoint_name(log_sum, ATTENDED)
+    out, log_sum = kept(out, ATTENDED), kept(log_sum, ATTENDED)
     return out, (q, k, v, places, is_local, out, log_sum)
 
 

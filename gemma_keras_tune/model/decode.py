@@ -23,6 +23,7 @@ from .config import GemmaConfig, LayerKind
 from .forward import embed, single_layers, stacked_layers
 from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
+from .narrow import layer_of
 from .tiles import MOST_AT_ONCE, cache_slots
 
 
@@ -205,14 +206,15 @@ def extend(
     if config.is_uniform and len(cache.keys) == 1:
 
         def scanned(
-            carry: tuple[jax.Array, jax.Array, jax.Array], layer: dict[str, Any]
+            carry: tuple[jax.Array, jax.Array, jax.Array], slices: dict[str, Any]
         ) -> tuple[Any, None]:
             x, keys, values = carry
+            layer = layer_of(stacked, slices, slices["index"])
             at = {"index": layer["index"], "is_local": layer["is_local"]}
             kind = config.kinds[0]
             return one_layer(config, kind, adapters, tokens, layer, x, keys, values, **at), None
 
-        stacked = stacked_layers(config, weights, adapters) | {"index": jnp.arange(config.layers)}
+        stacked = stacked_layers(config, weights, adapters)
         # The cache is carried, not stacked, so that XLA writes the new tokens into it in place.
         start = (x, cache.keys[0], cache.values[0])
         (x, keys, values), _ = jax.lax.scan(scanned, start, stacked)

@@ -25,6 +25,7 @@ from .config import GemmaConfig
 from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
 from .mesh import MODEL
+from .narrow import layer_of, rows_of
 from .paths import AttentionWish, attention_path
 from .products import PRODUCT, product, scores
 from .splash import splash_attention
@@ -74,7 +75,8 @@ def hidden_states(
     places = Places(positions, segment_ids, branch_ids)
     attend_in = _attention_of(config, places, x.dtype, asked=attention, mesh=mesh)
 
-    def scanned(x: jax.Array, layer: dict[str, Any]) -> tuple[jax.Array, None]:
+    def scanned(x: jax.Array, slices: dict[str, Any]) -> tuple[jax.Array, None]:
+        layer = layer_of(stacked, slices, slices["index"])
         x, _ = decoder_layer(
             config,
             config.kinds[0],
@@ -144,7 +146,7 @@ def _attention_of(
 def embed(config: GemmaConfig, weights: Mapping[str, Any], token_ids: jax.Array) -> jax.Array:
     """Embeddings scaled by sqrt(width), `[batch, length, width]` in the weights' dtype."""
     table = weights["embedding"]
-    return table[token_ids] * jnp.asarray(config.width**0.5, table.dtype)
+    return rows_of(table, token_ids) * jnp.asarray(config.width**0.5, table.dtype)
 
 
 def logits(config: GemmaConfig, weights: Mapping[str, Any], hidden: jax.Array) -> jax.Array:
@@ -158,8 +160,9 @@ def stacked_layers(
     adapters: Adapters | None,
     dropout_key: jax.Array | None = None,
 ) -> dict[str, Any]:
-    """Everything the scan over layers slices: weights, adapters, kind of attention, keys."""
+    """Everything the scan over layers slices: index, weights, adapters, kind of attention, keys."""
     layers = dict(weights["layers"])
+    layers["index"] = jnp.arange(config.layers)
     layers["is_local"] = jnp.asarray(config.layer_is_local)
     layers["adapters"] = adapters.tree if adapters is not None else {}
     if adapters is not None and dropout_key is not None and adapters.config.dropout > 0:
@@ -227,7 +230,8 @@ def per_layer_inputs(
     """
     shape = (*token_ids.shape, config.layers, config.per_layer_width)
     table = weights["per_layer_embedding"]
-    own = table[token_ids] * jnp.asarray(config.per_layer_width**0.5, table.dtype)
+    own = rows_of(table, token_ids)
+    own = own * jnp.asarray(config.per_layer_width**0.5, table.dtype)
     projected = product(embedded, weights["per_layer_model_projection"])
     projected = projected * jnp.asarray(config.width**-0.5, projected.dtype)
     projected = rms_norm(projected.reshape(shape), weights["per_layer_projection_norm"], config)

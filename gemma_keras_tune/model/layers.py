@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from ..recipe import LORA_TARGETS
 from .attention import SinCos, rotate
 from .config import GemmaConfig, LayerKind
 from .lora import Adapters
+from .narrow import kept
 from .products import PRODUCT, low_rank_product, product
 
 Project = Callable[[str, jax.Array], jax.Array]
@@ -38,7 +38,7 @@ def projector(layer: Mapping[str, Any], adapters: Adapters | None) -> Project:
                 x = dropout(x, adapters.config.dropout, key=key)
             a, b = (pair[part].astype(x.dtype) for part in ("a", "b"))
             y = y + low_rank_product(x, a, b) * jnp.asarray(adapters.scale, x.dtype)
-        return checkpoint_name(y, PRODUCT)
+        return kept(y, PRODUCT)
 
     return project
 
@@ -89,10 +89,10 @@ def decoder_layer(
         out = rms_norm(out, layer["post_feedforward_norm"], config)
     x = x + out
     if config.per_layer_width:
-        gate = checkpoint_name(product(x, layer["per_layer_input_gate"]), PRODUCT)
+        gate = kept(product(x, layer["per_layer_input_gate"]), PRODUCT)
         gate = jax.nn.gelu(gate, approximate=True)
         out = product(gate * layer["input"], layer["per_layer_projection"])
-        out = checkpoint_name(out, PRODUCT)
+        out = kept(out, PRODUCT)
         x = x + rms_norm(out, layer["post_per_layer_input_norm"], config)
     if config.layer_scalar:
         x = x * layer["layer_scalar"].astype(x.dtype)

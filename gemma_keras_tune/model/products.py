@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
+
+from .narrow import is_narrow, kept, turned
 
 PRODUCT = "product"
 """What is kept of a layer where the backward pass computes the rest again."""
@@ -40,8 +41,8 @@ def _backward(kept: tuple[Any, ...], pull: Any) -> tuple[Any, Any]:
     x, matrix = kept
     if isinstance(pull, jax.custom_derivatives.SymbolicZero):
         return None, None
-    of_matrix = None if x is None else _times(_flat(x).T, _flat(pull))
-    return _times(pull, matrix.T), of_matrix
+    of_matrix = None if x is None else _times(turned(_flat(x)), _flat(pull))
+    return _times(pull, turned(matrix)), of_matrix
 
 
 product.defvjp(_forward, _backward, symbolic_zeros=True)
@@ -65,7 +66,7 @@ def low_rank_product(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
 def _low_rank_forward(
     x: jax.Array, a: jax.Array, b: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    low = checkpoint_name(_times(x, a), PRODUCT)
+    low = kept(_times(x, a), PRODUCT)
     return _times(low, b), (x, a, b, low)
 
 
@@ -73,9 +74,9 @@ def _low_rank_backward(
     kept: tuple[jax.Array, ...], pull: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, a, b, low = kept
-    low_pull = _times(pull, b.T)
-    of_a = _times(_flat(low_pull).T, _flat(x)).T
-    return _times(low_pull, a.T), of_a, _times(_flat(low).T, _flat(pull))
+    low_pull = _times(pull, turned(b))
+    of_a = _times(turned(_flat(low_pull)), _flat(x)).T
+    return _times(low_pull, turned(a)), of_a, _times(turned(_flat(low)), _flat(pull))
 
 
 low_rank_product.defvjp(_low_rank_forward, _low_rank_backward)
@@ -86,7 +87,7 @@ def _flat(array: jax.Array) -> jax.Array:
 
 
 def _times(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    if not _is_bfloat16_on_cpu(x):
+    if not is_narrow(x):
         return x @ matrix
     multiply = partial(jnp.matmul, b=matrix, preferred_element_type=jnp.float32)
     return _of_two_rows(multiply, x).astype(x.dtype)
@@ -103,11 +104,7 @@ def scores(hidden: jax.Array, table: jax.Array) -> jax.Array:
     def multiply(hidden: jax.Array) -> jax.Array:
         return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
 
-    return _of_two_rows(multiply, hidden) if _is_bfloat16_on_cpu(hidden) else multiply(hidden)
-
-
-def _is_bfloat16_on_cpu(x: jax.Array) -> bool:
-    return x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    return _of_two_rows(multiply, hidden) if is_narrow(hidden) else multiply(hidden)
 
 
 def _of_two_rows(multiply: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..model.narrow import cut, is_narrow, rows_of, turned
 from ..model.tiles import vocabulary_tile
 
 _NONE = float(jnp.finfo(jnp.float32).min)
@@ -111,10 +112,8 @@ class _Chunks:
         self.order = jnp.concatenate([order, jnp.full(self.size, total, jnp.int32)])
         self.count = jnp.count_nonzero(self.mask).astype(jnp.int32)
         self.words = head.shape[0]
-        # XLA's CPU slices bfloat16 from a float32 copy of the whole; of integers it makes none
-        self.is_narrow = self.head.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
-        if self.is_narrow:
-            self.head = jax.lax.bitcast_convert_type(self.head, jnp.uint16)
+        # Bfloat16 states are turned once; the head's rows would have to be in every tile.
+        self.word_axis = 0 if is_narrow(self.head) else 1
         self.tile = min(vocabulary_tile(jax.default_backend()), self.words)
 
     def fold(self, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
@@ -166,13 +165,16 @@ class _Chunks:
     def head_pull(self, rows: jax.Array, log_sum: jax.Array, of_head: jax.Array) -> jax.Array:
         """`of_head`, `[vocab, width]` float32, with those positions' gradient of the head added."""
         states, weights = self.states(rows), self.weights(rows)
+        columns = self._as_columns(states)
+        of_rows = partial(jnp.expand_dims, axis=self.word_axis)
 
         def add(of_head: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
             start, words, is_new = self._tile(index)
-            scores, slope = self._scores(states, words)
-            shares = jnp.where(is_new, jnp.exp(scores - log_sum[:, None]) * slope, 0.0)
-            shares = (shares * weights[:, None]).astype(words.dtype)
-            more = jnp.matmul(shares.T, states, preferred_element_type=jnp.float32)
+            scores, slope = self._scores(columns, words)
+            shares = jnp.where(is_new, jnp.exp(scores - of_rows(log_sum)) * slope, 0.0)
+            shares = (shares * of_rows(weights)).astype(words.dtype)
+            by_words = shares if self.word_axis == 0 else shares.T
+            more = jnp.matmul(by_words, states, preferred_element_type=jnp.float32)
             old = jax.lax.dynamic_slice_in_dim(of_head, start, self.tile)
             return jax.lax.dynamic_update_slice_in_dim(of_head, old + more, start, axis=0), None
 
@@ -188,19 +190,21 @@ class _Chunks:
         Where logits are capped, each word's share in the mean is bent by the cap's slope. Without
         `with_pull` the mean is zeros.
         """
-        states, count = self.states(rows), rows.size
+        states, count = self._as_columns(self.states(rows)), rows.size
+        of_rows = partial(jnp.expand_dims, axis=self.word_axis)
 
         def add(carry: Any, index: jax.Array) -> tuple[Any, None]:
             top, total, mean = carry
             _, words, is_new = self._tile(index)
             scores, slope = self._scores(states, words)
             scores = jnp.where(is_new, scores, _NONE)
-            higher = jnp.maximum(top, scores.max(axis=-1))
-            shares, shrink = jnp.exp(scores - higher[:, None]), jnp.exp(top - higher)
-            total = total * shrink + shares.sum(axis=-1)
+            higher = jnp.maximum(top, scores.max(axis=self.word_axis))
+            shares, shrink = jnp.exp(scores - of_rows(higher)), jnp.exp(top - higher)
+            total = total * shrink + shares.sum(axis=self.word_axis)
             if with_pull:
                 bent = (shares * slope).astype(words.dtype)
-                more = jnp.matmul(bent, words, preferred_element_type=jnp.float32)
+                by_rows = bent if self.word_axis == 1 else turned(bent)
+                more = jnp.matmul(by_rows, words, preferred_element_type=jnp.float32)
                 mean = mean * shrink[:, None] + more
             return (higher, total, mean), None
 
@@ -213,26 +217,30 @@ class _Chunks:
     def _tile(self, index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`(first word, their rows of the head [tile, width], which weren't seen before)`.
 
-        The last tile begins early where the vocabulary is no multiple.
+        The last tile begins early where the vocabulary is no multiple. What was seen is shaped to
+        stand beside logits.
         """
         start = jnp.minimum(index * self.tile, self.words - self.tile)
-        words = self._restored(jax.lax.dynamic_slice_in_dim(self.head, start, self.tile))
-        return start, words, start + jnp.arange(self.tile) >= index * self.tile
+        words = cut(self.head, start, self.tile)
+        is_new = start + jnp.arange(self.tile) >= index * self.tile
+        return start, words, jnp.expand_dims(is_new, 1 - self.word_axis)
+
+    def _as_columns(self, states: jax.Array) -> jax.Array:
+        """States `[rows, width]` as `_scores` wants them."""
+        return states if self.word_axis == 1 else turned(states)
 
     def _scores(self, states: jax.Array, words: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`(logits [rows, tile], slope of the cap)`, float32."""
-        return self._capped(jnp.matmul(states, words.T, preferred_element_type=jnp.float32))
+        """`(logits [rows, tile], slope of the cap)`, float32; turned where `word_axis` is 0."""
+        pair = (states, words.T) if self.word_axis == 1 else (words, states)
+        return self._capped(jnp.matmul(*pair, preferred_element_type=jnp.float32))
 
     def _chosen(self, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """`(logits of the targets [rows], slopes [rows], the head's rows [rows, width])`."""
         targets = self.targets.at[rows].get(mode="fill", fill_value=0)
-        words = self._restored(self.head[targets])
+        words = rows_of(self.head, targets)
         raw = jnp.einsum("rw,rw->r", self.states(rows), words, preferred_element_type=jnp.float32)
         scores, slope = self._capped(raw)
         return scores, jnp.broadcast_to(slope, scores.shape), words
-
-    def _restored(self, words: jax.Array) -> jax.Array:
-        return jax.lax.bitcast_convert_type(words, jnp.bfloat16) if self.is_narrow else words
 
     def _capped(self, scores: jax.Array) -> tuple[jax.Array, jax.Array]:
         if self.softcap is None:
