@@ -116,10 +116,8 @@ def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:
             if smaller:
                 both = f"train.remat={remat} train.micro_batch_tokens={setting.length}"
                 yield both, spared.with_micro_batch(setting.length)
-    if setting.dtype == "float32" and setting.platform != "cpu":
+    if setting.dtype == "float32":
         yield "model.dtype=bfloat16", _with(setting, model={"dtype": "bfloat16"})
-    if setting.numbers.float32_copy:  # bfloat16 costs a CPU a second copy
-        yield "model.dtype=float32", _with(setting, model={"dtype": "float32"})
     if recipe.export:
         yield "export=[]", replace(setting, recipe=recipe.model_copy(update={"export": ()}))
     yield from _smaller_models(setting)

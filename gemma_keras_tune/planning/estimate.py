@@ -74,14 +74,8 @@ class Setting:
     @property
     def numbers(self) -> Numbers:
         """How many bytes a number takes."""
-        short = self.dtype == "bfloat16"
-        on_cpu = self.platform == "cpu"
-        return Numbers(
-            weight_bytes=2 if short else 4,
-            compute_bytes=2 if short and not on_cpu else 4,
-            float32_copy=short and on_cpu,
-            platform=self.platform,
-        )
+        size = 2 if self.dtype == "bfloat16" else FLOAT
+        return Numbers(size=size, platform=self.platform)
 
     def with_micro_batch(self, tokens: int) -> Setting:
         """The same with another size of the micro-batch."""
@@ -235,7 +229,6 @@ def _formula(setting: Setting) -> Temporaries:
         setting.recipe.train,
         rows=setting.rows,
         length=setting.length,
-        micro_batches=setting.micro_batches,
         numbers=setting.numbers,
     )
 
@@ -273,7 +266,7 @@ def _named(parts: Temporaries, setting: Setting) -> list[Term]:
         words = "one layer while it is computed, attention scores included"
         terms.append(Term(name="layer", words=words, bytes=parts.layer))
     if parts.copy:
-        words = "float32 copies of the weights: on a CPU XLA slices bfloat16 so"
+        words = 'float32 copies of the weights, which `remat = "none"` makes on a CPU'
         terms.append(Term(name="float32_copy", words=words, bytes=parts.copy))
     return terms
 
@@ -340,7 +333,7 @@ def _export(setting: Setting, resident: list[Term]) -> list[Stage]:
         bytes=constants.EXPORT_LOGITS * config.vocab_size * FLOAT,
     )
     terms = [*resident, logits, _programs(setting, "export")]
-    if setting.numbers.float32_copy:
+    if setting.numbers.is_narrow:
         copy = FLOAT * parameter_count(config)
         terms.append(Term(name="float32_copy", words="a float32 copy of the weights", bytes=copy))
     child = Term(
@@ -373,7 +366,7 @@ def _loading() -> Term:
 def _weight_bytes(setting: Setting) -> int:
     """What one device holds of the weights; on a CPU all devices share one memory."""
     cuts = 1 if setting.platform == "cpu" else setting.recipe.mesh.model or 1
-    return parameter_count(setting.config) * setting.numbers.weight_bytes // cuts
+    return parameter_count(setting.config) * setting.numbers.size // cuts
 
 
 def _stage(name: str, terms: list[Term], *, beside: tuple[Term, ...] = ()) -> Stage:

@@ -2,9 +2,9 @@
 
 The coefficients were read off `memory_analysis()` of the real functions: Gemma 3 270M and 1B and
 variants of them with other widths, heads, hidden sizes and vocabularies, compiled by XLA for a CPU
-(jax 0.10.2, 2026-11-22; attention by blocks 2026-11-28). `docs/plan.md` says how far off they are.
-For a GPU or a TPU the same formulas serve, with two bytes a number in bfloat16; there the
-compiler's own word is better.
+(jax 0.10.2, 2026-11-22; attention by blocks 2026-11-28; bfloat16 2026-11-29). `docs/plan.md` says
+how far off they are. For a GPU or a TPU the same formulas serve; there the compiler's own word is
+better.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Numbers:
     """How numbers are stored and computed.
 
     Attributes:
-        weight_bytes: Bytes of a frozen weight.
-        compute_bytes: Bytes of an activation that is kept.
-        float32_copy: Whether the compiler makes a float32 copy of the layers' weights: XLA slices
-            bfloat16 so on a CPU.
+        size: Bytes of a frozen weight, and of an activation that is kept.
         platform: What computes; it decides which rows attention sees by blocks.
     """
 
-    weight_bytes: int
-    compute_bytes: int
-    float32_copy: bool
+    size: int
     platform: str
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a CPU computes in bfloat16 (`model.narrow`)."""
+        return self.size < FLOAT and self.platform == "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Temporaries:
         whole: Arrays of the whole batch: hidden states, rotary tables, masks.
         logits: Logits of a chunk of answers and a tile of words, and what is summed over the tiles.
         layer: The largest that one layer needs while it is computed.
-        copy: The layers' weights in float32, on a CPU with bfloat16.
+        copy: The layers' weights in float32, on a CPU with bfloat16 and `remat = "none"`.
     """
 
     kept: int
@@ -81,7 +81,6 @@ def of_training(
     *,
     rows: int,
     length: int,
-    micro_batches: int,
     numbers: Numbers,
 ) -> Temporaries:
     """What an optimizer step needs, for micro-batches of `rows` rows of `length` tokens.
@@ -92,7 +91,6 @@ def of_training(
         train: Recomputation and chunk.
         rows: Of a micro-batch.
         length: Tokens of a row.
-        micro_batches: Of a step.
         numbers: Bytes.
     """
     tokens = rows * length
@@ -105,14 +103,19 @@ def of_training(
     offloaded = 0.0
     if train.remat == "offload":
         waiting, _ = _kept_and_layer(config, lora, "dots", length, block)
-        offloaded = config.layers * tokens * (waiting - kept) * numbers.compute_bytes
+        offloaded = config.layers * tokens * (waiting - kept) * numbers.size
+    size, copy = numbers.size, 0
+    if numbers.is_narrow and train.remat == "none":  # what has no name XLA keeps in float32
+        size, copy = FLOAT, FLOAT * (parameter_count(config) - config.vocab_size * config.width)
+    if numbers.is_narrow and train.remat == "full":
+        layer *= 0.8
     return Temporaries(
-        kept=math.ceil(config.layers * tokens * kept * numbers.compute_bytes),
+        kept=math.ceil(config.layers * tokens * kept * size),
         gradients=2 * FLOAT * adapter_numbers(config, lora),
         whole=math.ceil((tokens * _whole(config, length, block) + dropout) * FLOAT),
         logits=_logits(config, chunk, numbers.platform),
         layer=math.ceil((tokens * layer + _beside_blocks(config, rows, block)) * FLOAT),
-        copy=_copied_in_training(config, micro_batches) if numbers.float32_copy else 0,
+        copy=copy,
         offloaded=math.ceil(offloaded),
     )
 
@@ -141,7 +144,7 @@ def of_scoring(
         whole=tokens * (config.width + masks) * FLOAT,
         logits=_logits(config, min(chunk, tokens), numbers.platform),
         layer=math.ceil(tokens * layer * FLOAT),
-        copy=_copied(config) if numbers.float32_copy else 0,
+        copy=0,
     )
 
 
@@ -162,26 +165,10 @@ def of_generation(
     slots = _power_of_two(prompt, 32) + _power_of_two(new, 16)
     sizes = [kind.kv_size for kind in config.kinds if kind.has_key]
     kept = zip(sizes, cache_slots(config, slots), strict=True)
-    cache = 2 * rows * sum(size * own for size, own in kept) * numbers.weight_bytes
+    cache = 2 * rows * sum(size * own for size, own in kept) * numbers.size
     queries = rows * min(prompt, 256)
     layer = queries * (4.5 * config.hidden_dim + 2.6 * config.heads * slots) * FLOAT
     return 2 * cache, math.ceil(layer) + 3 * rows * config.vocab_size * FLOAT
-
-
-def _copied(config: GemmaConfig) -> int:
-    """Bytes of the layers' weights in float32, those in use turned once more; not the head's."""
-    layers = parameter_count(config) - config.vocab_size * config.width
-    return math.ceil(1.3 * layers * FLOAT)
-
-
-def _copied_in_training(config: GemmaConfig, micro_batches: int) -> int:
-    """Bytes of the layers' weights in float32, and of the head's.
-
-    The head is turned; over several micro-batches XLA keeps it in float32 beside that, too.
-    """
-    head = config.vocab_size * config.width
-    layers = parameter_count(config) - head
-    return math.ceil((layers + (0.5 if micro_batches == 1 else 1.5) * head) * FLOAT)
 
 
 def _logits(config: GemmaConfig, chunk: int, platform: str) -> int:

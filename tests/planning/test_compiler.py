@@ -67,19 +67,17 @@ def test_the_formula_is_the_compilers_word_within_a_few_per_cent(remat, rows, le
     assert formula == pytest.approx(reserved, rel=0.12)
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2])
-def test_so_it_is_in_bfloat16_whose_weights_a_processor_copies(micro_batches, step_only):
+@pytest.mark.parametrize("remat", ["dots", "full", "none"])
+def test_so_it_is_in_bfloat16_which_a_processor_keeps_as_it_is(remat, step_only):
     config = tiny_gemma3(
         width=128, hidden_dim=512, heads=4, kv_heads=1, head_dim=64, layers=8, vocab_size=40_000
     )
-    setting = tiny_setting(
-        config=config, rows=2, length=64, dtype="bfloat16", micro_batches=micro_batches
-    )
+    setting = tiny_setting(config=config, rows=8, length=128, dtype="bfloat16", remat=remat)
     own = {term.name: term.bytes for term in machine_stages(setting)[1].terms}
     formula = sum(own.get(name, 0) for name in TEMPORARIES)
     reserved = compiler.check_by_compiler(setting).programs["training"].temp_bytes
-    assert own["float32_copy"] > formula / 2
-    assert formula == pytest.approx(reserved, rel=0.05)
+    assert ("float32_copy" in own) == (remat == "none")
+    assert formula == pytest.approx(reserved, rel=0.2)
 
 
 def test_an_answer_is_kept_and_nothing_is_compiled_again(monkeypatch):

@@ -112,18 +112,22 @@ def test_logits_are_those_of_a_chunk_and_a_tile_of_the_vocabulary():
     assert found["logits"] == 32 * 2 * (2048 + 32) * 4  # a row of 32 tokens has no 64
 
 
-def test_bfloat16_on_a_cpu_takes_float32_copies_of_the_weights():
+def test_bfloat16_halves_weights_and_what_the_backward_pass_keeps():
     short, long = terms(tiny_setting(dtype="bfloat16")), terms(tiny_setting())
-    assert short["frozen_weights"] * 2 == long["frozen_weights"]
+    for name in ("frozen_weights", "activations"):
+        assert long[name] == 2 * short[name]
+    assert "float32_copy" not in short
+    gpu = tiny_setting(dtype="bfloat16", platform="gpu")
+    assert gpu.numbers.size == tiny_setting(dtype="bfloat16").numbers.size
+    assert tiny_setting(dtype="auto", platform="gpu").dtype == "bfloat16"
+
+
+def test_a_processor_keeps_bfloat16_states_without_a_name_in_float32():
+    short = terms(tiny_setting(dtype="bfloat16", remat="none"))
+    long = terms(tiny_setting(remat="none"))
     head = 4 * tiny_gemma3().vocab_size * tiny_gemma3().width
-    layers = long["frozen_weights"] - head
-    assert short["float32_copy"] == pytest.approx(layers + 1.5 * head, abs=1)
-    alone = terms(tiny_setting(dtype="bfloat16", micro_batches=1))
-    assert alone["float32_copy"] == pytest.approx(layers + 0.5 * head, abs=1)
-    assert "float32_copy" not in long
-    gpu = tiny_setting(dtype="auto", platform="gpu")
-    assert gpu.dtype == "bfloat16"
-    assert all(term.name != "float32_copy" for s in device_stages(gpu) for term in s.terms)
+    assert short["activations"] == long["activations"]
+    assert short["float32_copy"] == long["frozen_weights"] - head
 
 
 def test_the_process_that_checks_an_export_is_beside_this_one():
