@@ -19,6 +19,8 @@ class Kind:
 
 SKIP = 'or set data.bad_rows = "skip" to leave such rows out'
 """Ends the advice on a row that can be left out."""
+SAME = "or say in data.same_labels which counts as which"
+"""Ends the advice on labels that may be one."""
 LEFT_OUT = "Nothing has to be done. Repair these rows to use them, too."
 """The advice on rows that are left out."""
 _ENCODING = "Save the file as UTF-8, or name its encoding in data.encoding and look at the preview"
@@ -79,7 +81,8 @@ CODES: dict[str, Kind] = {
     "SINGLE_CLASS": Kind("warning", "Add rows of another label: there is nothing to tell apart."),
     "RARE_LABEL": Kind("warning", "Add rows: a label needs at least two to be trained and tested."),
     "LABEL_IMBALANCE": Kind("warning", "Add rows of the rare labels, and look at their recall."),
-    "LABEL_SPELLING": Kind("warning", "Write each label in one way."),
+    "LABEL_SPELLING": Kind("warning", f"Write each label in one way, {SAME}."),
+    "SIMILAR_LABELS": Kind("warning", f"If one of them is misspelt, correct it, {SAME}."),
     "TOO_MANY_LABELS": Kind("warning", "Check that the label column is the right one."),
     "FEW_ROWS": Kind("warning", "Add rows: below about fifty a model mostly learns by heart."),
     "CONTROL_TEXT": Kind("info", "Nothing: such text is kept as text and can't steer the model."),

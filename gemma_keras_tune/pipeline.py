@@ -14,6 +14,7 @@ from pathlib import Path
 from . import peers
 from .control_inbox import Inbox
 from .data.examples import Split, load_examples
+from .data.parts import tokenize_parts
 from .errors import StoppedWithCheckpoint
 from .evaluation.watching import make_answer, make_measure_labels
 from .events import Event, EventWriter, Note, RunStarted, Warned
@@ -109,6 +110,7 @@ def follow(recipe: Recipe) -> None:
     with peers.parting(), peers.told_of_loss(), stop_requests() as signalled:
         examples = load_examples(recipe.data)
         base = load_model(recipe.model, mesh=planned_mesh(recipe))
+        tokenize_parts(examples, base.template, cache_dir=data_root() / "cache" / "tokens")
         train(
             start_from_adapter(recipe, base),
             examples.train,
@@ -167,6 +169,7 @@ def _run_stages(
             progress = progress_of("model", tell_or_stop)
             base = load_model(recipe.model, mesh=mesh, on_progress=progress)
             load.devices_ready()
+            tokenize_parts(examples, base.template, cache_dir=data_root() / "cache" / "tokens")
             lineage = keep_lineage(folder, recipe, base, examples)
         with stage("training", tell, stop_if_asked):
             result = train(

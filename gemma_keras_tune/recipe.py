@@ -66,6 +66,8 @@ class DataRecipe(_Section):
     """A system message for every row; put before the first prompt."""
     labels: tuple[str, ...] = ()
     """The allowed labels of a classification; empty means those of the training rows, sorted."""
+    same_labels: dict[str, str] = {}
+    """Labels that count as another one, as spelling = "label": for those that are misspelt."""
     max_length: int = Field(default=512, ge=8, le=131_072, json_schema_extra={"unit": "tokens"})
     """The longest example, and the length of the packed rows."""
     too_long: Literal["error", "truncate", "drop"] = "error"
@@ -94,7 +96,22 @@ class DataRecipe(_Section):
             raise ValueError('labels: only the task "classification" has labels')
         if len(set(self.labels)) != len(self.labels) or len(self.labels) == 1:
             raise ValueError("labels: name at least two, each once")
+        self._check_same_labels()
         return self
+
+    def _check_same_labels(self) -> None:
+        if self.same_labels and self.task != "classification":
+            raise ValueError('same_labels: only the task "classification" has labels')
+        for label, meant in self.same_labels.items():
+            if not label or not meant or label != label.strip() or meant != meant.strip():
+                raise ValueError("same_labels: a label is not empty and has no blanks around it")
+            if meant in self.same_labels:
+                raise ValueError(
+                    f"same_labels: {meant!r} counts as {self.same_labels[meant]!r}, so nothing "
+                    "can count as it"
+                )
+            if self.labels and meant not in self.labels:
+                raise ValueError(f"same_labels: {meant!r} is none of labels")
 
     def column(self, part: str) -> str:
         """The file's name of the column that plays `part`."""

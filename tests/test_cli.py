@@ -383,6 +383,14 @@ def test_a_run_without_held_back_rows_trains_resumes_and_passes_the_doctor(recip
     assert checks["Better than the base"] == "skip"
 
 
+def test_a_held_back_row_that_is_too_long_is_refused_before_anything_is_trained(recipe, home):
+    recipe.with_name("test.csv").write_text(f"text,label\na fox,ham\n{'fox ' * 90},ham\n")
+    refused = call("train", recipe, "--set", f"data.test_path={recipe.with_name('test.csv')}")
+    assert refused.exit_code == 2 and "TOO_LONG (1x: test.csv:3)" in refused.stderr
+    assert "1 of 82 rows is longer" in refused.stderr
+    assert runs(home) == [], "nothing was trained that would have to be kept"
+
+
 def doctor_checks(name: str) -> list[dict[str, str]]:
     return json.loads(call("doctor", name, "--json").stdout.splitlines()[-1])["checks"]
 

@@ -93,6 +93,8 @@ def show_plan(console: Console, made: Plan) -> None:
     _show_compiler(console, made)
     rows = [*_batch(made), *_time(made), *_past(made)]
     screen.say(console, screen.heading("Batch, time and past plans"), screen.pairs(rows))
+    for item in made.findings:
+        screen.say(console, screen.text(f"  {item}"))
     for note in made.notes:
         screen.say(console, screen.text(f"  {note}", "dim"))
 

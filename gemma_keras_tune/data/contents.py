@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from .examples import Example, Examples
 from .findings import PLACES, Finding, finding, finding_about, place
+from .label_spellings import listed
 from .split import HASH_BYTES, hash_numbers, input_key
 
 FEW_ROWS = 50
@@ -36,7 +37,7 @@ def judge_contents(examples: Examples) -> list[Finding]:
         return []
     findings = _repetitions(every, classification=examples.task == "classification")
     if examples.task == "classification":
-        findings += _labels(every, allowed=examples.labels)
+        findings += _labels(every, allowed=examples.labels, misspelt=_misspelt(examples))
     elif examples.task != "text":
         what = f"Answers below {SHORT_LETTERS} letters."
         findings += _about("SHORT_ANSWERS", what, every, _has_short_answer)
@@ -72,35 +73,34 @@ def _repetitions(every: Sequence[Example], *, classification: bool) -> list[Find
     return findings
 
 
-def _labels(every: Sequence[Example], *, allowed: Sequence[str]) -> list[Finding]:
+def _misspelt(examples: Examples) -> set[str]:
+    """Labels that are probably another one: they need no rows of their own."""
+    return {label for item in examples.findings for label in item.settings.get("same_labels", ())}
+
+
+def _labels(
+    every: Sequence[Example], *, allowed: Sequence[str], misspelt: Set[str]
+) -> list[Finding]:
     counts = Counter(example.label for example in every if example.label is not None)
     findings = []
     if len(counts) == 1:
         what = f"Every row has the label {next(iter(counts))!r}."
         findings.append(finding("SINGLE_CLASS", what, count=len(every)))
-    rare = {label for label in (*allowed, *counts) if counts[label] < 2}
+    rare = {label for label in (*allowed, *counts) if counts[label] < 2} - misspelt
     if rare:
         places = (place(row.file, row.row) for row in every if row.label in rare)
-        what = f"Fewer than two rows each: {_listed(rare)}."
+        what = f"Fewer than two rows each: {listed(rare)}."
         where = list(islice(places, PLACES))
         findings.append(finding("RARE_LABEL", what, count=len(rare), where=where))
-    (_, most), (rarest, least) = counts.most_common()[0], counts.most_common()[-1]
-    if len(counts) > 1 and most > IMBALANCE * least:
+    meant = [(label, rows) for label, rows in counts.most_common() if label not in misspelt]
+    (_, most), (rarest, least) = meant[0], meant[-1]
+    if most > IMBALANCE * least:
         few = f"{least} row{'s' if least > 1 else ''}"
         what = f"The label {rarest!r} has {few}, the most common one {most}."
         findings.append(finding("LABEL_IMBALANCE", what, count=least))
     if len(counts) > max(MANY_LABELS, len(every) // 2):
         what = f"{len(every)} rows have {len(counts)} different labels."
         findings.append(finding("TOO_MANY_LABELS", what, count=len(counts)))
-    spellings: dict[str, set[str]] = {}
-    for label in counts:
-        spellings.setdefault("".join(label.casefold().split()), set()).add(label)
-    alike = [group for group in spellings.values() if len(group) > 1]
-    if alike:
-        usual = {max(group, key=lambda label: (counts[label], label)) for group in alike}
-        odd = set().union(*alike) - usual
-        what = f"Hardly different: {_listed(odd | usual, counts)}."
-        findings += _about("LABEL_SPELLING", what, every, lambda row: row.label in odd)
     return findings
 
 
@@ -132,14 +132,3 @@ def _about(
 
 def _has_short_answer(row: Example) -> bool:
     return len(row.turns[-1].text.strip()) < SHORT_LETTERS
-
-
-def _listed(labels: Iterable[str], counts: Mapping[str, int] | None = None) -> str:
-    """The first ten labels, with the rows of each where they are given."""
-    names = sorted(labels)
-    shown = [f"{name!r}{_rows(counts[name]) if counts else ''}" for name in names[:10]]
-    return ", ".join(shown) + (", ..." if len(names) > 10 else "")
-
-
-def _rows(count: int) -> str:
-    return f" ({count} row{'s' if count > 1 else ''})"

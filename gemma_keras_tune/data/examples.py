@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +18,7 @@ from ..text.turns import Turn
 from .findings import Finding, Notes, fatal, finding, finding_about, place, raise_errors
 from .jsonl_rows import RowFault
 from .kept import Joined, Keeper, Kept
+from .label_spellings import judge_spellings
 from .read import FileFacts, stream_rows
 from .rows import turns_of, wanted_columns
 from .split import HASH_BYTES, hash_numbers, input_key, split_rows
@@ -133,7 +135,7 @@ def examine(recipe: DataRecipe) -> Examples:
     """
     _check_settings(recipe)
     main = read_examples(recipe, recipe.path, labels=recipe.labels)
-    labels = recipe.labels or main.labels
+    labels = recipe.labels or tuple(sorted(main.labels))
     given = {
         part: read_examples(recipe, path, labels=labels)
         for part, path in (("validation", recipe.validation_path), ("test", recipe.test_path))
@@ -153,6 +155,8 @@ def examine(recipe: DataRecipe) -> Examples:
         held_back[part] = file.examples
         findings += _leakage(train, file.examples)
     findings += _empty_splits(recipe, held_back)
+    every = Joined(train, *held_back.values())
+    findings += judge_spellings(every, sum((file.labels for file in files), Counter()))
     split = partial(
         Split,
         task=recipe.task,
@@ -172,12 +176,12 @@ def examine(recipe: DataRecipe) -> Examples:
 
 
 class FileExamples(NamedTuple):
-    """What one file gave: its hash, examples, the labels in them (sorted), and findings."""
+    """What one file gave: its hash, examples, how many of them have each label, and findings."""
 
     path: str
     sha256: str
     examples: Kept[Example]
-    labels: tuple[str, ...]
+    labels: Counter[str]
     findings: tuple[Finding, ...]
 
 
@@ -197,7 +201,7 @@ def read_examples(
     """
     notes = Notes(skip_rows=recipe.bad_rows == "skip")
     keeper = Keeper(_dump, partial(_load, file=path))
-    found: set[str] = set()
+    found: Counter[str] = Counter()
 
     def take(number: int, row: dict[str, Any]) -> None:
         try:
@@ -207,7 +211,7 @@ def read_examples(
             return
         keeper.add(Example(made.turns, made.label, number, path, made.frame))
         if made.label is not None:
-            found.add(made.label)
+            found[made.label] += 1
 
     facts = stream_rows(
         path,
@@ -224,7 +228,7 @@ def read_examples(
     if not keeper and not any(item.severity == "error" for item in findings):
         what = "The file has no rows that can be used."
         raise fatal("EMPTY_DATASET", what, where=place(path, 1), others=findings)
-    return FileExamples(path, facts.sha256, keeper.items(), tuple(sorted(found)), findings)
+    return FileExamples(path, facts.sha256, keeper.items(), found, findings)
 
 
 def _dump(example: Example) -> bytes:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from ..data_codes import CODES, LEFT_OUT, Severity
 from ..errors import DataError
 
+Settings = Mapping[str, str | Mapping[str, str]]
+"""Of the recipe's section `data`, by name."""
+
 PLACES = 10  # how many places of a finding are named; all are counted
 
 
@@ -39,7 +42,7 @@ class Finding:
     same_as: tuple[str, ...] = ()
     what: str = ""
     fix: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -85,7 +88,7 @@ def finding(
     count: int = 1,
     where: Iterable[str] = (),
     left_out: bool = False,
-    settings: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
 ) -> Finding:
     """A finding with the catalogue's severity and advice.
 
@@ -131,7 +134,7 @@ def fatal(
     what: str,
     *,
     where: str = "",
-    settings: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
     others: Iterable[Finding] = (),
 ) -> DataError:
     """The error for something that leaves no row to go on with.

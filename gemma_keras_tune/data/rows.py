@@ -59,7 +59,7 @@ def turns_of(row: Mapping[str, Any], recipe: DataRecipe, *, labels: tuple[str, .
     """
     match recipe.task:
         case "classification":
-            label = _label(row, recipe.column("label"), labels)
+            label = _label(row, recipe, labels)
             return _exchange(row, recipe, part="text", answer=label, label=label)
         case "instruction":
             answer = _text(row, recipe.column("response"), empty="EMPTY_ANSWER")
@@ -103,8 +103,12 @@ def _text(row: Mapping[str, Any], column: str, *, empty: str = "EMPTY_TEXT") -> 
     return value
 
 
-def _label(row: Mapping[str, Any], column: str, labels: tuple[str, ...]) -> str:
-    """The label as a text: whole numbers and true/false are spelt as JSON spells them."""
+def _label(row: Mapping[str, Any], recipe: DataRecipe, labels: tuple[str, ...]) -> str:
+    """The label as a text: whole numbers and true/false are spelt as JSON spells them.
+
+    What counts as another label is read as that one.
+    """
+    column = recipe.column("label")
     value = row.get(column)
     if isinstance(value, bool):
         value = "true" if value else "false"
@@ -117,6 +121,7 @@ def _label(row: Mapping[str, Any], column: str, labels: tuple[str, ...]) -> str:
     label = value.strip()
     if not label:
         raise RowFault("EMPTY_ANSWER", f"Column {column!r} is empty.")
+    label = recipe.same_labels.get(label, label)
     if label.lower() in _NOT_A_LABEL and label not in labels:
         raise RowFault("NAN_LABEL", f"Column {column!r} holds {label!r}, which is no label.")
     if labels and label not in labels:

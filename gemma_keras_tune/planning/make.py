@@ -20,8 +20,8 @@ from .few_steps import few_steps
 from .known_models import is_local, model_config
 from .room import Platform, device_room, likely_platform, machine_room
 from .speed import measuring_time, time_by_operations
-from .steps import count_steps
-from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, Steps, StepTime, Verdict
+from .steps import Counted, count_steps
+from .values import CompilerCheck, Memory, PastPlans, Plan, Program, Room, StepTime, Verdict
 
 _WORST = ("fits", "tight", "too_big")
 
@@ -66,7 +66,8 @@ def plan(
     check_remat(recipe.train.remat, platform)
     recipe = as_planned(recipe, config, platform)
     setting = setting_of(recipe, config, platform)
-    steps = _counted(setting, template, notes) if count else None
+    counted = _counted(setting, template, notes) if count else None
+    steps = counted.steps if counted else None
     setting = setting_of(recipe, config, setting.platform, steps)
     entries = history.past_plans(data_root(), history.machine_key(setting.platform))
     past = history.summary(entries)
@@ -98,6 +99,7 @@ def plan(
         measuring_seconds=measuring,
         compiler=check,
         past=past,
+        findings=counted.findings if counted else (),
         notes=(*notes, *_notes(setting, check, past)),
     )
 
@@ -160,8 +162,8 @@ def _compiled(setting: Setting) -> CompilerCheck:
     return check_by_compiler(setting)
 
 
-def _counted(setting: Setting, template: Template | None, notes: list[str]) -> Steps | None:
-    """The steps, where the tokenizer is here."""
+def _counted(setting: Setting, template: Template | None, notes: list[str]) -> Counted | None:
+    """The steps and what the data is like, where the tokenizer is here."""
     template = template or _template(setting.recipe.model)
     if template is None:
         notes.append(

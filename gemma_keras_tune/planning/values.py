@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..data.findings import Finding
 from .fetch import Fetch
 
 Status = Literal["fits", "tight", "too_big"]
@@ -278,6 +279,7 @@ class Plan:
             nobody can say.
         compiler: What the compiler says, where it was asked.
         past: How right earlier plans were.
+        findings: Warnings and remarks about the data; empty where it wasn't looked at.
         notes: What a person should know about how this was found.
     """
 
@@ -295,6 +297,7 @@ class Plan:
     measuring_seconds: float | None
     compiler: CompilerCheck | None
     past: PastPlans
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -336,5 +339,6 @@ class Plan:
             **plain,
             "training_seconds": self.training_seconds,
             "measuring_seconds": self.measuring_seconds,
+            "findings": [item.to_json() for item in self.findings],
             "notes": list(self.notes),
         }
