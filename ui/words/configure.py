@@ -84,6 +84,7 @@ MORE = {
 }
 NO_VALUE = "none"
 LIST_HINT = "One a line."
+TABLE_HINT = "One a line, such as: complain = complaint"
 EXPORTS = "Exports at the end"
 EXPORT_NAMES = {"hf": "Hugging Face folder (the whole model)", "peft": "PEFT adapter (a few MB)"}
 
@@ -92,6 +93,8 @@ PLANNING = "Is being worked out"
 PLAN_NO_DATA = "Choose data first."
 PLAN_FIX = "Correct the settings first."
 REFUSED = "This can't start yet: the data has to be repaired, or rows left out."
+LABELS_APART = "{what} They count as different labels."
+KEPT_WITH_DATA = "Kept with the data set."
 PLAN_MEMORY = "Memory"
 PLAN_OF = "{used} of {free} that are free"
 PLAN_STEPS = "Steps"

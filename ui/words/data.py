@@ -212,6 +212,9 @@ CODES = "Details: {codes}"
 LONG_ROWS = MappingProxyType(
     {"truncate": "Cut rows that are too long", "drop": "Leave rows out that are too long"}
 )
+COUNT_AS = "Count “{label}” as “{meant}”"
+COUNTS_AS = "“{label}” counts as “{meant}”."
+COUNTS_AS_BACK = "Keep them apart"
 FIXES = MappingProxyType(
     {
         "UNDECODABLE_BYTES": (
@@ -222,11 +225,32 @@ FIXES = MappingProxyType(
             "rows are held back. If they are mistakes, delete them in your file and upload it anew."
         ),
         "LABEL_IMBALANCE": "Add rows of the rare labels.",
+        "LABEL_SPELLING": (
+            "Let them count as one: otherwise the model learns them as different labels, and the "
+            "result looks better or worse than it is."
+        ),
+        "SIMILAR_LABELS": (
+            "If one of them is misspelt, let them count as one: otherwise the model learns them as "
+            "different labels, and the result looks better or worse than it is."
+        ),
         "TRUNCATED": "Allow longer rows, on the tab Lengths, if what is cut off matters.",
         "DROPPED": "Allow longer rows, on the tab Lengths, to keep them.",
         "TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut or left out.",
         "ALL_ROWS_TOO_LONG": "Allow longer rows, on the tab Lengths, or let them be cut.",
         "ANSWER_TOO_LONG": "Allow longer rows, on the tab Lengths, or leave these out.",
+    }
+)
+FIXES_ELSEWHERE = MappingProxyType(
+    {
+        "TOO_LONG": "Allow longer rows, or let them be cut or left out.",
+        "ALL_ROWS_TOO_LONG": "Allow longer rows, or let them be cut.",
+        "ANSWER_TOO_LONG": "Allow longer rows, or leave these out.",
+        "TRUNCATED": "Allow longer rows if what is cut off matters.",
+        "DROPPED": "Allow longer rows to keep them.",
+        "LABEL_SPELLING": "The check-up of the data can let them count as one.",
+        "SIMILAR_LABELS": (
+            "If one of them is misspelt, the check-up of the data can let them count as one."
+        ),
     }
 )
 

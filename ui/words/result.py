@@ -59,6 +59,7 @@ ROWS_TO_TELL = (
 ROWS = "Measured on {rows} rows that the training never saw."
 SHORTENED = "{count} of them were cut to the longest row."
 DROPPED = "Left out because they are too long: {count}."
+LABELS_APART = "These figures may mislead. {what}"
 
 FIGURES = "Before and after"
 BEFORE = "Before"

@@ -199,6 +199,55 @@ async def test_data_that_a_run_would_refuse_can_not_be_started_with(ann: User) -
     await ann.should_not_see(words.REFUSED)
 
 
+async def test_what_mends_the_data_is_kept_with_it_for_the_next_run(ann: User) -> None:
+    rows = "".join(f"hello number {n} there,{('cats', 'horses')[n % 2]}\n" for n in range(60))
+    odd = f",cats\n{'very ' * 600}long,cats\nhello horse,horse\n"
+    id = await upload(ann, f"text,label\n{rows}{odd}", "odd.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, "SIMILAR_LABELS")
+    await ann.open(f"/configure?data=dataset:{id}")
+    await until(ann, words.REFUSED)
+    await ann.should_see(data_words.CODES.format(codes="EMPTY_TEXT, TOO_LONG"))
+    await ann.should_not_see("data.too_long")
+    ann.find(data_words.SKIP_BAD_NOW).click()
+    ann.find(data_words.LONG_ROWS["drop"]).click()
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    alike = "Labels that look alike: 'horse' (1 row), 'horses' (30 rows)."
+    await ann.should_see(words.LABELS_APART.format(what=alike))
+    ann.find(data_words.COUNT_AS.format(label="horse", meant="horses")).click()
+    await until(ann, words.PLANNING)
+    await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    await ann.should_not_see(marker="labels")
+    kept = (await ann.http_client.get(f"/api/v1/datasets/{id}")).json()["settings"]
+    same = {"horse": "horses"}
+    assert (kept["bad_rows"], kept["too_long"], kept["same_labels"]) == ("skip", "drop", same)
+    assert kept["columns"] == {"text": "text", "label": "label"}
+    assert field(ann, "data.same_labels").value == "horse = horses"
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, data_words.COUNTS_AS.format(label="horse", meant="horses"))
+    ann.find(marker="apart-again").click()
+    await until(ann, "SIMILAR_LABELS")
+    await ann.open(f"/configure?data=dataset:{id}")
+    assert field(ann, "data.same_labels").value == "", "what was taken back there is here too"
+
+
+async def test_a_table_of_labels_is_written_line_by_line(ann: User) -> None:
+    await ann.open(SHIPPED)
+    field(ann, "data.same_labels").value = "spm = spam\n hm=ham\n"
+    toml = only(ann, ui.textarea, "toml")
+    for _ in range(50):
+        if "hm = " in toml.value:
+            break
+        await asyncio.sleep(0.1)
+    assert 'spm = "spam"\nhm = "ham"' in toml.value
+    field(ann, "data.same_labels").value = "spm"
+    for _ in range(50):
+        if field(ann, "data.same_labels").error:
+            break
+        await asyncio.sleep(0.1)
+    assert "not empty" in field(ann, "data.same_labels").error
+
+
 def pressed(user: User) -> set[str]:
     names = [name for presets in PRESETS.values() for name in presets]
     buttons = {name: next(iter(user.find(marker=f"preset-{name}").elements)) for name in names}

@@ -259,6 +259,27 @@ async def test_labels_that_are_hardly_different_are_told_with_their_rows(ann: Us
     await ann.open(f"/data/{id}?tab=check")
     await until(ann, "'A' (2 rows), 'a' (30 rows)")
     await ann.should_see(words.ROWS_OF.format(rows="2"))
+    await ann.should_see(words.FIX.format(fix=words.FIXES["LABEL_SPELLING"]))
+
+
+async def test_labels_that_may_be_one_are_counted_as_one_and_kept_apart_again(ann: User) -> None:
+    labels = ["complaint"] * 30 + ["booking"] * 30 + ["complain", "Complain"]
+    rows = "".join(f"letter number {n},{label}\n" for n, label in enumerate(labels))
+    id = await upload(ann, f"text,label\n{rows}", "misspelt.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    button = words.COUNT_AS.format(label="Complain", meant="complain")
+    await until(ann, button)
+    ann.find(button).click()
+    await until(ann, words.COUNTS_AS.format(label="Complain", meant="complain"))
+    await until(ann, "'complain' (2 rows), 'complaint' (30 rows)")
+    ann.find(words.COUNT_AS.format(label="complain", meant="complaint")).click()
+    await until(ann, words.COUNTS_AS.format(label="Complain", meant="complaint"))
+    same = {"Complain": "complaint", "complain": "complaint"}
+    assert (await settings_of(ann, id))["same_labels"] == same
+    await ann.should_not_see("SIMILAR_LABELS")
+    ann.find(marker="apart-again").click()  # the first of them
+    await until(ann, "'Complain' (1 row), 'complaint' (31 rows)")
+    assert (await settings_of(ann, id))["same_labels"] == {"complain": "complaint"}
 
 
 async def test_a_finding_offers_what_a_setting_can_do_about_it(ann: User) -> None:

@@ -13,10 +13,12 @@ from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
 
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.evaluation.chance import Comparison
-from gemma_keras_tune.event_types import RunEnded
+from gemma_keras_tune.event_types import Event, RunEnded, Warned
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result.result import verdict
+from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import export as export_words
 from gemma_keras_tune_ui.words import result as words
 from tests.support.pages import until
@@ -43,8 +45,8 @@ def compared(better: int, worse: int) -> dict[str, Any]:
     return Comparison(better=better, worse=worse).to_json()
 
 
-def measured_run(app: FastAPI, name: str) -> RunFolder:
-    folder = run_of(app, name, RunEnded(status="done"))
+def measured_run(app: FastAPI, name: str, *events: Event) -> RunFolder:
+    folder = run_of(app, name, *events, RunEnded(status="done"))
     answer = {"text": "spam", "stop_reason": "stop", "predicted": "spam", "confidence": 0.8}
     before = {**answer, "text": "no idea", "stop_reason": "length"}
     sample = {"row": 2, "prompt": "<b>Win</b>", "expected": "spam", "tuned": answer, "base": before}
@@ -104,6 +106,24 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
     assert figures["Loss (nats a token)"] == ["2", "0.2", "1.8 better"]
     await ann.should_see("<b>Win</b>")
     await ann.should_see(f"no idea {words.CUT}")
+
+
+async def test_labels_that_were_learned_apart_and_may_be_one_are_told_with_the_figures(
+    app: FastAPI, ann: User
+) -> None:
+    message = "SIMILAR_LABELS (1x: data.csv:4): Labels that look alike: 'a', 'b'. "
+    message += CODES["SIMILAR_LABELS"].fix
+    warned = Warned(code="SIMILAR_LABELS", message=message)
+    other = Warned(code="UNNAMED_COLUMN", message="UNNAMED_COLUMN: Column 5 has no name.")
+    folder = measured_run(app, "alike", other, warned, warned)
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    what = "Row 4: Labels that look alike: 'a', 'b'. "
+    what += data_words.FIXES_ELSEWHERE["SIMILAR_LABELS"]
+    (note,) = ann.find(marker="labels").elements
+    (text,) = [one.text for one in note.descendants() if isinstance(one, ui.label)]
+    assert text == words.LABELS_APART.format(what=what)
+    await ann.should_not_see("no name")
 
 
 async def test_a_sample_says_which_label_was_counted_whatever_it_says(

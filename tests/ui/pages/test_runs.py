@@ -13,6 +13,7 @@ from nicegui import ui
 from nicegui.testing import User
 
 from gemma_keras_tune.control_file import read_commands
+from gemma_keras_tune.data_codes import CODES
 from gemma_keras_tune.event_types import (
     ControlApplied,
     ControlRefused,
@@ -32,6 +33,7 @@ from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
+from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
 from tests.support.pages import only, until, upload
@@ -274,11 +276,24 @@ def shown_links(user: User, run_id: str) -> set[str]:
 
 
 async def test_a_run_that_failed_at_its_start_offers_another_way(app: FastAPI, ann: User) -> None:
-    folder = run_of(app, "early", RunEnded(status="failed", code="EMPTY_TEXT", message="Line 3."))
+    folder = run_of(app, "early", RunEnded(status="failed", code="NEEDS_SPACE", message="Full."))
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}")
     await ann.should_see(words.TRY_AGAIN)
     await ann.should_not_see(words.RESUME_RUN)
+    assert shown_links(ann, folder.id) == {f"/configure?run={folder.id}"}
+
+
+async def test_a_run_that_failed_by_its_data_leads_to_the_repair(app: FastAPI, ann: User) -> None:
+    long = "TOO_LONG (1x: data.csv:72): 1 of 9 rows is longer than 512 tokens. "
+    message = long + CODES["TOO_LONG"].fix
+    folder = run_of(app, "long", RunEnded(status="failed", code="TOO_LONG", message=message))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    await ann.should_see(words.REPAIR_DATA)
+    await ann.should_not_see(words.TRY_AGAIN)
+    await ann.should_see(data_words.FIXES_ELSEWHERE["TOO_LONG"])
+    await ann.should_not_see("data.max_length")
     assert shown_links(ann, folder.id) == {f"/configure?run={folder.id}"}
 
 
@@ -312,13 +327,14 @@ async def test_warnings_name_a_persons_rows_and_what_was_dealt_with_is_only_told
     left = Warned(code="EMPTY_TEXT", message="EMPTY_TEXT (1x: data.csv:22): It is empty.")
     twice = Warned(code="DUPLICATE_ROWS", message="DUPLICATE_ROWS (1x: data.csv:5): Twice.")
     data = {"data.path": str(app.state.settings.root / "datasets" / id / "data.csv")}
-    folder = run_of(app, "warned", left, left, twice, **data, **{"data.test_path": None})
+    unnamed = Warned(code="UNNAMED_COLUMN", message="UNNAMED_COLUMN: Column 5 has no name.")
+    folder = run_of(app, "warned", left, left, unnamed, twice, **data, **{"data.test_path": None})
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}")
     await until(ann, "Row 22 of mine.csv: It is empty.")
     shown = ann.find(marker="remark").elements
-    kinds = {kind for one in shown for kind in one.classes if kind in ("gkt-info", "gkt-warning")}
-    assert len(shown) == 2 and kinds == {"gkt-info", "gkt-warning"}
+    kinds = [kind for one in shown for kind in one.classes if kind in ("gkt-info", "gkt-warning")]
+    assert sorted(kinds) == ["gkt-info", "gkt-info", "gkt-warning"]
     texts = [one.text for one in ann.find(ui.label).elements if "Twice" in one.text]
     assert texts == ["Row 5 of mine.csv: Twice.\nDetails: DUPLICATE_ROWS"]
 
@@ -330,6 +346,7 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
         app, "logged", StageStarted(stage="training"), step(1), measured,
         Warned(code="X", message=f"look into {root}/runs"),
         Warned(code="TRUNCATED", message="TRUNCATED (1x: data.csv:22): Too long a row."),
+        Warned(code="FEW_ROWS", message="FEW_ROWS: Only 9."),
         ControlApplied(id="1", command="set", step=1, key="learning_rate", value=1e-4),
         RunEnded(status="done", step=1),
     )  # fmt: skip
@@ -344,7 +361,8 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
         words.STAGES["training"],
         "Measured after step 1: loss 0.25, accuracy 50.0% (the best so far)",
         lines[3],
-        "Warning: Row 22: Too long a row.",
+        "Row 22: Too long a row.",
+        "Warning: Only 9.",
         "As somebody asked after step 1: learning_rate = 0.0001",
         words.DONE,
     ]

@@ -14,6 +14,7 @@ from gemma_keras_tune.recipe import Recipe
 from ...api.naming import Names
 from ...api.problems import flaws_of
 from ...api.recipes_given import Given, check_recipe, with_changes
+from ..data.remedies import with_remedy
 
 _MOST_DRAFTS = 1000  # of all people together; the oldest goes first
 _MISSING = object()
@@ -121,8 +122,21 @@ class Draft:
             data = {"path": path, **said}
             self._put({**self._before(), "data": data}, raised={}, may_raise=True, said=said)
         elif said != self.kept.said:
-            news = {f"data.{key}": value for key, value in said.items()}
+            before = self.kept.said
+            keys = [key for key in {**before, **said} if said.get(key) != before.get(key)]
+            news = {f"data.{key}": said.get(key, default_of(f"data.{key}")) for key in keys}
             self._put(news, may_raise=self.kept.may_raise, said=said)
+
+    def repair(self, remedy: Mapping[str, Any]) -> None:
+        """Takes a remedy for the data, which is kept on the data's own page too.
+
+        Args:
+            remedy: Settings of the section `data`.
+        """
+        data = with_remedy(self.settings["data"], remedy)
+        changes = {f"data.{key}": data[key] for key in remedy}
+        said = with_remedy(self.kept.said, remedy)
+        self._put(changes, may_raise=self.kept.may_raise, said=said)
 
     def take_more(self, changes: Mapping[str, Any]) -> None:
         """Raises settings, so that there are more steps."""

@@ -117,6 +117,11 @@ class Fields:
             element = ui.select(list(choices), label=name, multiple=True, on_change=change)
             element.props("outlined dense use-chips").classes("w-full")
             return element, lambda value: list(value or [])
+        if kind == "table":
+            element = ui.textarea(name, on_change=change).props(
+                f'outlined dense autogrow debounce=400 hint="{words.TABLE_HINT}"'
+            )
+            return element.classes("w-full"), _table_text
         if kind == "list":
             element = ui.textarea(name, on_change=change).props(
                 f'outlined dense autogrow debounce=400 hint="{words.LIST_HINT}"'
@@ -148,6 +153,8 @@ def _kind_of(annotation: Any) -> tuple[str, tuple[Any, ...], bool]:
         if get_origin(inner_type) is Literal:
             return "choices", get_args(inner_type), is_optional
         return "list", (), is_optional
+    if get_origin(annotation) is dict:
+        return "table", (), is_optional
     names = {bool: "bool", int: "int", float: "float"}
     return names.get(annotation, "text"), (), is_optional
 
@@ -156,6 +163,9 @@ def _value_of(value: Any, kind: str) -> Any:
     """What somebody typed, as the recipe takes it; what is no number is left for the check."""
     if kind == "list":
         return [line for line in str(value or "").split("\n") if line.strip()]
+    if kind == "table":
+        lines = (line.partition("=") for line in str(value or "").split("\n") if line.strip())
+        return {name.strip(): one.strip() for name, _, one in lines}
     if kind not in ("int", "float") or not isinstance(value, str):
         return value
     text = value.strip()
@@ -165,6 +175,10 @@ def _value_of(value: Any, kind: str) -> Any:
         return int(text) if kind == "int" else float(text)
     except ValueError:
         return text
+
+
+def _table_text(value: Mapping[str, str] | None) -> str:
+    return "\n".join(f"{name} = {one}" for name, one in (value or {}).items())
 
 
 def _text_of(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from typing import Any
@@ -22,7 +23,8 @@ from ...identity.access import Action
 from ...words import common
 from ...words import configure as words
 from ...words import data as data_words
-from ..data.source import shipped_settings
+from ..data.remedies import with_remedy
+from ..data.source import dataset_source, keep, shipped_settings
 from ..frame import page
 from ..visit import Visit
 from ..widgets import card, code, confirm, link_button, note, primary, secondary
@@ -104,6 +106,7 @@ class _Page:
         self._layers: int | None = None
         self._given: Given | None = None
         self._checks = 0
+        self._keeping = asyncio.Lock()  # one remedy after the other
         self._flaws: dict[str, str] = {}
 
     async def start(self, *, is_kept: bool) -> None:
@@ -128,8 +131,8 @@ class _Page:
                 self._as_file()
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
                 self._plan = PlanView(
-                    self._visit, self._draft.update, take_more=self._take_more,
-                    is_raised=lambda: bool(self._draft.raised),
+                    self._visit, self._draft.update, repair=self._visit.tells(self._repair),
+                    take_more=self._take_more, is_raised=lambda: bool(self._draft.raised),
                 )  # fmt: skip
                 self._plan.on_plan = self._planned
                 self._start_part()
@@ -232,6 +235,18 @@ class _Page:
         """Begins anew with the same data."""
         self._visit.app.state.drafts.forget(_key(self._visit))
         ui.navigate.to(f"/configure?data={quote(self._draft.get('data.path') or '')}")
+
+    async def _repair(self, settings: dict[str, Any]) -> None:
+        """Mends the data for this run and, where that is allowed, for those to come."""
+        self._draft.repair(settings)
+        kind, _, rest = str(self._draft.get("data.path")).partition(":")
+        if kind != "dataset" or not self._visit.may(Action.CHANGE_DATA):
+            return
+        async with self._keeping:
+            source = await dataset_source(self._visit, rest)
+            if source.settings is not None:
+                await keep(self._visit, source, with_remedy(source.settings, settings))
+                ui.notify(words.KEPT_WITH_DATA)
 
     def _take_more(self, changes: dict[str, Any]) -> None:
         self._draft.take_more(changes)

@@ -20,7 +20,7 @@ from ...identity.access import Action
 from ...words import configure as words
 from ...words import data as data_words
 from ..data.plain import file_name_of, plain
-from ..data.remedies import is_about_data, show_remedies
+from ..data.remedies import is_about_data, label_remedies, remedies_of, show_remedies
 from ..visit import Visit
 from ..widgets import Figure, card, note, secondary
 from . import fetched
@@ -50,6 +50,7 @@ class PlanView:
     Args:
         visit: The open page.
         apply: Called with settings that somebody takes over, by dotted key.
+        repair: Called with settings of the data that mend it.
         take_more: Called with those that give it more steps.
         is_raised: Whether it has more steps already than usual.
 
@@ -64,10 +65,12 @@ class PlanView:
         visit: Visit,
         apply: Callable[[dict[str, Any]], Any],
         *,
+        repair: Callable[[dict[str, Any]], Any],
         take_more: Callable[[dict[str, Any]], Any],
         is_raised: Callable[[], bool],
     ) -> None:
         self._visit, self._apply, self._take_more = visit, apply, take_more
+        self._repair = repair
         self._is_raised = is_raised
         self._number = 0
         self._recipe: Recipe | None = None
@@ -159,6 +162,7 @@ class PlanView:
                 if fetch := found["fetch"]:
                     self._fetch(size_bytes=fetch["size_bytes"], has_key=fetch["has_key"])
                 self._verdict(found)
+                self._labels(found)
                 self._few_steps(found)
             self._figures(found)
             self._memory(found)
@@ -176,13 +180,10 @@ class PlanView:
             return
         told = plain(refused.why, file_name=refused.file_name)
         note(f"{words.REFUSED}\n{told.text}", kind="bad").mark("refused")
-        codes = ", ".join(told.codes or (refused.code,))
-        ui.label(data_words.CODES.format(codes=codes)).classes("gkt-note")
+        codes = told.codes or (refused.code,)
+        ui.label(data_words.CODES.format(codes=", ".join(codes))).classes("gkt-note")
         with ui.row().classes("gap-2"):
-            show_remedies(
-                refused.code,
-                lambda settings: self._apply({f"data.{key}": to for key, to in settings.items()}),
-            )
+            show_remedies(remedies_of(*codes), self._repair)
 
     def _fetch(self, *, size_bytes: int | None, has_key: bool) -> None:
         """That the model must be fetched first."""
@@ -210,6 +211,15 @@ class PlanView:
                     change=_in_words(settings), size=self._visit.reader.size(size)
                 )
                 self._take(title, settings, self._apply).mark("change")
+
+    def _labels(self, plan: Mapping[str, Any]) -> None:
+        """Labels that may be one, and buttons that let them count as one."""
+        for finding in plan["findings"]:
+            if remedies := label_remedies(finding):
+                text = words.LABELS_APART.format(what=finding["what"])
+                note(text, kind="warning").mark("labels")
+                with ui.row().classes("gap-2"):
+                    show_remedies(remedies, self._repair)
 
     def _few_steps(self, plan: Mapping[str, Any]) -> None:
         """That there are too few steps to learn from, and a button for more."""

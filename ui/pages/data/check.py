@@ -16,7 +16,14 @@ from ..widgets import Figure, card, explain, heading, note, secondary
 from .looked import MODEL, Looked
 from .plain import lines_in
 from .reading import offer_encoding
-from .remedies import in_plain_words, show_remedies
+from .remedies import (
+    Remedy,
+    in_plain_words,
+    label_remedies,
+    remedies_of,
+    show_remedies,
+    with_remedy,
+)
 from .rows import columns_of, lines_of
 
 _SAME_AS = Column(words.SAME_AS)
@@ -38,6 +45,7 @@ async def prepare(looked: Looked) -> Callable[[], None]:
                 for finding in report["findings"]:
                     _Finding(looked, finding).show()
             _skip_switch(looked)
+            _same_labels(looked)
 
     return fill
 
@@ -118,6 +126,26 @@ def _skip_switch(looked: Looked) -> None:
     switch.on_value_change(looked.visit.tells(change))
 
 
+def _same_labels(looked: Looked) -> None:
+    """Which labels count as which, and the way back."""
+
+    async def take_back(label: str) -> None:
+        said = looked.recipe.same_labels
+        rest = {one: meant for one, meant in said.items() if one != label}
+        await looked.change(same_labels=rest or None)
+
+    for label, meant in looked.recipe.same_labels.items():
+        with ui.row().classes("items-center gap-2").mark("same-label"):
+            ui.label(words.COUNTS_AS.format(label=label, meant=meant))
+            if looked.may_change:
+                button = secondary(
+                    words.COUNTS_AS_BACK,
+                    looked.visit.tells(lambda label=label: take_back(label)),
+                    icon="undo",
+                )
+                button.props("dense size=sm padding='4px 12px'").mark("apart-again")
+
+
 class _Finding:
     """One finding, with a button that shows the rows that it names."""
 
@@ -143,8 +171,8 @@ class _Finding:
                     )
                     self._button.props("dense size=sm padding='4px 12px'")
                 offer_encoding(self._looked, finding)
-                if finding["severity"] == "error" and self._looked.may_change:
-                    show_remedies(finding["code"], self._looked.visit.tells(self._take))
+                if self._looked.may_change:
+                    show_remedies(self._remedies(), self._looked.visit.tells(self._take))
             self._rows = ui.column().classes("w-full gap-2")
 
     def _head(self) -> None:
@@ -160,8 +188,13 @@ class _Finding:
                 ui.label(words.ROWS_OF_ONE if count == 1 else many).classes("gkt-soft")
             ui.label(finding["code"]).classes("gkt-note gkt-mono")
 
-    async def _take(self, settings: dict[str, str]) -> None:
-        await self._looked.change(**settings)
+    def _remedies(self) -> list[Remedy]:
+        finding = self._finding
+        of_code = remedies_of(finding["code"]) if finding["severity"] == "error" else []
+        return [*of_code, *label_remedies(finding)]
+
+    async def _take(self, settings: dict[str, Any]) -> None:
+        await self._looked.change(**with_remedy(self._looked.settings or {}, settings))
 
     async def _toggle(self) -> None:
         self._is_open = not self._is_open

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe import DataRecipe
 
 from ...api.dataset_settings import checked_settings
@@ -109,8 +110,12 @@ class Looked:
         settings = checked_settings({key: one for key, one in both.items() if one is not None})
         if settings == self.settings:
             return False
-        await keep(self.visit, self.source, settings)
-        self.settings = settings
+        before, self.settings = self.settings, settings  # at once: the next change is made to it
+        try:
+            await keep(self.visit, self.source, settings)
+        except TuneError:
+            self.settings = before
+            raise
         return True
 
     async def take_guess(self, guess: dict[str, Any] | None) -> bool:

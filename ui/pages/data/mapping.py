@@ -115,7 +115,7 @@ class _Form:
         if self._task and self._is_whole():
             changes: dict[str, Any] = {"task": self._task, "columns": dict(self._columns)}
             if self._task != (self._looked.settings or {}).get("task"):
-                changes |= {"labels": None, "prompt_format": None, "system": None}
+                changes |= dict.fromkeys(("labels", "same_labels", "prompt_format", "system"))
             await self._looked.change(**changes)
             self._is_guess = False
             self._said.text = self._remark()

@@ -17,6 +17,9 @@ from .remedies import in_plain_words
 
 _FINDING = re.compile(rf"\b({'|'.join(CODES)})(?: \((\d+)x: ([^()]*)\))?: ")
 _LINE = re.compile(r":(\d{1,9})(?::|$)")
+MISSPELT = ("LABEL_SPELLING", "SIMILAR_LABELS")
+"""What is found where labels may be one."""
+
 _DEALT_WITH = ("TRUNCATED", "DROPPED")  # as the recipe asks
 
 
@@ -42,6 +45,8 @@ def plain(message: str, *, file_name: str) -> Plain:
         return "" if places is None else _place(int(count), places.split(", "), file_name)
 
     text = _FINDING.sub(told, message)
+    for code in codes:
+        text = text.replace(CODES[code].fix, words.FIXES_ELSEWHERE.get(code, CODES[code].fix))
     return Plain(in_plain_words(text), tuple(dict.fromkeys(codes)))
 
 
@@ -51,9 +56,13 @@ def lines_in(places: list[str]) -> list[int]:
     return list(dict.fromkeys(int(match[1]) for match in found if int(match[1]) > 0))
 
 
-def is_dealt_with(code: str) -> bool:
-    """Whether a run that goes on has done with such rows what was asked: left out, or cut."""
-    return code in _DEALT_WITH or (code in CODES and CODES[code].by_row)
+def is_remark(code: str) -> bool:
+    """Whether what a run says of its data spoils nothing.
+
+    That is what is only good to know, and rows that were left out or cut, as was asked.
+    """
+    kind = CODES.get(code)
+    return code in _DEALT_WITH or (kind is not None and (kind.by_row or kind.severity == "info"))
 
 
 async def file_name_of(visit: Visit, data: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from sqlalchemy.engine import RowMapping
 
+from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.run_result import read_report
 
 from ...api.naming import Shown
@@ -20,6 +21,7 @@ from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import common
 from ...words import result as words
+from ..data.plain import MISSPELT, plain
 from ..frame import page
 from ..run_tabs import run_tabs
 from ..visit import Visit
@@ -47,6 +49,7 @@ def register(app: FastAPI) -> None:
             return
         shown = Shown(asked.root).value(report)
         _verdict(visit, shown)
+        await _tell_labels(visit, folder)
         show_figures(visit, shown)
         is_labelled = bool(shown["tuned"].get("confusion"))
         has_wrong = is_labelled and right_rows(shown["tuned"]) < shown["rows"]
@@ -124,6 +127,19 @@ def _verdict(visit: Visit, report: Mapping[str, Any]) -> None:
         if report.get(count):
             lines.append(text.format(count=reader.number(report[count])))
     note(" ".join(lines), kind=kind).mark("verdict")
+
+
+async def _tell_labels(visit: Visit, folder: RunFolder) -> None:
+    """That the run learned labels apart which may be one, as its events say."""
+    live = visit.live.enter(folder)
+    try:
+        await live.is_whole.wait()
+        said = {code: message for code, message in live.state.remarks if code in MISSPELT}
+    finally:
+        visit.live.leave(live)
+    for message in said.values():
+        told = plain(visit.without_paths(message), file_name="").text
+        note(words.LABELS_APART.format(what=told), kind="warning").mark("labels")
 
 
 def _next(visit: Visit, row: RowMapping) -> None:

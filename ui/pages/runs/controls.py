@@ -18,6 +18,7 @@ from ...live.broadcast import LiveRun
 from ...live.run_state import TRAINING
 from ...words import common
 from ...words import runs as words
+from ..data.remedies import is_lasting
 from ..visit import Visit
 from ..widgets import confirm, heading, link_button, primary, secondary
 
@@ -86,6 +87,7 @@ class Controls:
         state, may = self._live.state, self._visit.may
         asked_by = (
             *(row_state, job, is_at_work, state.stage, state.is_paused, bool(state.step)),
+            state.code,
             self._visit.principal,
         )
         if asked_by == self._shown:
@@ -100,9 +102,12 @@ class Controls:
         waits = job is not None and not is_at_work and job.state != "paused"
         self._cancel.set_visibility(waits and may(Action.CANCEL_JOB))
         ended = row_state in _RESUMABLE and job is None and not is_at_work
-        self._resume.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        is_lost = row_state == "failed" and is_lasting(state.code)  # as its recipe stays as it is
+        self._resume.set_visibility(ended and not is_lost and may(Action.SUBMIT_TRAIN))
         self._resume.text = words.RESUME_RUN if state.step else words.TRY_AGAIN
         self._again.set_visibility(ended and may(Action.SUBMIT_TRAIN))
+        self._again.text = words.REPAIR_DATA if is_lost else words.CHANGE_SETTINGS
+        self._again.props("" if is_lost else "outline", remove="outline" if is_lost else "")
         for button in self._onward:
             button.set_visibility(row_state == "done" and job is None and not is_at_work)
         buttons = self._row.default_slot.children

@@ -16,7 +16,7 @@ from ...identity.access import Action
 from ...live.run_state import RunState
 from ...reader import Reader
 from ...words import runs as words
-from ..data.plain import plain
+from ..data.plain import is_remark, plain
 from ..visit import Visit
 from ..widgets import card
 
@@ -112,6 +112,11 @@ def _asked(said: Mapping[str, Any], reader: Reader) -> str:
     return words.LOG_APPLIED.format(command=command, step=step)
 
 
+def _warning(said: Mapping[str, Any], reader: Reader) -> str:
+    text = str(said["message"])
+    return text if is_remark(str(said["code"])) else words.LOG_WARNING.format(text=text)
+
+
 def _ended(said: Mapping[str, Any], reader: Reader) -> str:
     ends = {"done": words.DONE, "stopped": words.STOPPED, "failed": words.FAILED}
     parts = (ends.get(said["status"], said["status"]), said.get("message", ""))
@@ -132,7 +137,7 @@ _SAYINGS: Mapping[str, Callable[[Mapping[str, Any], Reader], str]] = {
     "rolled_back": lambda said, _: words.MARKS["rolled_back"].format(text=said["bad_step"]),
     "control_applied": _asked,
     "control_refused": lambda said, _: words.REFUSED.format(reason=said["reason"]),
-    "warning": lambda said, _: words.LOG_WARNING.format(text=said["message"]),
+    "warning": _warning,
     "note": lambda said, _: str(said["message"]),
     "run_ended": _ended,
 }

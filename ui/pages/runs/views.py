@@ -13,7 +13,7 @@ from ...live.run_state import RunState
 from ...live.trend import trend_of
 from ...words import data as data_words
 from ...words import runs as words
-from ..data.plain import is_dealt_with, plain
+from ..data.plain import is_remark, plain
 from ..live_chart import LineOf, LiveChart
 from ..live_news import LiveNews, LiveText
 from ..visit import Visit
@@ -91,7 +91,7 @@ class Views:
             for code, message in list(dict.fromkeys(self._state.remarks))[-_REMARKS:]:
                 told = plain(self._visit.without_paths(message), file_name=self._file_name)
                 details = data_words.CODES.format(codes=code)
-                kind = "info" if is_dealt_with(code) else "warning"
+                kind = "info" if is_remark(code) else "warning"
                 note(f"{told.text}\n{details}", kind=kind).mark("remark")
 
     def _learning(self) -> None:
