@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from .data.check import DataReport, check_data
-from .data.examples import Example, Examples, Split, load_examples
+from .data.examples import Example, Split, load_examples
 from .data.for_file import recipe_for_file
 from .data.guess_contents import LOOKED_AT, columns_by_contents
 from .data.packed import packed_rows
+from .data.parts import tokenize_parts
 from .data.preview import PreviewRow, preview_data
 from .data.read import Table, scan_table
+from .data.tokenize import TokenSet
 from .data_codes import CODES
 from .errors import DataError
 from .job_spec import DataArgs
@@ -93,32 +95,36 @@ def _preview(args: DataArgs, templates: Templates) -> dict[str, Any]:
 
 
 def _split(args: DataArgs, templates: Templates) -> dict[str, Any]:
-    """How many rows each part of the split has, and its first ones."""
+    """How many rows a run uses of each part of the split, and its first ones.
+
+    Without a model nobody knows which rows are too long: then they are among them.
+    """
     examples = load_examples(_recipe(args).data)
-    parts = (
-        ("train", examples.train),
-        ("validation", examples.validation),
-        ("test", examples.test),
-    )
+    parts = {"train": examples.train, "validation": examples.validation, "test": examples.test}
+    used: dict[str, Sequence[int]] = {name: range(len(split)) for name, split in parts.items()}
+    if args.model is not None:
+        tokens = tokenize_parts(examples, template_of(args.model, templates))
+        for name in parts:
+            found: TokenSet | None = getattr(tokens, name)
+            used[name] = [] if found is None else found.rows.tolist()
+    page = slice(args.offset, args.offset + args.rows)
     return {
         "parts": [
             {
                 "part": name,
-                "rows": len(split),
-                "labels": [
-                    {"label": label, "rows": rows} for label, rows in _labels_of(split, examples)
-                ],
-                "first": [_said(row) for row in split[args.offset : args.offset + args.rows]],
+                "rows": len(used[name]),
+                "labels": _labels_of(split, used[name]),
+                "first": [_said(split[place]) for place in used[name][page]],
             }
-            for name, split in parts
+            for name, split in parts.items()
         ],
         "findings": [item.to_json() for item in examples.findings],
     }
 
 
-def _labels_of(split: Split, examples: Examples) -> list[tuple[str, int]]:
-    counts = Counter(row.label for row in split)
-    return [(label, counts[label]) for label in examples.labels]
+def _labels_of(split: Split, used: Sequence[int]) -> list[dict[str, Any]]:
+    counts = Counter(split[place].label for place in used)
+    return [{"label": label, "rows": counts[label]} for label in split.labels]
 
 
 def _said(row: Example) -> dict[str, Any]:

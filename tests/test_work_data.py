@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gemma_keras_tune.errors import DataError
 from gemma_keras_tune.job_spec import DataArgs
 from gemma_keras_tune.text.template import template_for
 from gemma_keras_tune.work_data import look_at_data
@@ -97,6 +98,20 @@ def test_a_split_tells_rows_and_labels_of_each_part(tmp_path, look):
     assert first["given"] in line and line.endswith(first["answer"])
     other = look(path, "split", rows=2, data={**settings, "split_seed": 1})
     assert other["parts"] != found["parts"]
+
+
+def test_a_split_has_no_row_that_a_run_leaves_out(tmp_path, look):
+    path = tmp_path / "d.csv"
+    write_rows(path, count=40)
+    path.write_text(f"{path.read_text()}{'n' * 200},ham\n")
+    settings = {"task": "classification", "max_length": 64, "too_long": "drop"}
+    found = look(path, "split", rows=2, data=settings, model="demo")
+    checked = look(path, "check", data=settings, model="demo")
+    rows = {part["part"]: part["rows"] for part in found["parts"]}
+    assert rows == checked["splits"] and sum(rows.values()) == checked["rows"] == 40
+    assert sum(one["rows"] for part in found["parts"] for one in part["labels"]) == 40
+    with pytest.raises(DataError, match="1 of 41 rows is longer"):
+        look(path, "split", data={**settings, "too_long": "error"}, model="demo")
 
 
 def test_packed_rows_hold_whole_rows_and_padding(tmp_path, look):

@@ -29,11 +29,12 @@ class DataReport:
     """What a data set is, and what is wrong with it.
 
     Args:
-        rows: Usable rows, those held back included.
+        rows: Rows that a run uses, those held back included: no error is about them, and they are
+            not left out.
         total: All rows of the files: with those that can't be used, but for blank ones.
         attention: How many of all rows an error or a warning is about, each counted once; those
             that are left out need none.
-        left_out: How many can't be used and are left out, as the recipe asks.
+        left_out: How many can't be used or are too long, and are left out, as the recipe asks.
         train: Rows to learn from.
         validation: Rows that choose the best step.
         test: Rows of the final report.
@@ -109,15 +110,18 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
     order = ("error", "warning", "info")
     findings.sort(key=lambda item: order.index(item.severity))
     count = count_rows(findings, usable=len(every))
+    used = _marked(findings, len(every)).used
+    train, validation, _ = map(len, (examples.train, examples.validation, examples.test))
+    parts = np.split(used, [train, train + validation])
     return DataReport(
-        rows=len(every),
+        rows=count.used,
         total=count.total,
         attention=count.wrong + count.odd,
         left_out=count.left_out,
-        train=len(examples.train),
-        validation=len(examples.validation),
-        test=len(examples.test),
-        labels=_label_counts(examples, every),
+        train=int(parts[0].sum()),
+        validation=int(parts[1].sum()),
+        test=int(parts[2].sum()),
+        labels=_label_counts(examples, used),
         tokens=tokens,
         histogram=histogram,
         score=score_of(findings, usable=len(every)),
@@ -132,13 +136,18 @@ class RowCount(NamedTuple):
         total: All rows, usable or not.
         wrong: Those that an error is about.
         odd: Others that a warning is about, but for those that are left out.
-        left_out: Those that can't be used and are left out.
+        left_out: Those that can't be used or are too long, and are left out.
     """
 
     total: int
     wrong: int
     odd: int
     left_out: int
+
+    @property
+    def used(self) -> int:
+        """Those that a run uses."""
+        return self.total - self.wrong - self.left_out
 
 
 def count_rows(findings: Sequence[Finding], *, usable: int) -> RowCount:
@@ -153,16 +162,38 @@ def count_rows(findings: Sequence[Finding], *, usable: int) -> RowCount:
     unusable = [item for item in findings if CODES[item.code].by_row]
     left_out = sum(item.count for item in unusable if item.is_left_out)
     lost = sum(item.count for item in unusable) - left_out
-    wrong, odd = np.zeros(usable, bool), np.zeros(usable, bool)
-    for item in findings:
-        if item.rows is not None and item.severity != "info":
-            (wrong if item.severity == "error" else odd)[item.rows] = True
+    rows = _marked(findings, usable)
     return RowCount(
         total=usable + lost + left_out,
-        wrong=lost + int(wrong.sum()),
-        odd=int((odd & ~wrong).sum()),
-        left_out=left_out,
+        wrong=lost + int(rows.wrong.sum()),
+        odd=int((rows.odd & rows.used).sum()),
+        left_out=left_out + int((rows.dropped & ~rows.wrong).sum()),
     )
+
+
+class _Marked(NamedTuple):
+    """Which of the usable rows findings are about: `[n]` bool each."""
+
+    wrong: npt.NDArray[np.bool_]
+    odd: npt.NDArray[np.bool_]
+    dropped: npt.NDArray[np.bool_]
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Those that a run uses."""
+        return ~(self.wrong | self.dropped)
+
+
+def _marked(findings: Sequence[Finding], usable: int) -> _Marked:
+    rows = _Marked(*(np.zeros(usable, bool) for _ in _Marked._fields))
+    for item in findings:
+        if item.rows is None or item.severity == "info":
+            continue
+        if item.severity == "error":
+            rows.wrong[item.rows] = True
+        else:
+            (rows.dropped if item.code == "DROPPED" else rows.odd)[item.rows] = True
+    return rows
 
 
 def score_of(findings: Sequence[Finding], *, usable: int) -> int:
@@ -234,9 +265,9 @@ def histogram_of(lengths: npt.NDArray[np.integer]) -> Histogram:
     )
 
 
-def _label_counts(examples: Examples, every: Sequence[Example]) -> dict[str, int]:
+def _label_counts(examples: Examples, used: npt.NDArray[np.bool_]) -> dict[str, int]:
     counts = dict.fromkeys(examples.labels, 0)
-    for example in every:
-        if example.label is not None:
+    for example, is_used in zip(examples.every, used, strict=True):
+        if is_used and example.label is not None:
             counts[example.label] = counts.get(example.label, 0) + 1
     return counts

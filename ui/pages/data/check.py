@@ -7,13 +7,12 @@ from typing import Any
 
 from nicegui import ui
 
-from gemma_keras_tune.data_codes import CODES
-from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.data_codes import CODES, LEFT_OUT
 
 from ...words import data as words
 from ..tables import Column, Line, PagedTable
 from ..widgets import Figure, card, explain, heading, note, secondary
-from .looked import MODEL, Looked
+from .looked import Looked
 from .plain import lines_in
 from .reading import offer_encoding
 from .remedies import (
@@ -31,7 +30,7 @@ _SAME_AS = Column(words.SAME_AS)
 
 async def prepare(looked: Looked) -> Callable[[], None]:
     """The report, once it is made."""
-    report, missing = await report_of(looked)
+    report, missing = await looked.look_measured("check")
 
     def fill() -> None:
         with card():
@@ -48,20 +47,6 @@ async def prepare(looked: Looked) -> Callable[[], None]:
             _same_labels(looked)
 
     return fill
-
-
-async def report_of(looked: Looked) -> tuple[dict[str, Any], str]:
-    """The report; where the model isn't installed, one without lengths, and why.
-
-    Raises:
-        TuneError: Why there is none.
-    """
-    try:
-        return await looked.look("check", model=MODEL), ""
-    except TuneError as error:
-        if error.code != "MISSING_EXTRA":
-            raise
-        return await looked.look("check"), looked.visit.text_of(error)
 
 
 def score_word(score: float) -> str:
@@ -162,7 +147,7 @@ class _Finding:
             self._head()
             ui.label(finding["what"]).classes("gkt-multiline")
             fix = words.FIX.format(fix=in_plain_words(finding["fix"], finding["code"]))
-            fix = finding["fix"] if is_left_out(finding) else fix
+            fix = LEFT_OUT if finding["fix"] == LEFT_OUT else fix
             ui.label(fix).classes("gkt-soft gkt-multiline")
             with ui.row().classes("items-center gap-2"):
                 if self._lines:
@@ -179,7 +164,7 @@ class _Finding:
         """How grave it is, and how many rows it is about, where it is about rows."""
         finding, count = self._finding, self._finding["count"]
         severity, tone = words.SEVERITIES[finding["severity"]]
-        if is_left_out(finding):
+        if _is_left_out(finding):
             severity, tone = words.LEFT_OUT
         with ui.row().classes("items-center gap-2"):
             ui.label(severity).classes(f"gkt-chip gkt-{tone}")
@@ -243,6 +228,7 @@ class _Finding:
         return shown
 
 
-def is_left_out(finding: Mapping[str, Any]) -> bool:
-    """Whether its rows can't be used and are left out, so that nothing has to be done."""
-    return CODES[finding["code"]].by_row and finding["severity"] == "warning"
+def _is_left_out(finding: Mapping[str, Any]) -> bool:
+    """Whether its rows can't be used or are too long, and are left out."""
+    by_row = CODES[finding["code"]].by_row and finding["severity"] == "warning"
+    return by_row or finding["code"] == "DROPPED"

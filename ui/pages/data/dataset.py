@@ -21,6 +21,7 @@ from ..visit import Visit
 from ..widgets import Figure, confirm, link_button, note, secondary
 from . import check, lengths, mapping, reading, rows, split, tokens
 from .looked import Looked
+from .plain import plain
 from .ready import Ready
 from .source import Source, dataset_source, shipped_source
 from .waiting import waiting
@@ -94,9 +95,10 @@ class _Page:
                     Figure(words.ADDED, reader.time(source.created_at), source.file_name)
                 else:
                     Figure(words.FILE, source.file_name, words.EXAMPLE)
-            with ui.column().classes("gap-2 items-end"):
-                self._buttons()
-                self._ready = Ready(self._looked, self._rows, lambda: self._tabs.set_value("check"))
+            self._buttons()
+        self._ready = Ready(
+            self._looked, self._rows, self._configure, lambda: self._tabs.set_value("check")
+        )
         self._offer()
 
     def _buttons(self) -> None:
@@ -186,7 +188,10 @@ class _Page:
             return
         self._built.add(name)
         panel, generation = self._panels[name], self._generation
-        await self._put(panel, lambda: waiting(words.READING))
+        if panel.default_slot.children:
+            panel.classes("gkt-outdated").props("aria-busy=true")
+        else:
+            await self._put(panel, lambda: waiting(words.READING))
         try:
             if name != "rows" and self._looked.settings is None:
                 raise TuneError(words.FIRST_MAP)
@@ -199,7 +204,7 @@ class _Page:
                 self._failed(error, lambda: self._open(name))
 
         if generation == self._generation:
-            await self._put(panel, fill)
+            await self._exchange(panel, fill)
 
     async def _put(self, place: ui.element, fill: Fill) -> None:
         place.clear()
@@ -208,8 +213,25 @@ class _Page:
             if inspect.isawaitable(result):
                 await result
 
+    async def _exchange(self, panel: ui.tab_panel, fill: Fill) -> None:
+        """Shows something else once it is whole: the page never gets shorter in between.
+
+        Else a reader who has scrolled down would be thrown to the top.
+        """
+        with panel, ui.column().classes("w-full gkt-unseen") as new:
+            result = fill()
+            if inspect.isawaitable(result):
+                await result
+        if new.is_deleted:
+            return  # something newer has come meanwhile
+        for one in [one for one in panel.default_slot.children if one is not new]:
+            one.delete()
+        new.classes(remove="gkt-unseen")
+        panel.classes(remove="gkt-outdated").props(remove="aria-busy")
+
     def _failed(self, error: TuneError, again: Callable[[], Any]) -> None:
-        note(self._visit.text_of(error), kind="bad" if error.code else "info")
+        told = plain(self._visit.text_of(error), file_name=self._source.file_name)
+        note(told.text, kind="bad" if error.code else "info")
         if error.code:
             secondary(common.RETRY, self._visit.tells(again), icon="refresh")
 

@@ -98,7 +98,7 @@ def _verdict(looked: Looked, report: Mapping[str, Any]) -> None:
     text = words.SOME_CUT[recipe.too_long] if over else words.ALL_FIT
     said = text.format(
         over=reader.number(over),
-        rows=reader.number(report["rows"]),
+        rows=reader.number(sum(step["rows"] for step in report["histogram"])),
         length=reader.number(recipe.max_length),
     )
     note(said, kind="good" if not over else "bad" if recipe.too_long == "error" else "warning")

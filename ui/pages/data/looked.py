@@ -76,6 +76,19 @@ class Looked:
             settings = {key: settings[key] for key in _READING if key in settings}
         return await self.look_as(settings, action, **args)
 
+    async def look_measured(self, action: str, **args: Any) -> tuple[dict[str, Any], str]:
+        """As `look`, with the rows' lengths; where the model isn't installed without, and why.
+
+        Raises:
+            TuneError: Why it failed.
+        """
+        try:
+            return await self.look(action, model=MODEL, **args), ""
+        except TuneError as error:
+            if error.code != "MISSING_EXTRA":
+                raise
+            return await self.look(action, **args), self.visit.text_of(error)
+
     async def look_as(self, settings: Settings, action: str, **args: Any) -> dict[str, Any]:
         """As `look`, with other settings.
 

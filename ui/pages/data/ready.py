@@ -12,26 +12,29 @@ from gemma_keras_tune.errors import TuneError
 from ...identity.access import Action
 from ...words import data as words
 from ..widgets import Figure, secondary
-from . import check
 from .looked import Looked
 
 
 class Ready:
     """A line that is there where rows can't be used, with the way to the check-up.
 
+    While no run could start, that way is the next step, and not the run.
+
     Args:
         looked: What is looked at.
         rows: The figure of all rows, which says then how many of them can be used.
+        start: The button that leads to a run.
         see: Opens the check-up.
     """
 
-    def __init__(self, looked: Looked, rows: Figure, see: Callable[[], Any]) -> None:
-        self._looked, self._rows = looked, rows
+    def __init__(
+        self, looked: Looked, rows: Figure, start: ui.button, see: Callable[[], Any]
+    ) -> None:
+        self._looked, self._rows, self._start = looked, rows, start
         self._asked = 0
-        with ui.row().classes("items-center justify-end gap-2") as self._line:
+        with ui.row().classes("w-full items-center justify-end gap-2") as self._line:
             self._text = ui.label().classes("gkt-soft").mark("ready")
-            button = secondary(words.SEE_CHECK, see, icon="fact_check")
-            button.props("dense padding='4px 12px'").mark("see-check")
+            self._see = secondary(words.SEE_CHECK, see, icon="fact_check").mark("see-check")
         self._line.set_visibility(False)
 
     def ask(self, *, lost: int) -> None:
@@ -46,7 +49,7 @@ class Ready:
 
     async def _tell(self, number: int, lost: int) -> None:
         try:
-            report, _ = await check.report_of(self._looked)
+            report, _ = await self._looked.look_measured("check")
         except TuneError:
             return  # the check-up itself says why there is none
         if number != self._asked or self._looked.visit.client.id not in Client.instances:
@@ -58,6 +61,10 @@ class Ready:
             self._rows.show(count(report["total"]), usable.format(count=count(report["rows"])))
         self._text.text = _in_the_way(report, count)
         self._line.set_visibility(bool(self._text.text))
+        is_stopped = any(one["severity"] == "error" for one in report["findings"])
+        next_step, other = (self._see, self._start) if is_stopped else (self._start, self._see)
+        next_step.props("unelevated", remove="outline")
+        other.props("outline", remove="unelevated")
 
 
 def _in_the_way(report: Mapping[str, Any], count: Callable[[int], str]) -> str:

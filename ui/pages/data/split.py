@@ -19,7 +19,7 @@ _LONGEST = 160  # characters of a text
 
 async def prepare(looked: Looked) -> Callable[[], Any]:
     """The form, and the counts and first rows of each part."""
-    found = await looked.look("split", rows=_FIRST)
+    found, _ = await looked.look_measured("split", rows=_FIRST)
 
     async def fill() -> None:
         with card():
@@ -71,15 +71,17 @@ async def _part(looked: Looked, part: Mapping[str, Any]) -> None:
                 for one in part["labels"][:20]:
                     ui.label(f"{one['label']}: {reader.number(one['rows'])}").classes("gkt-chip")
         if part["first"]:
-            await _first(looked, name, part)
+            of_task = words.SPLIT_COLUMNS if part["part"] == "train" else words.HELD_COLUMNS
+            await _first(looked, name, part, titles=of_task[looked.recipe.task])
 
 
-async def _first(looked: Looked, name: str, part: Mapping[str, Any]) -> None:
+async def _first(
+    looked: Looked, name: str, part: Mapping[str, Any], *, titles: Sequence[str]
+) -> None:
     rows, number = part["first"], looked.visit.reader.number
     if part["rows"] > len(rows):
         shown = number(len(rows))
         ui.label(words.FIRST_OF.format(shown=shown, count=number(part["rows"])))
-    titles = words.SPLIT_COLUMNS[looked.recipe.task]
     lines = [
         Line(
             str(row["row"]),
