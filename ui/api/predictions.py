@@ -79,9 +79,11 @@ def predictions_sheet(path: Path, *, decimal_comma: bool) -> Iterator[bytes]:
     """
     rows = map(_for_sheet, _rows(path))
     first = [*islice(rows, 1)]
-    keys = [key for key in words.SHEET_COLUMNS if first and first[0].get(key) is not None]
+    is_labelled = any("predicted" in row for row in first)
+    titles = words.SHEET_COLUMNS_LABELS if is_labelled else words.SHEET_COLUMNS
+    keys = [key for key in titles if first and first[0].get(key) is not None]
     lines = ([row.get(key) for key in keys] for row in chain(first, rows))
-    names = [words.SHEET_COLUMNS[key] for key in keys]
+    names = [titles[key] for key in keys]
     return sheet(chain([names], lines), decimal_comma=decimal_comma)
 
 

@@ -79,7 +79,7 @@ MAPPING_LEAD = "A model has to know what it reads and what it should write."
 TASK = "A row is"
 TASKS = MappingProxyType(
     {
-        "classification": "a text with its category (label)",
+        "classification": "a text with its label (its category)",
         "instruction": "a question with its answer",
         "chat": "a whole conversation",
         "text": "plain text",
@@ -88,7 +88,7 @@ TASKS = MappingProxyType(
 PARTS = MappingProxyType(
     {
         "text": "Text to read",
-        "label": "Category (label) to answer with",
+        "label": "Label to answer with",
         "prompt": "Question",
         "response": "Answer",
         "system": "Instructions for the model (may be left out)",
@@ -98,7 +98,7 @@ PARTS = MappingProxyType(
 SHORT_PARTS = MappingProxyType(
     {
         "text": "text",
-        "label": "category",
+        "label": "label",
         "prompt": "question",
         "response": "answer",
         "system": "instructions",
@@ -147,7 +147,7 @@ DELIMITERS = MappingProxyType(
 )
 
 # rows
-LINE = "Line"
+LINE = "Row"
 COLUMN_AS = "{column} ({part})"
 ROWS_LABEL = "Rows of the file"
 ROWS_NOT_SHOWN = (
@@ -158,7 +158,7 @@ ROWS_NOT_SHOWN_ONE = (
     "One of {total} rows can't be read as it stands, so it isn't in this table. The check-up shows "
     "it, with the reason."
 )
-ROWS_LEAD = "As they stand in the file. Click a line's number to see the row as the model sees it."
+ROWS_LEAD = "As they stand in the file. Click a row's number to see it as the model does."
 
 # check-up
 ATTENTION = "{count} of {total} rows need attention"
@@ -187,7 +187,7 @@ SEVERITIES = MappingProxyType(
 LEFT_OUT = ("Left out", "busy")
 NOT_ABOUT_ROWS = ("RARE_LABEL", "DUPLICATE_COLUMN", "UNNAMED_COLUMN", "MISSING_COLUMN")
 SAME_AS = "Repeats"
-REPEATS = "line {line}"
+REPEATS = "row {line}"
 NO_MODEL = "The lengths of the rows are not in this report. {why}"
 SHOW_ROWS = "Show the rows"
 HIDE_ROWS = "Hide the rows"
@@ -263,7 +263,7 @@ ONE_ROW = "One row"
 PACKED = "As packed for training"
 PREVIOUS = "Previous"
 NEXT = "Next"
-ROW_TITLE = "Line {line}: {length} tokens"
+ROW_TITLE = "Row {line}: {length} tokens"
 ROW_CUT = "{cut} of them cut off"
 ROW_UNUSED = "too long, so it isn't used"
 NO_MORE_ROWS = "There is no usable row there."
@@ -287,7 +287,7 @@ PACKED_NOTE = (
     "{examples} training rows go into {total} packed rows of {length} tokens; {share} of the "
     "places stay empty. They are mixed anew for each epoch."
 )
-SEGMENT = "line {line}"
+SEGMENT = "row {line}"
 
 # lengths
 LENGTHS_LEAD = "How long the rows are, and what happens to those that don't fit."
@@ -308,7 +308,7 @@ TOO_LONG_LABEL = "Longer rows"
 TOO_LONG_WAYS = MappingProxyType(
     {
         "error": "stop the run, so that nothing is lost unseen",
-        "truncate": "are cut at the start of the question",
+        "truncate": "are cut at their start, never at the answer",
         "drop": "are left out",
     }
 )

@@ -51,7 +51,7 @@ TERMS = MappingProxyType(
         "context": Term("Context", "How many tokens the model can look at together, at most."),
         "task": Term(
             "Task",
-            "What a row of your table is: a text with its category, a question with an "
+            "What a row of your table is: a text with its label, a question with an "
             "answer, a whole conversation, or plain text.",
         ),
         "label": Term(

@@ -128,6 +128,7 @@ FURTHER = "Train further"
 ANEW = "Train anew"
 QUESTION = "Question"
 EXPECTED = "Right answer"
+TEXT = "Text"
 ANSWER_BASE = "Before"
 ANSWER_TUNED = "After"
 CUT = "(cut at the longest answer)"
@@ -142,7 +143,8 @@ ORDERS = {
 ORDER = "Order"
 SHOWN_CELL = "Only rows with the right label {expected} that were answered with {predicted}"
 ALL_ROWS = "Show all rows"
-ROW_COLUMNS = ("Row", "Question", "Right answer", "Answer", "Confidence", "Loss", "Before")
+ROW_COLUMNS = ("Row", "Question", "Right answer", "Loss", "Before")
+ROW_COLUMNS_LABELS = ("Row", "Text", "Right label", "Label", "Confidence", "Loss", "Before")
 NO_TEXT = "(not kept by this version)"
 DOWNLOAD = "Download all rows for Excel (CSV)"
 DOWNLOAD_JSON = "For programs (JSON lines)"
@@ -156,6 +158,12 @@ SHEET_COLUMNS = {
     "base_predicted": "Answer before the training",
     "loss": "Loss",
     "base_loss": "Loss before the training",
+}
+SHEET_COLUMNS_LABELS = SHEET_COLUMNS | {
+    "prompt": "Text",
+    "expected": "Right label",
+    "predicted": "Label",
+    "base_predicted": "Label before the training",
 }
 YES = "yes"
 NO = "no"

@@ -101,8 +101,8 @@ FINISH_TEXT = (
 CANCEL_TITLE = "Cancel this job?"
 CANCEL_TEXT = "If it works already, it saves a checkpoint and ends."
 SAMPLE_TITLE = "Ask the model as it is now"
-SAMPLE_PROMPT = "Prompt"
-SAMPLE_HINT = "Left empty, it answers the prompts of its recipe."
+SAMPLE_PROMPT = "Text to answer"
+SAMPLE_HINT = "Left empty, it answers the sample prompts of its settings."
 ASK = "Ask"
 CHANGE_TITLE = "Change a setting of the working run"
 SETTING = "Setting"
@@ -204,7 +204,7 @@ MARKS = {
     "rolled_back": "rolled back after step {text}",
 }
 NO_SAMPLES_TITLE = "Nothing was asked yet"
-NO_SAMPLES = "Ask it something while it works, or name prompts in the recipe."
+NO_SAMPLES = "Ask it something while it works, or name sample prompts when you set up a run."
 SAMPLE_AT = "After {step} steps"
 FIRST_ANSWER = "At first"
 LAST_ANSWER = "Now"

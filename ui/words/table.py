@@ -70,7 +70,7 @@ REASONS = {
     "MISSING_VALUE": "there is no text",
     "TOO_LONG": "the text is longer than the model was trained for",
 }
-OTHER_REASON = "the model can't read it as a question"
+OTHER_REASON = "the model can't read it"
 IN_THE_FILE = "These rows keep their place in the table, and its column “{column}” says why."
 SHORTENED = "Rows whose beginning was cut off, because they are too long: {count}."
 CUT_OFF = "Answers that were cut off at the longest answer: {count}."
@@ -80,9 +80,9 @@ GUARDED = (
 )
 DOWNLOAD = "Download the whole table"
 COUNTS = "How many of each"
-COUNT_COLUMNS = ("Answer", "Rows", "Share")
+COUNT_COLUMNS = ("Label", "Rows", "Share")
 FIRST = "The first rows"
-FIRST_COLUMNS = ("Row", "Text", "Answer", "Confidence", "Remark")
+FIRST_COLUMNS = ("Row", "Text", "Label", "Confidence", "Remark")
 FIRST_COLUMNS_TEXT = ("Row", "Text", "Answer", "Remark")
 FAILED = "The table could not be answered. {why}"
 STOPPED = "It was stopped, and nothing of it was kept."

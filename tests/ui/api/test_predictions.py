@@ -69,7 +69,7 @@ def test_a_run_that_was_not_measured_has_none(tmp_path: Path) -> None:
 def test_all_rows_come_as_a_sheet_with_their_losses_a_token(path: Path) -> None:
     text = b"".join(predictions_sheet(path, decimal_comma=False)).decode("utf-8-sig")
     assert list(csv.reader(text.splitlines())) == [
-        ["Row", "Right answer", "Answer", "Right", "Confidence", "Loss"],
+        ["Row", "Right label", "Label", "Right", "Confidence", "Loss"],
         ["2", "ham", "ham", "yes", "0.9", "0.1"],
         ["3", "ham", "spam", "no", "0.6", "1.5"],
         ["4", "spam", "ham", "no", "0.8", "3.0"],

@@ -384,14 +384,14 @@ async def test_tokens_of_any_row_and_packed_rows(ann: User) -> None:
     await ann.open(f"/data/{id}?tab=tokens&line=5")
     await until(ann, words.LEGEND)
     (row,) = shown_tokens(ann)
-    assert row["title"].startswith("Line 5:")
+    assert row["title"].startswith("Row 5:")
     tokens = row["segments"][0]["tokens"]
     text = "".join(token["text"] for token in tokens if not token["special"])
     assert text == "hello number 3 there\nb"
     learned = [token["text"] for token in tokens if token["kind"] == "supervised"]
     assert learned == ["b", "<eos>"]
     ann.find(words.NEXT).click()
-    await until_title(ann, "Line 6:")
+    await until_title(ann, "Row 6:")
     await choose(ann, "packed", 1)
     await until_title(ann, "Packed row 1 of 1: 49 rows in 512 places")
     (packed,) = shown_tokens(ann)

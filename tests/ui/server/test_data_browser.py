@@ -81,7 +81,7 @@ def test_a_file_that_wants_to_be_run_is_only_shown(data, axe):  # noqa: F811
     data.get_by_text("Which column should the model read").wait_for()
     data.get_by_role("cell", name="<svg onload=window.hacked=1>").first.wait_for()
     assert violations(data, axe) == []
-    assert data.get_by_label("Category (label) to answer with").input_value() == "__proto__"
+    assert data.get_by_label("Label to answer with").input_value() == "__proto__"
     pick(data, "Text to read", "constructor")  # and back again: what stands there was only a guess
     pick(data, "Text to read", ":x")
     data.get_by_role("columnheader", name=":x (text)").wait_for()

@@ -173,10 +173,10 @@ def _samples(samples: list[Mapping[str, Any]], *, is_labelled: bool) -> None:
             ui.label(words.SAMPLES_TEXT).classes("gkt-soft max-w-prose")
         for sample in samples:
             with ui.column().classes("w-full gap-2 gkt-sample"):
-                heading(words.QUESTION, level=3)
+                heading(words.TEXT if is_labelled else words.QUESTION, level=3)
                 ui.label(sample["prompt"]).classes("gkt-multiline gkt-quote").props("tabindex=0")
                 with ui.element("div").classes("gkt-thirds"):
-                    with _titled(words.EXPECTED):
+                    with _titled(words.RIGHT_LABEL if is_labelled else words.EXPECTED):
                         ui.label(sample["expected"]).classes("gkt-multiline")
                     _answer(words.ANSWER_BASE, sample.get("base"), sample["expected"])
                     _answer(words.ANSWER_TUNED, sample.get("tuned"), sample["expected"])

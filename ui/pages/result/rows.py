@@ -95,9 +95,7 @@ class Rows:
         return [self._line(at, row) for at, row in enumerate(rows, wanted.offset)], total
 
     def _columns(self) -> list[Column]:
-        row, prompt, expected, answer, confidence, loss, before = words.ROW_COLUMNS
-        labelled = (answer, confidence, loss, before)
-        names = (row, prompt, expected, *(labelled if self._is_labelled else (loss, before)))
+        names = words.ROW_COLUMNS_LABELS if self._is_labelled else words.ROW_COLUMNS
         return [Column(name) for name in names]
 
     def _line(self, at: int, row: Mapping[str, Any]) -> Line:
