@@ -61,7 +61,7 @@ CODES: dict[str, Kind] = {
     "MISSING_VALUE": Kind("error", f"Fill in the value, {SKIP}.", by_row=True),
     "WRONG_TYPE": Kind("error", f"Write a text in quotes, {SKIP}.", by_row=True),
     "EMPTY_TEXT": Kind("error", f"Fill in the text, {SKIP}.", by_row=True),
-    "EMPTY_ANSWER": Kind("error", f"Fill in the answer, {SKIP}.", by_row=True),
+    "EMPTY_ANSWER": Kind("error", f"Fill in the answer or label, {SKIP}.", by_row=True),
     "NAN_LABEL": Kind("error", f"Write the label's name, {SKIP}.", by_row=True),
     "UNKNOWN_LABEL": Kind("error", f"Correct the label, or add it to data.labels, {SKIP}.", True),
     "BAD_MESSAGES": Kind("error", f'Write [{{"role": ..., "content": ...}}, ...], {SKIP}.', True),

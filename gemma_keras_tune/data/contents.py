@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -37,7 +37,7 @@ def judge_contents(examples: Examples) -> list[Finding]:
         return []
     findings = _repetitions(every, classification=examples.task == "classification")
     if examples.task == "classification":
-        findings += _labels(every, allowed=examples.labels, misspelt=_misspelt(examples))
+        findings += _labels(examples)
     elif examples.task != "text":
         what = f"Answers below {SHORT_LETTERS} letters."
         findings += _about("SHORT_ANSWERS", what, every, _has_short_answer)
@@ -78,15 +78,16 @@ def _misspelt(examples: Examples) -> set[str]:
     return {label for item in examples.findings for label in item.settings.get("same_labels", ())}
 
 
-def _labels(
-    every: Sequence[Example], *, allowed: Sequence[str], misspelt: Set[str]
-) -> list[Finding]:
+def _labels(examples: Examples) -> list[Finding]:
+    every, misspelt = examples.every, _misspelt(examples)
     counts = Counter(example.label for example in every if example.label is not None)
     findings = []
     if len(counts) == 1:
         what = f"Every row has the label {next(iter(counts))!r}."
-        findings.append(finding("SINGLE_CLASS", what, count=len(every)))
-    rare = {label for label in (*allowed, *counts) if counts[label] < 2} - misspelt
+        found = finding("SINGLE_CLASS", what, count=len(every))
+        is_refused = len(examples.labels) == 1 and len(examples.test) > 0  # by the report
+        findings.append(replace(found, severity="error") if is_refused else found)
+    rare = {label for label in (*examples.labels, *counts) if counts[label] < 2} - misspelt
     if rare:
         places = (place(row.file, row.row) for row in every if row.label in rare)
         what = f"Fewer than two rows each: {listed(rare)}."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import DataError
 from ..text.template import Template
 from .examples import Example, Examples
+from .label_answers import label_answers
 from .tokenize import TokenSet, tokenize_examples
 
 
@@ -40,7 +41,7 @@ def tokenize_parts(
 
     Raises:
         DataError: What `tokenize_examples` raises of any part, said of all rows at once where it
-            holds for all of them.
+            holds for all of them; `LABELS_ALIKE`, if the report couldn't tell the labels apart.
         TuneError: As `tokenize_examples`.
     """
 
@@ -50,6 +51,8 @@ def tokenize_parts(
             rows, template, max_length=how.max_length, too_long=how.too_long, cache_dir=kept
         )
 
+    if examples.test and examples.task == "classification":
+        label_answers(template, examples.labels)
     try:
         return TokenParts(
             train=tokens_of(examples.train, cache_dir),

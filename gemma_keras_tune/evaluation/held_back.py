@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from ..data.examples import Example, Split
 from ..data.findings import Finding
+from ..data.label_answers import label_answers
 from ..data.tokenize import TokenSet, tokenize_examples
 from ..errors import DataError
 from ..model.value import Model
 from ..text.turns import Turn
 from .packing import Piece, answer_piece, labels_piece
-from .score import label_answers
 
 _TEXT_PROMPT = 64  # most tokens of a raw text that a sample shows the model
 
@@ -72,7 +72,7 @@ def read_held_back(model: Model, split: Split) -> HeldBack:
     rows, answers = list(split.examples), None
     if split.task == "classification":
         _check_labels(split)
-        answers = label_answers(model, split.labels)
+        answers = label_answers(model.template, split.labels)
         if split.too_long == "truncate":
             rows = _with_longest_label(split, answers)
     tokens = tokenize_examples(

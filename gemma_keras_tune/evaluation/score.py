@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, ModelError
+from ..data.label_answers import label_answers
+from ..errors import ModelError
 from ..model.attention import softcap_scores
 from ..model.config import GemmaConfig
 from ..model.forward import hidden_states
@@ -111,7 +112,7 @@ def score_labels(
         DataError: `LABELS_ALIKE`, if labels are too few or alike.
         ValueError: If a prompt is empty or too long.
     """
-    answers = label_answers(model, labels)
+    answers = label_answers(model.template, labels)
     pieces = [labels_piece(prompt, answers) for prompt in prompts]
     found: dict[int, LabelScores] = {}
     for index, (sums,) in score_pieces([model], pieces, batch_rows=batch_rows, on_event=on_event):
@@ -135,24 +136,6 @@ def answer_losses(
     for index, (sums,) in score_pieces([model], pieces, batch_rows=batch_rows, on_event=on_event):
         found[index] = AnswerLoss(nats=-float(sums.sum()), tokens=len(pieces[index].targets))
     return [found[index] for index in range(len(pieces))]
-
-
-def label_answers(model: Model, labels: Sequence[str]) -> list[tuple[int, ...]]:
-    """Answer ids of each label, stop id included.
-
-    Raises:
-        DataError: `LABELS_ALIKE`, if there are fewer than two labels, or two have the same ids;
-            or what the template refuses.
-    """
-    answers = [model.template.answer(label) for label in labels]
-    if len(answers) < 2 or len(set(answers)) != len(answers):
-        raise DataError(
-            f"A classification needs at least two labels that differ, not {list(labels)}. White "
-            "space around a label doesn't count. Correct the rows, or name the labels in "
-            "data.labels.",
-            code="LABELS_ALIKE",
-        )
-    return answers
 
 
 def label_scores(

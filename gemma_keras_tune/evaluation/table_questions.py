@@ -8,13 +8,13 @@ from typing import Any
 
 from ..data.examples import Example
 from ..data.jsonl_rows import RowFault, parse_json
+from ..data.label_answers import label_answers
 from ..data.rows import RowTurns, turns_of
 from ..data.tokenize import TokenSet, tokenize_examples
 from ..data.whole_table import WholeRow
 from ..errors import DataError
 from ..model.value import Model
 from ..recipe import ASKED_PART, DataRecipe
-from .score import label_answers
 
 _ANSWER = "\0"  # names the column of the answer that isn't there: no file has one of this name
 _OPEN_ANSWER = "?"  # stands where the answer will be; what comes before it doesn't depend on it
@@ -55,7 +55,7 @@ class TableQuestions:
         self._data = data.model_copy(update={"columns": {**data.columns, **columns}})
         self._answer, self._answer_tokens = _OPEN_ANSWER, 1
         if labels:
-            sizes = [len(answer) for answer in label_answers(model, labels)]
+            sizes = [len(answer) for answer in label_answers(model.template, labels)]
             # As held-back rows are: with room for the longest label where prompts are shortened,
             # else whatever fits with any label.
             choose = max if data.too_long == "truncate" else min

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from ..data.examples import Split
+from ..data.label_answers import label_answers
 from ..errors import OutOfMemory
 from ..event_types import Event, Progress
 from ..model.value import Model
@@ -18,7 +19,7 @@ from ..training.measure import LabelMeasure, MeasureLabels, OnRows
 from .generate import check_prompts, generate
 from .held_back import Question, read_held_back
 from .metrics import classify
-from .score import LabelScores, label_answers, label_scores, score_pieces
+from .score import LabelScores, label_scores, score_pieces
 
 _ROWS_AT_ONCE = 8
 
@@ -82,7 +83,7 @@ def make_measure_labels(
     """
     if not split or split.task != "classification" or len(split.labels) < 2 or not rows:
         return None
-    answers = label_answers(model, split.labels)  # refuses labels that can't be told apart
+    answers = label_answers(model.template, split.labels)  # refuses labels that can't be told apart
     count = min(rows, len(split))
     chosen = tuple(split[index * len(split) // count] for index in range(count))
 

@@ -79,10 +79,14 @@ def test_ordinary_text_is_no_control_text_and_hides_nothing(text, check):
     )
 
 
-def test_a_single_class_and_few_rows_are_warnings(check):
-    report = check([{"text": f"t{i}", "label": "a"} for i in range(20)])
-    assert found(report) == {"SINGLE_CLASS": ("warning", 20), "FEW_ROWS": ("warning", 16)}
+def test_a_single_class_and_few_rows_are_warnings_where_nothing_is_measured_at_the_end(check):
+    rows = [{"text": f"t{i}", "label": "a"} for i in range(20)]
+    report = check(rows, test_share=0.0)
+    assert found(report) == {"SINGLE_CLASS": ("warning", 20), "FEW_ROWS": ("warning", 18)}
     assert report.usable
+    measured = check(rows)
+    assert found(measured)["SINGLE_CLASS"] == ("error", 20)
+    assert not measured.usable
 
 
 def test_an_allowed_label_without_any_row_is_noticed(check):

@@ -78,6 +78,20 @@ def test_all_that_a_run_would_refuse_is_said_at_once(recipe, tiny_tokenizer):
     assert {item.code for item in caught.value.findings} == {"EMPTY_TEXT", "TOO_LONG"}
 
 
+def test_rows_with_one_label_are_refused_where_the_report_would_have_to_tell_labels_apart(
+    recipe, tiny_tokenizer
+):
+    path = Path(recipe.data.path)
+    path.write_text(path.read_text().replace("spam", "ham"))
+    template = template_for("plain", tiny_tokenizer)
+    with pytest.raises(DataError, match="at least two labels") as caught:
+        count_steps(recipe, template, rows_of_step=4)
+    assert caught.value.code == "LABELS_ALIKE"
+    data = recipe.data.model_copy(update={"test_share": 0.0})
+    alone = recipe.model_copy(update={"data": data})
+    assert count_steps(alone, template, rows_of_step=4).steps.test_rows == 0
+
+
 def test_labels_that_look_alike_are_told_with_the_steps(recipe, tiny_tokenizer, monkeypatch):
     path = Path(recipe.data.path)
     path.write_text(path.read_text().replace("ham", "honest") + "one more,honst\n")
