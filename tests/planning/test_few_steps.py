@@ -77,6 +77,22 @@ def test_the_limit_counts_where_it_is_not_what_makes_steps_few():
     assert "to learn from are few" not in found.words, "20 steps without the limit"
 
 
+def test_a_run_that_ends_by_itself_may_have_more():
+    """8 packed rows of 4 rows each, 2 a step: 4 steps a pass, and 25 passes for 100 steps."""
+    patient = tiny_setting(rows=1, micro_batches=2, epochs=5, patience=3)
+    found = few_steps(patient, steps_of(20, rows=32, packed=8))
+    assert found is not None and (found.set, found.steps) == ("train.epochs=25", 100)
+    assert (
+        found.words
+        == "It has 20 optimizer steps, and may have more: it ends when it gets no better."
+    )
+    assert few_steps(patient, steps_of(50, rows=32, packed=8)) is None
+    limited = tiny_setting(rows=1, micro_batches=2, epochs=5, patience=3, max_steps=20)
+    assert few_steps(limited, steps_of(20, rows=32, packed=8)) is None
+    most = tiny_setting(rows=1, micro_batches=1, epochs=25, patience=3)
+    assert few_steps(most, steps_of(25, rows=5, packed=1)) is None
+
+
 @pytest.mark.parametrize(
     ("remat", "seconds"), [("dots", 90 * 10 * 0.25 / 2), ("full", 90 * 10 * 0.25 / 3)]
 )

@@ -66,9 +66,17 @@ PRESET_NAMES = {
     "little": ("Little memory", "The same result in less memory, and slower."),
 }
 PRESET_SET = "{name}: {changes}"
+PRESET_ONE = "{setting} {value}"
 PRESET_NOTHING = "everything is set so already"
-RAISED = "{steps} steps, since your table is small. Changed for that: {changes}."
-RAISED_NOW = "Changed: {changes}"
+RAISED = "Your table is small, so the model {changes}: {steps} steps."
+RAISED_NOW = "The model now {changes}."
+RAISED_HOW = {
+    "train.batch_tokens": "learns in smaller portions",
+    "train.micro_batch_tokens": "learns in smaller portions",
+    "train.epochs": "goes over all rows {after} times instead of {before}",
+}
+RAISED_DETAILS = "Details: the settings that were changed"
+AND = " and "
 RAISED_ONE = "{setting} {after} instead of {before}"
 TAKE_BACK = "Take this back"
 
@@ -110,6 +118,7 @@ PLAN_MEASURING = "Measuring the result"
 PLAN_MEASURING_NOTE = "about; exports come on top"
 PLAN_FEW = "It has only {steps} steps, so it learns very little."
 PLAN_RATHER_FEW = "It has only {steps} steps, so it may learn too little."
+PLAN_MAY_MORE = "It has {steps} steps, and may have more: it ends when it gets no better."
 PLAN_FEW_ONE = "It has only one step, so it learns very little."
 PLAN_FEW_ROWS = "{rows} rows to learn from are few; a few hundred are a good beginning."
 PLAN_MORE_STEPS = "Take {steps} steps"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from nicegui.testing import User
 import gemma_keras_tune as gkt
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.planning import make
-from gemma_keras_tune.planning.values import Room
+from gemma_keras_tune.planning.few_steps import few_steps
+from gemma_keras_tune.planning.values import Room, Steps
 from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import load_recipe, recipe_keys
 from gemma_keras_tune_ui.api.submitting import Wanted
@@ -28,6 +30,7 @@ from gemma_keras_tune_ui.pages.configure.plan_view import PlanView
 from gemma_keras_tune_ui.pages.configure.presets import PRESETS
 from gemma_keras_tune_ui.words import configure as words
 from gemma_keras_tune_ui.words import data as data_words
+from tests.planning.support import tiny_setting
 from tests.support.pages import only, until, upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -265,9 +268,40 @@ async def test_the_chosen_presets_are_marked_and_told_by_the_names_of_fields(ann
             break
         await asyncio.sleep(0.1)
     assert pressed(ann) == {"quick", "little"}
-    assert any(one.startswith("Quick try: Max steps: 10") for one in ann.notify.messages)
+    told = only(ann, ui.label, "set-effort")
+    assert told.text.startswith("Quick try: Max steps 10, Epochs 10")
     ann.find(marker="preset-thorough").click()
     assert field(ann, "train.max_steps").value == "", "the one before is not added to"
+    assert told.text == (
+        "Thorough: Max steps none, Patience 3, Epochs 5, Learning rate 0.0001, Rank 16, Samples 5"
+    )
+    field(ann, "train.epochs").value = "4"
+    assert not told.visible, "it is none of them any more"
+
+
+def steps_of_preset(name: str, *, rows: int, of_packed: int, length: int) -> int:
+    """The optimizer steps that a preset has on a table, with what a plan adds for a small one."""
+    preset = PRESETS["effort"][name]
+    given = {k.removeprefix("train."): v for k, v in preset.items() if k.startswith("train.")}
+    sizes = {key: default_of(f"train.{key}") for key in ("batch_tokens", "micro_batch_tokens")}
+    setting = tiny_setting(length=length, **sizes, **given)
+    packed = math.ceil(rows / of_packed)
+    total = given["epochs"] * math.ceil(packed / (setting.rows * setting.micro_batches))
+    counted = Steps(
+        total=total, rows=rows, tokens=1, answer_share=0.1, counted="all", packed_rows=packed,
+        validation_rows=9, test_rows=9,
+    )  # fmt: skip
+    few = few_steps(setting, counted)
+    return few.steps if few is not None and few.set else total
+
+
+async def test_thorough_takes_more_steps_than_balanced_on_tables_of_every_size() -> None:
+    for length in (128, 512, 4096):
+        for of_packed in (1, 4, 16):
+            for rows in (*range(1, 400), 1000, 10_000):
+                sizes = {"rows": rows, "of_packed": of_packed, "length": length}
+                balanced = steps_of_preset("balanced", **sizes)
+                assert steps_of_preset("thorough", **sizes) >= 2 * balanced, sizes
 
 
 async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back(ann: User) -> None:
@@ -276,7 +310,8 @@ async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back
     await ann.open(f"/data/{id}")
     await until(ann, data_words.GUESSED)
     await ann.open(f"/configure?data=dataset:{id}")
-    await until(ann, "10 steps, since your table is small")
+    told = "learns in smaller portions and goes over all rows 10 times instead of 2"
+    await until(ann, f"Your table is small, so the model {told}: 10 steps.")
     await ann.should_see("Epochs 10 instead of 2")
     await ann.should_see(words.PLAN_STEPS_RAISED)
     assert field(ann, "train.epochs").value == "10"
@@ -292,8 +327,33 @@ async def test_a_small_table_gets_more_steps_in_sight_and_they_can_be_taken_back
     await ann.should_not_see(words.PLAN_STEPS_RAISED)
     ann.find(marker="more-steps").click()
     assert field(ann, "train.epochs").value == "10" and pressed(ann) == {"balanced", "usual"}
-    assert any("Epochs 10 instead of 2" in one for one in ann.notify.messages)
+    assert f"The model now {told}." in ann.notify.messages
     await until(ann, words.TAKE_BACK)
+
+
+async def test_a_plan_with_too_few_steps_is_not_shown_before_the_one_with_more(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = gkt.plan(load_recipe("spam_classifier"), count=False).to_json()
+    may_answer = asyncio.Event()
+
+    async def answer(_: PlanView, recipe: Recipe, *__: Any) -> Any:
+        if recipe.train.epochs == 2:
+            return plan | {"few_steps": {"steps": 40, "set": "train.epochs=10", "words": ""}}
+        await may_answer.wait()
+        return plan | {"few_steps": None}
+
+    monkeypatch.setattr(PlanView, "_answer", answer)
+    await ann.open(SHIPPED)
+    for _ in range(50):
+        if field(ann, "train.epochs").value == "10":
+            break
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.2)
+    await ann.should_see(words.PLANNING)
+    await ann.should_not_see(words.PLAN_MEMORY)
+    may_answer.set()
+    await until(ann, words.PLAN_MEMORY)
 
 
 async def test_last_settings_are_told_as_such_and_can_be_left(ann: User) -> None:

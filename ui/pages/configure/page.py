@@ -132,7 +132,9 @@ class _Page:
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
                 self._plan = PlanView(
                     self._visit, self._draft.update, repair=self._visit.tells(self._repair),
-                    take_more=self._take_more, is_raised=lambda: bool(self._draft.raised),
+                    take_more=self._take_more,
+                    raises=lambda plan: self._presets.take_more(plan["few_steps"]),
+                    is_raised=lambda: bool(self._draft.raised),
                 )  # fmt: skip
                 self._plan.on_plan = self._planned
                 self._start_part()
@@ -256,8 +258,7 @@ class _Page:
         plan = self._plan.plan
         if plan is not None:
             self._layers = plan["model"].get("layers")
-            is_raised = self._presets.take_more(plan["few_steps"])
-            if plan["steps"] is not None and not is_raised:
+            if plan["steps"] is not None:
                 self._presets.tell_steps(self._visit.reader.number(plan["steps"]["total"]))
         self._allow_start()
         self._picture.show(self._draft.get("model.lora.targets"), self._layers)
@@ -314,12 +315,11 @@ class _Page:
         self._start.set_enabled(self._given is not None and has_data and self._plan.can_start)
 
     async def _settled(self) -> None:
-        """Waits until all is checked and planned, and once more if the plan has raised settings."""
+        """Waits until all is checked and planned, with the steps that the plan may have raised."""
         self._start.props("loading")
         try:
-            for _ in range(2):
-                await self._check()
-                await self._plan.settled()
+            await self._check()
+            await self._plan.settled()
         finally:
             self._start.props(remove="loading")
 

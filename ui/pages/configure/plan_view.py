@@ -30,7 +30,7 @@ _WAIT_S = 0.7  # after the last change
 _LOOK_S = 0.2
 _PATIENCE_S = 30.0  # with which a start waits for the plan; the run itself looks again
 _FEW_ROWS = 100
-_VERY_FEW = 10  # steps
+_VERY_FEW, _ENOUGH = 10, 20  # steps
 _TERMS_SHOWN = 5
 _SHADES = (100, 75, 55, 40, 28, 18)
 
@@ -52,6 +52,8 @@ class PlanView:
         apply: Called with settings that somebody takes over, by dotted key.
         repair: Called with settings of the data that mend it.
         take_more: Called with those that give it more steps.
+        raises: Called with each new plan; whether it has given it more steps itself, so that a
+            plan with those comes next.
         is_raised: Whether it has more steps already than usual.
 
     Attributes:
@@ -67,11 +69,12 @@ class PlanView:
         *,
         repair: Callable[[dict[str, Any]], Any],
         take_more: Callable[[dict[str, Any]], Any],
+        raises: Callable[[Mapping[str, Any]], bool],
         is_raised: Callable[[], bool],
     ) -> None:
         self._visit, self._apply, self._take_more = visit, apply, take_more
         self._repair = repair
-        self._is_raised = is_raised
+        self._raises, self._is_raised = raises, is_raised
         self._number = 0
         self._recipe: Recipe | None = None
         self._settled = asyncio.Event()
@@ -127,6 +130,8 @@ class PlanView:
             found = _Refused(self._visit.text_of(error), error.code)
         if number != self._number or self._visit.client.id not in Client.instances:
             return
+        if not isinstance(found, _Refused) and self._raises(found):
+            return  # figures that change at once would only be in the way
         with self._place:
             self._show(found)
         self._settled.set()
@@ -228,10 +233,12 @@ class PlanView:
             return
         total, rows = steps["total"], steps["rows"]
         told = words.PLAN_FEW if total < _VERY_FEW else words.PLAN_RATHER_FEW
+        if total >= _ENOUGH:
+            told = words.PLAN_MAY_MORE
         text = words.PLAN_FEW_ONE if total == 1 else told.format(steps=reader.number(total))
         if rows < _FEW_ROWS:
             text = f"{text} {words.PLAN_FEW_ROWS.format(rows=reader.number(rows))}"
-        note(text, kind="warning").mark("few-steps")
+        note(text, kind="info" if total >= _ENOUGH else "warning").mark("few-steps")
         if few["set"]:
             title = words.PLAN_MORE_STEPS.format(steps=reader.number(few["steps"]))
             self._take(title, few["set"], self._take_more).mark("more-steps")

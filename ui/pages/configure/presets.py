@@ -9,7 +9,6 @@ from nicegui import ui
 
 from gemma_keras_tune.recipe_files import parse_assignments
 
-from ...words import common
 from ...words import configure as words
 from ..widgets import card, note, secondary
 from .draft import Draft
@@ -45,6 +44,8 @@ class Presets:
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self._buttons: dict[tuple[str, str], ui.button] = {}
+        self._set: dict[str, ui.label] = {}
+        self._clicked: dict[str, tuple[str, list[str]]] = {}
         with card(words.PRESETS):
             ui.label(words.PRESET_TEXT).classes("gkt-soft")
             for group, presets in PRESETS.items():
@@ -54,6 +55,8 @@ class Presets:
                 with part.props(f'role=group aria-label="{title}"'):
                     for key in presets:
                         self._add(group, key)
+                self._set[group] = ui.label().classes("gkt-note").props("role=status")
+                self._set[group].mark(f"set-{group}")
                 if group == "effort":
                     self._more = ui.column().classes("w-full")
         self.show()
@@ -74,8 +77,24 @@ class Presets:
                 add="unelevated icon=check" if chosen else "outline",
                 remove="outline" if chosen else "unelevated icon",
             )
+        for group, label in self._set.items():
+            label.text = self._set_by_click(group)
+            label.set_visibility(bool(label.text))
         if not self._draft.raised:
             self._more.clear()
+
+    def _set_by_click(self, group: str) -> str:
+        """What the fields have by the last click, as long as its preset is the chosen one."""
+        key, changed = self._clicked.get(group, ("", []))
+        if not key or not self._is_chosen(group, key):
+            return ""
+        raised = self._draft.raised if group == "effort" else ()
+        said = [
+            words.PRESET_ONE.format(setting=label_of(name), value=_value(self._draft.get(name)))
+            for name in dict.fromkeys((*changed, *raised))
+        ]
+        name = words.PRESET_NAMES[key][0]
+        return words.PRESET_SET.format(name=name, changes=", ".join(said) or words.PRESET_NOTHING)
 
     def take_more(self, few: Mapping[str, Any] | None) -> bool:
         """Whether settings were raised, as a plan says that a table is too small for a preset's.
@@ -93,32 +112,39 @@ class Presets:
         """Says what was raised, and how many steps that makes."""
         self._more.clear()
         if raised := self._draft.raised:
-            text = words.RAISED.format(steps=steps, changes=raised_in_words(raised))
+            text = words.RAISED.format(changes=raised_in_words(raised), steps=steps)
             with self._more, note(text).classes("gkt-asks").mark("raised"):
                 button = secondary(words.TAKE_BACK, self._draft.take_back, icon="undo")
                 button.props("dense padding='4px 12px'").mark("take-back")
+                with ui.expansion(words.RAISED_DETAILS).classes("w-full gkt-expansion"):
+                    for key, (before, after) in raised.items():
+                        ui.label(
+                            words.RAISED_ONE.format(
+                                setting=label_of(key), before=before, after=after
+                            )
+                        ).classes("gkt-note")
 
     def _is_chosen(self, group: str, key: str) -> bool:
         return all(self._draft.usual(n) == v for n, v in PRESETS[group][key].items())
 
     def _choose(self, group: str, key: str) -> None:
         preset = PRESETS[group][key]
-        changes = {n: v for n, v in preset.items() if self._draft.usual(n) != v}
-        said = [f"{label_of(n)}: {common.NONE if v is None else v}" for n, v in changes.items()]
-        if changes:
+        changed = [name for name, value in preset.items() if self._draft.usual(name) != value]
+        self._clicked[group] = key, changed
+        if changed:
             self._draft.choose(preset)
-        ui.notify(
-            words.PRESET_SET.format(
-                name=words.PRESET_NAMES[key][0],
-                changes=", ".join(said) or words.PRESET_NOTHING,
-            ),
-            multi_line=True,
-        )
+        else:
+            self.show()
+
+
+def _value(value: Any) -> str:
+    return words.NO_VALUE if value is None else str(value)
 
 
 def raised_in_words(raised: Mapping[str, tuple[Any, Any]]) -> str:
-    """What was raised, by the names of the fields."""
-    return ", ".join(
-        words.RAISED_ONE.format(setting=label_of(key), before=before, after=after)
+    """What the model does otherwise with what was raised, in plain words."""
+    told = [
+        words.RAISED_HOW[key].format(before=before, after=after)
         for key, (before, after) in raised.items()
-    )
+    ]
+    return words.AND.join(dict.fromkeys(told))
