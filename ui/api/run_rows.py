@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Text, cast, func
@@ -16,6 +18,9 @@ from ..jobs.job import WRITERS, Job, job_of
 from ..store.tables import UNFINISHED, jobs, runs
 from ..store.workspace import WorkspaceStore
 from .pages import order
+
+_NUMBERED = re.compile(r"-[1-9]\d?$")
+_LONGEST = 60  # of a name that gets a number; a recipe takes 64
 
 
 async def run_row(rows: WorkspaceStore, run_id: str) -> RowMapping:
@@ -74,6 +79,22 @@ async def runs_page(
         limit=limit,
         offset=offset,
     )
+
+
+async def free_name(rows: WorkspaceStore, wanted: str) -> str:
+    """A name that no run of the workspace has: the wanted one, or one with a number behind it.
+
+    Args:
+        rows: The workspace's rows.
+        wanted: As a recipe may name a run.
+    """
+    stem = _NUMBERED.sub("", wanted)
+    like = runs.c.name.startswith(stem, autoescape=True)
+    taken = {row["name"] for row in await rows.select(runs, runs.c.deleted_at.is_(None), like)}
+    if wanted not in taken:
+        return wanted
+    numbered = (f"{stem[:_LONGEST]}-{number}" for number in count(2))
+    return next(name for name in numbered if name not in taken)
 
 
 async def has_unfinished_job(rows: WorkspaceStore, run_id: str) -> bool:

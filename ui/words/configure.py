@@ -25,6 +25,14 @@ NO_MAPPING = "Say on its page what its columns are."
 
 MODEL = "Model"
 MODEL_TEXT = "Small ones are quick and fit everywhere; large ones know more."
+MODEL_LABELS = (
+    "To sort texts into labels, take the one that is recommended: every model learns labels from "
+    "rows."
+)
+MODEL_ANSWERS = (
+    "To answer questions, take one with “instruct” in its name: it can already answer, and only "
+    "has to learn what your answers are like."
+)
 PARAMETERS = "{count} parameters"
 CONTEXT = "up to {count} tokens"
 RECOMMENDED = "Recommended"
@@ -33,8 +41,8 @@ NOT_INSTALLED = "Not installed: it comes with the extra “demo” of this app"
 IS_HERE = "Already here, no account needed"
 NEEDS_ACCOUNT = "Needs a Kaggle account: it is fetched when the run starts"
 FETCHED = "Is fetched from Kaggle when the run starts"
-INSTRUCT = "answers questions"
-PRETRAINED = "goes on with texts"
+INSTRUCT = "can already answer questions"
+PRETRAINED = "can't answer yet, only go on with a text"
 GEMMA_TERMS = "Gemma Terms of Use"
 FITS = "fits this machine"
 TOO_LARGE = "larger than this machine's memory"
@@ -81,6 +89,7 @@ RAISED_ONE = "{setting} {after} instead of {before}"
 TAKE_BACK = "Take this back"
 
 SETTINGS = "Settings"
+UNNAMED = "my-run"
 NAME_FIELD = "Name of the run"
 MORE = {
     "data": "More about the data",
@@ -124,6 +133,8 @@ PLAN_FEW_ROWS = "{rows} rows to learn from are few; a few hundred are a good beg
 PLAN_MORE_STEPS = "Take {steps} steps"
 PLAN_DETAILS = "What takes the memory"
 PLAN_REST = "everything else"
+BETWEEN = " \u00b7 "
+PLAN_SHORT = "{name}: {value}"
 PLAN_FITS = {
     "fits": "It fits.",
     "tight": "It fits, but only just.",

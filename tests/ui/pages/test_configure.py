@@ -25,6 +25,7 @@ from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.pages.configure import models, page, plan_view
 from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, Kept, default_of
 from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
+from gemma_keras_tune_ui.pages.configure.names import name_for
 from gemma_keras_tune_ui.pages.configure.picture import Picture
 from gemma_keras_tune_ui.pages.configure.plan_view import PlanView
 from gemma_keras_tune_ui.pages.configure.presets import PRESETS
@@ -51,6 +52,14 @@ def draft(**settings: Any) -> tuple[Draft, list[int]]:
 def field(user: User, key: str) -> Any:
     (found,) = user.find(marker=f"field-{key}").elements
     return found
+
+
+async def until_it_is(user: User, key: str, value: str) -> None:
+    for _ in range(50):
+        if field(user, key).value == value:
+            return
+        await asyncio.sleep(0.1)
+    assert field(user, key).value == value
 
 
 async def test_a_draft_holds_only_what_somebody_chose() -> None:
@@ -161,11 +170,14 @@ async def test_the_page_asks_for_data_first(ann: User) -> None:
     await until(ann, words.PLAN_NO_DATA)
     start = only(ann, ui.button, "start")
     assert not start.enabled
+    assert only(ann, ui.label, "plan-short").text == words.PLAN_NO_DATA
 
 
 async def test_settings_are_refused_beside_their_field_and_kept(ann: User) -> None:
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_FITS["fits"].split(".")[0])
+    short = only(ann, ui.label, "plan-short")
+    assert short.text.startswith(f"{words.PLAN_FITS['fits']} Steps: ")
     field(ann, "train.epochs").value = "0"
     for _ in range(50):
         if field(ann, "train.epochs").error:
@@ -345,10 +357,7 @@ async def test_a_plan_with_too_few_steps_is_not_shown_before_the_one_with_more(
 
     monkeypatch.setattr(PlanView, "_answer", answer)
     await ann.open(SHIPPED)
-    for _ in range(50):
-        if field(ann, "train.epochs").value == "10":
-            break
-        await asyncio.sleep(0.1)
+    await until_it_is(ann, "train.epochs", "10")
     await asyncio.sleep(0.2)
     await ann.should_see(words.PLANNING)
     await ann.should_not_see(words.PLAN_MEMORY)
@@ -560,8 +569,7 @@ async def test_two_clicks_on_start_make_one_run(
     monkeypatch.setattr(plan_view, "_PATIENCE_S", 0.1)  # no plan will come
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_STEPS)
-    field(ann, "name").value = "started-here"
-    await asyncio.sleep(0.5)
+    assert field(ann, "name").value == "spam_train"
     root: Path = app.state.settings.root
     start = only(ann, ui.button, "start")
     for _ in range(100):
@@ -580,5 +588,30 @@ async def test_two_clicks_on_start_make_one_run(
     jobs = (await ann.http_client.get(f"/api/v1/jobs?run={made.name}")).json()["items"]
     assert [job["kind"] for job in jobs] == ["train"]
     whole = (await ann.http_client.get(f"/api/v1/jobs/{jobs[0]['id']}")).json()
-    assert whole["args"]["recipe"]["name"] == "started-here"
+    assert whole["args"]["recipe"]["name"] == "spam_train"
     assert whole["args"]["ignore_plan"] is False
+    await ann.open(SHIPPED)
+    await until_it_is(ann, "name", "spam_train-2")  # no two runs are called the same
+    await ann.should_not_see(words.LAST)
+    ann.find(marker="model-gemma3_instruct_1b").click()
+    await until_it_is(ann, "name", "spam_train-gemma3_instruct_1b")
+    field(ann, "name").value = "mine"
+    ann.find(marker="model-demo").click()
+    await until(ann, words.PLAN_STEPS)
+    assert field(ann, "name").value == "mine", "who names a run is left alone"
+
+
+@pytest.mark.parametrize(
+    ("data", "preset", "name"),
+    [
+        ("Anfragen M\u00e4rz (neu)", "demo", "Anfragen-Marz-neu"),
+        ("\u554f\u3044\u5408\u308f\u305b", "demo", "my-run"),
+        ("mails", "hf://somebody/gemma-3-1b", "mails-gemma-3-1b"),
+        ("mails", "model:0123", "mails"),
+        ("x" * 80, "gemma3_instruct_12b_text", "x" * 40 + "-gemma3_instruct_12b"),
+    ],
+)
+async def test_a_run_is_named_after_its_data_and_model(data: str, preset: str, name: str) -> None:
+    found = name_for(data, preset)
+    assert found == name
+    Recipe.model_validate({"name": f"{found}-99", "data": {"path": "a", "task": "text"}})

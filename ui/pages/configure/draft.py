@@ -30,12 +30,14 @@ class Kept:
         raised: `(before, after)` of the settings that give a small table more steps, by dotted key.
         may_raise: Whether the next plan may still raise them, as nobody has chosen how many.
         said: What was said of the data on its own page when it was taken over.
+        proposed: The name that the page gave the run; another one is somebody's own.
     """
 
     settings: Mapping[str, Any]
     raised: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     may_raise: bool = False
     said: Mapping[str, Any] = field(default_factory=dict)
+    proposed: str = ""
 
 
 class Drafts:
@@ -109,6 +111,17 @@ class Draft:
         """Chooses several values in the place of what was raised; a plan may raise them again."""
         self._put({**self._before(), **usual}, raised={}, may_raise=True)
 
+    @property
+    def has_own_name(self) -> bool:
+        """Whether somebody named the run."""
+        return self.kept.settings.get("name", self.kept.proposed) != self.kept.proposed
+
+    def propose_name(self, name: str) -> None:
+        """Names the run as long as nobody does; that is no change of anybody's."""
+        if not self.has_own_name:
+            settings = {**self.kept.settings, "name": name}
+            self.kept = replace(self.kept, settings=settings, proposed=name)
+
     def choose_data(self, path: str, said: Mapping[str, Any]) -> None:
         """Takes other data, or what has been said anew of the same.
 
@@ -172,6 +185,7 @@ class Draft:
             raised=self.kept.raised if raised is None else raised,
             may_raise=may_raise,
             said=self.kept.said if said is None else said,
+            proposed=self.kept.proposed,
         )
         self._changed()
 

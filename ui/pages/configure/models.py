@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import psutil
@@ -12,7 +13,6 @@ from gemma_keras_tune.catalogue import DEMO, GEMMA_TERMS_URL, ModelEntry, catalo
 
 from ...words import configure as words
 from ..visit import Visit
-from ..widgets import heading
 
 _BYTES_A_PARAMETER = 4  # float32, as on a processor
 _FIRST = (DEMO, "gemma3_instruct_270m", "gemma3_instruct_1b", "gemma3_instruct_4b_text")
@@ -71,13 +71,13 @@ class Models:
         fits = entry.parameters * _BYTES_A_PARAMETER < self._memory
         with ui.column().classes("gkt-card gap-1") as card:
             with ui.row().classes("w-full items-center justify-between gap-2"):
-                heading(entry.name, level=3)
+                _name(entry.name)
                 if is_best:
                     ui.label(words.RECOMMENDED).classes("gkt-chip gkt-busy").mark("recommended")
             if entry.name == DEMO:
                 ui.label(words.DEMO_IS)
-            ui.label(words.PARAMETERS.format(count=_short(entry.parameters, self._visit)))
-            ui.label(words.CONTEXT.format(count=reader.number(entry.context)))
+            size = words.PARAMETERS.format(count=_short(entry.parameters, self._visit))
+            ui.label(f"{size}, {words.CONTEXT.format(count=reader.number(entry.context))}")
             kind = words.INSTRUCT if entry.instruct else words.PRETRAINED
             ui.label(kind).classes("gkt-soft")
             ui.label(_where(entry)).classes("gkt-soft")
@@ -92,6 +92,12 @@ class Models:
             button.props(f'outline no-caps color=primary aria-label="{entry.name}"')
             button.mark(f"model-{entry.name}")
         self._cards[entry.name] = card, button
+
+
+def _name(name: str) -> None:
+    """A heading that breaks after its underscores, and is copied without a break."""
+    made = ui.html(escape(name).replace("_", "_<wbr>"), sanitize=False)
+    made.classes("gkt-h3").props("role=heading aria-level=3")
 
 
 def _where(entry: ModelEntry) -> str:

@@ -17,9 +17,10 @@ from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
 from ...api.datasets import list_datasets
 from ...api.naming import Names, Shown, shipped_data
 from ...api.recipes_given import Given, from_toml, shipped, with_changes
-from ...api.run_rows import folder_of, run_row
+from ...api.run_rows import folder_of, free_name, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
+from ...store.workspace import WorkspaceStore
 from ...words import common
 from ...words import configure as words
 from ...words import data as data_words
@@ -31,6 +32,7 @@ from ..widgets import card, code, confirm, link_button, note, primary, secondary
 from .draft import Draft, Drafts, Kept
 from .fields import Fields, keys_of
 from .models import Models
+from .names import name_for
 from .picture import Picture
 from .plan_view import PlanView
 from .presets import Presets, raised_in_words
@@ -73,8 +75,9 @@ async def _begun(visit: Visit, *, recipe: str, run: str, further: bool) -> Kept:
         await run_row(asked.rows, run)
         found = load_recipe(folder_of(asked.root, run).recipe_json)
         settings = _plain(shown.value(json.loads(found.to_json())))
+        settings["name"] = await free_name(asked.rows, found.name)
         return Kept(with_changes(settings, {"model.adapter": f"run:{run}"} if further else {}))
-    return Kept({"name": "my-run"}, may_raise=True)
+    return Kept({}, may_raise=True)
 
 
 def _plain(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -115,13 +118,14 @@ class _Page:
         if is_kept:
             with note(words.LAST).classes("gkt-asks").mark("last"):
                 secondary(words.RESET, self._reset, icon="restart_alt").mark("reset")
-        sources = await self._sources()
+        self._sources = sources = await self._named_sources()
         self._fields = Fields(self._draft)
         with ui.element("div").classes("gkt-two"):
             with ui.column().classes("w-full gap-6 min-w-0"):
                 self._data(sources)
                 with card(words.MODEL, term="base_model"):
-                    ui.label(words.MODEL_TEXT).classes("gkt-soft")
+                    for text in (words.MODEL_TEXT, words.MODEL_LABELS, words.MODEL_ANSWERS):
+                        ui.label(text).classes("gkt-soft")
                     self._models = Models(
                         self._visit, self._draft.get("model.preset"),
                         lambda name: self._draft.set("model.preset", name),
@@ -130,20 +134,20 @@ class _Page:
                 self._settings_card()
                 self._as_file()
             with ui.column().classes("w-full gap-6 min-w-0 gkt-sticky"):
+                self._start_part()
                 self._plan = PlanView(
                     self._visit, self._draft.update, repair=self._visit.tells(self._repair),
-                    take_more=self._take_more,
+                    short=self._short, take_more=self._take_more,
                     raises=lambda plan: self._presets.take_more(plan["few_steps"]),
                     is_raised=lambda: bool(self._draft.raised),
                 )  # fmt: skip
                 self._plan.on_plan = self._planned
-                self._start_part()
                 with card(words.PICTURE, term="lora"):
                     ui.label(words.PICTURE_TEXT).classes("gkt-soft")
                     self._picture = Picture()
         await self._check()
 
-    async def _sources(self) -> dict[str, str]:
+    async def _named_sources(self) -> dict[str, str]:
         listed = await list_datasets(self._visit.asked(Action.VIEW_DATA), limit=500)
         found = {f"dataset:{one.id}": one.name for one in listed.items}
         return found | {f"shipped:{n}": words.SHIPPED.format(name=n) for n in shipped_data()}
@@ -181,6 +185,15 @@ class _Page:
     async def _choose(self, name: str | None) -> None:
         if name and name != self._draft.get("data.path"):
             self._draft.choose_data(name, await _said_of(self._visit, name))
+
+    async def _propose_name(self, rows: WorkspaceStore) -> None:
+        """Names the run after its data and model, as long as nobody does."""
+        if not self._draft.has_own_name:
+            path = self._draft.get("data.path") or ""
+            kind, _, file = path.partition(":")
+            data = file.partition(".")[0] if kind == "shipped" else self._sources.get(path, "")
+            wanted = name_for(data, self._draft.get("model.preset"))
+            self._draft.propose_name(await free_name(rows, wanted))
 
     def _settings_card(self) -> None:
         with card(words.SETTINGS, term="recipe"):
@@ -230,6 +243,7 @@ class _Page:
     def _start_part(self) -> None:
         self._wrong = note("", kind="bad").mark("wrong")
         with ui.element("div").classes("gkt-start"):
+            self._short = ui.label().classes("gkt-note gkt-start-plan").mark("plan-short")
             self._start = primary(words.START, self._visit.tells(self._begin), icon="play_arrow")
             self._start.classes("w-full").props("size=lg").mark("start")
 
@@ -278,6 +292,7 @@ class _Page:
         self._checks += 1
         number = self._checks
         asked = await self._visit.asked_now(Action.SUBMIT_TRAIN)
+        await self._propose_name(asked.rows)
         given, flaws = await self._draft.checked(Names(asked.rows, asked.root))
         if number != self._checks or self._visit.client.id not in Client.instances:
             return  # something was changed, or the page was closed, meanwhile

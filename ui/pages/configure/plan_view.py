@@ -51,6 +51,7 @@ class PlanView:
         visit: The open page.
         apply: Called with settings that somebody takes over, by dotted key.
         repair: Called with settings of the data that mend it.
+        short: Says it in a line, where the plan itself is out of sight.
         take_more: Called with those that give it more steps.
         raises: Called with each new plan; whether it has given it more steps itself, so that a
             plan with those comes next.
@@ -68,12 +69,13 @@ class PlanView:
         apply: Callable[[dict[str, Any]], Any],
         *,
         repair: Callable[[dict[str, Any]], Any],
+        short: ui.label,
         take_more: Callable[[dict[str, Any]], Any],
         raises: Callable[[Mapping[str, Any]], bool],
         is_raised: Callable[[], bool],
     ) -> None:
         self._visit, self._apply, self._take_more = visit, apply, take_more
-        self._repair = repair
+        self._repair, self._short = repair, short
         self._raises, self._is_raised = raises, is_raised
         self._number = 0
         self._recipe: Recipe | None = None
@@ -97,7 +99,7 @@ class PlanView:
         self._recipe, self.plan, self.can_start = None, None, True
         self._settled.set()
         self._clear()
-        self._said.text = text
+        self._said.text = self._short.text = text
         self._said.set_visibility(True)
 
     def ask(self, recipe: Recipe, *, compile: bool = False) -> None:
@@ -108,6 +110,7 @@ class PlanView:
         self._number += 1
         self._recipe, self.plan = recipe, None
         self._settled.clear()
+        self._short.text = words.PLANNING
         self._busy.set_visibility(True)
         self._said.set_visibility(False)
         if self._verdict_place is not None:
@@ -169,16 +172,30 @@ class PlanView:
                 self._verdict(found)
                 self._labels(found)
                 self._few_steps(found)
+            self._short.text = self._in_short(found)
             self._figures(found)
             self._memory(found)
             self._exactness(found)
         self.on_plan()
 
+    def _in_short(self, plan: Mapping[str, Any]) -> str:
+        reader, steps = self._visit.reader, plan.get("steps")
+        told = {}
+        if steps:
+            told[words.PLAN_STEPS] = reader.number(steps["total"])
+        if plan.get("step_time"):
+            told[words.PLAN_TIME] = reader.duration(plan.get("training_seconds"))
+        rest = [words.PLAN_SHORT.format(name=name, value=value) for name, value in told.items()]
+        fits = words.PLAN_FITS[plan["verdict"]["status"]]
+        return f"{fits} {words.BETWEEN.join(rest)}".strip()
+
     def _refusal(self, refused: _Refused) -> None:
         self.can_start = not is_about_data(refused.code)
         if refused.code == "PLAN_MODEL_NOT_HERE":
             self._fetch(size_bytes=None, has_key=False)
+            self._short.text = words.FETCH_UNPLANNED
             return
+        self._short.text = refused.why if self.can_start else words.REFUSED
         if self.can_start:
             self._said.text = refused.why
             self._said.set_visibility(True)
