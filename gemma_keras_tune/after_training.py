@@ -23,7 +23,7 @@ from .exporters.consumer import need_consumer
 from .recipe import ASKED_PART, ExportRecipe, Recipe
 from .recipe_files import load_recipe, parse_recipe
 from .run_folder import RunFolder
-from .run_outputs import keep_report, load_run, need_adapter
+from .run_outputs import keep_report, load_run, need_adapter, with_changes
 from .run_result import read_lineage, read_report
 from .stages import OnEvent
 from .writing import open_for_writing
@@ -190,10 +190,11 @@ def export_run(
         if out is None:
             stack.enter_context(open_for_writing(folder))
         _, model = load_run(folder.path)
+        lineage = read_lineage(folder)
         known: dict[str, Any] = {
             "base": model.replace(adapters=None),
             "report": read_report(folder),
-            "lineage": read_lineage(folder),
+            "lineage": lineage and with_changes(folder, lineage),
         }
         return [
             export(model, wish.format, target, recipe=wish, on_event=tell, **known)

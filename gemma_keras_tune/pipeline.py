@@ -29,7 +29,7 @@ from .planning.before_start import PlannedRun
 from .planning.devices import planned_mesh
 from .recipe import Recipe
 from .run_folder import RunFolder, Writer, data_root, open_for_writing
-from .run_outputs import keep_adapter, keep_lineage, keep_report, recipe_kept
+from .run_outputs import keep_adapter, keep_changes, keep_lineage, keep_report, recipe_kept
 from .run_result import read_report
 from .stages import (
     OnEvent,
@@ -188,6 +188,7 @@ def _run_stages(
             peers.leave()
             tuned, base = by_itself(result.model), by_itself(base)
             keep_adapter(folder, tuned)
+            lineage = keep_changes(folder, lineage)
         inbox.close("Training is over; of all commands only stop still works.")
         with stage("evaluation", tell, stop_if_asked):
             keep_report(folder, recipe, tuned, examples.test, base=base, tell=tell_or_stop)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .data.examples import Examples, Split
 from .durable import atomic_write_json, atomic_write_text, new_folder
 from .errors import RecipeError, StoppedWithCheckpoint, TuneError
 from .evaluation.report import evaluate
-from .events import Note
+from .event_types import ControlApplied
+from .events import Note, read_events
 from .lineage import collect_lineage
 from .model.load import load_model
 from .model.lora import load_adapter, save_adapter
@@ -21,6 +23,7 @@ from .recipe_files import load_recipe
 from .run_folder import RunFolder
 from .stages import OnEvent
 from .starting_point import adapter_sha256
+from .training.changes import Changes, from_events
 
 
 def load_run(run_dir: str | Path) -> tuple[Recipe, Model]:
@@ -83,7 +86,7 @@ def recipe_kept(folder: RunFolder, recipe: Recipe) -> Iterator[tuple[str, ...]]:
 
 def keep_lineage(
     folder: RunFolder, recipe: Recipe, base: Model, examples: Examples
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The lineage, as it now stands in the run's folder."""
     lineage = collect_lineage(
         recipe=recipe,
@@ -94,6 +97,28 @@ def keep_lineage(
     )
     atomic_write_json(folder.lineage_json, lineage)
     return lineage
+
+
+def keep_changes(folder: RunFolder, lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """The lineage with what was changed in the working run, as it now stands in its folder."""
+    told = with_changes(folder, lineage)
+    atomic_write_json(folder.lineage_json, told)
+    return told
+
+
+def with_changes(folder: RunFolder, lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's lineage with `changes`: of each change that counted `after_step`, `setting`, `value`.
+
+    Its recipe says what the run began with; the run's own events say what was changed since.
+
+    Raises:
+        TuneError: `EVENT_UNKNOWN`.
+    """
+    events = (record.event for record in read_events(folder.events, kinds={"control_applied"}))
+    applied = [event for event in events if isinstance(event, ControlApplied)]
+    changes = Changes().with_more(from_events(applied)).effective
+    told = [{"after_step": one.step, "setting": one.key, "value": one.value} for one in changes]
+    return {**lineage, "changes": told}
 
 
 def keep_adapter(folder: RunFolder, model: Model) -> None:

@@ -307,6 +307,11 @@ def test_a_run_of_another_process_is_paused_changed_killed_and_resumed_to_the_sa
     pipeline.run(load_recipe(recipe, settings), straight.path, on_event=ask)
     adapters = [folder / "adapter/adapter_model.safetensors" for folder in (run, straight.path)]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
+    for folder in (run, straight.path):
+        assert json.loads((folder / "lineage.json").read_text())["changes"] == [
+            {"after_step": step, "setting": "learning_rate", "value": 1e-5},
+            {"after_step": step, "setting": "end_step", "value": step + 12},
+        ]
     assert os.path.getsize(adapters[0]) > 0
 
 

@@ -6,8 +6,12 @@ import sys
 from importlib.metadata import version
 
 from gemma_keras_tune import lineage
+from gemma_keras_tune.event_types import ControlApplied
+from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.lineage import code_version, collect_lineage
 from gemma_keras_tune.recipe_files import parse_recipe
+from gemma_keras_tune.run_folder import RunFolder, open_for_writing
+from gemma_keras_tune.run_outputs import with_changes
 
 
 def make_recipe(**data):
@@ -77,3 +81,23 @@ def test_collecting_a_lineage_loads_no_jax_of_its_own():
         "assert not {'jax', 'numpy', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_lineage_tells_what_was_changed_in_the_working_run_as_it_counted(tmp_path):
+    """Killed after step 5 and resumed, it is asked for another rate at step 4: that one counts."""
+    folder = RunFolder(tmp_path / "run")
+    asked = (
+        (ControlApplied(id="a", command="set", step=2, key="patience", value=3),
+         ControlApplied(id="b", command="pause", step=3),
+         ControlApplied(id="c", command="set", step=5, key="learning_rate", value=1e-3)),
+        (ControlApplied(id="d", command="set", step=4, key="learning_rate", value=1e-5),),
+    )  # fmt: skip
+    for attempt in asked:
+        with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+            for event in attempt:
+                tell(event)
+    told = with_changes(folder, {"code": {}})
+    assert told["code"] == {} and told["changes"] == [
+        {"after_step": 2, "setting": "patience", "value": 3},
+        {"after_step": 4, "setting": "learning_rate", "value": 1e-5},
+    ]

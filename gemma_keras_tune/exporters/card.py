@@ -140,7 +140,19 @@ def _settings(model: Model, lineage: Mapping[str, Any]) -> str:
     rows.append(("template", model.template.name))
     if (sha256 := model.source.sha256) != "":
         rows.append(("base weights, SHA-256", f"`{sha256}`"))
-    return f"## Settings\n\n{_table(('setting', 'value'), rows)}"
+    return f"## Settings\n\n{_table(('setting', 'value'), rows)}{_changes(lineage)}"
+
+
+def _changes(lineage: Mapping[str, Any]) -> str:
+    """What was changed while it was trained, so that the settings above are not the last word."""
+    rows = [
+        (str(one["after_step"]), one["setting"].replace("_", " "), str(one["value"]))
+        for one in lineage.get("changes") or ()
+    ]
+    if not rows:
+        return ""
+    head = ("after step", "setting", "value")
+    return f"\n\nChanged while it was trained:\n\n{_table(head, rows)}"
 
 
 def _results(report: Mapping[str, Any] | None) -> str:

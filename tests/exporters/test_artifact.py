@@ -43,6 +43,7 @@ def published(tuned, tmp_path_factory):
     out = tmp_path_factory.mktemp("artifacts")
     lineage = collect_lineage(data={"/home/someone/data/rows|1.csv": "ab" * 32})
     lineage["recipe"] = ASKED
+    lineage["changes"] = [{"after_step": 15, "setting": "learning_rate", "value": 1e-4}]
     events: list[Event] = []
     with consumer_in_this_process():
         made = {
@@ -91,6 +92,8 @@ def test_the_card_says_what_it_is_and_names_no_folder_of_the_machine(published):
         assert "| loss | 2.5 | 0.5 |" in card
         assert "| accuracy | 0.5 | 0.9375 |" in card
         assert "rows\\|1.csv" in card
+        assert "\n\nChanged while it was trained:\n\n" in card
+        assert "\n| 15 | learning rate | 0.0001 |" in card
         assert "ai.google.dev/gemma/terms" in card
         assert rf'[{{"role": "user", "content": "Spam?\n{YOUR_TEXT}"}}]' in card
         assert "Lunch" not in card, "what people wrote is nothing for everybody"
