@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_datetime
-from babel.numbers import format_decimal, format_percent, format_scientific
+from babel.numbers import format_decimal, format_percent, format_scientific, get_decimal_symbol
 
 COOKIE = "gkt-reader"
 """Holds `LOCALE,ZONE`, such as `de-DE,Europe/Berlin`."""
@@ -45,6 +45,26 @@ class Reader:
             return str(format_scientific(value, format="0.##E0", locale=self.locale))
         pattern = "#,##0" + ("." + "#" * digits if digits else "")
         return _decimal(value, pattern, self.locale)
+
+    def plain(self, value: object) -> str:
+        """A setting as its field has it, all its digits and no groups; other things as they are."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        digits = f"{value:.12f}".rstrip("0") if 1e-9 < abs(value) < 1 else f"{value:.10g}"
+        return digits.replace(".", get_decimal_symbol(self.locale))
+
+    def typed(self, text: str) -> float | int | None:
+        """The number that somebody typed, with their own decimal sign or a point; None for nothing.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        sign, plain = get_decimal_symbol(self.locale), text.strip()
+        if not plain:
+            return None
+        if "." not in plain:
+            plain = plain.replace(sign, ".", 1)
+        return int(plain) if plain.isdecimal() else float(plain)
 
     def percent(self, share: float | None, *, digits: int = 1) -> str:
         """A share between 0 and 1 in hundredths; a dash if there is none."""

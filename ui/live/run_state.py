@@ -51,11 +51,19 @@ class SampleSeen:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened at a step, to be marked on the curves."""
+    """Something that happened at a step, to be marked on the curves.
+
+    Attributes:
+        step: The step.
+        kind: `set`, `pause`, `resume`, `checkpoint` or `rolled_back`.
+        text: Which setting was changed, or which step was undone.
+        value: To what the setting was changed.
+    """
 
     step: int
     kind: str
     text: str
+    value: Any = None
 
 
 @dataclass
@@ -76,6 +84,7 @@ class RunState:
         load: The newest figures of the machine.
         samples, marks, remarks: The newest ones.
         journal: The newest events of the kinds `JOURNALED`.
+        changed: What settings were changed to while it worked.
         refused: The newest command that was not carried out, and why.
         answered: Ids of the commands that were answered.
         changes: Rises with each event.
@@ -101,6 +110,7 @@ class RunState:
     marks: list[Mark] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
     journal: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=_MOST_LINES))
+    changed: dict[str, Any] = field(default_factory=dict)
     refused: tuple[str, str] | None = None
     answered: set[str] = field(default_factory=set)
     changes: int = 0
@@ -203,7 +213,8 @@ class RunState:
         command = str(said["command"])
         self.is_paused = {"pause": True, "resume": False}.get(command, self.is_paused)
         if command == "set":
-            self._mark(said["step"], "set", f"{said.get('key')} = {said.get('value')}")
+            self.changed[str(said.get("key"))] = said.get("value")
+            self._mark(said["step"], "set", str(said.get("key")), said.get("value"))
         elif command in ("pause", "resume"):
             self._mark(said["step"], command, "")
 
@@ -219,8 +230,8 @@ class RunState:
         self.status, self.is_paused, self.seconds_left = str(said["status"]), False, None
         self.code, self.message = str(said.get("code", "")), str(said.get("message", ""))
 
-    def _mark(self, step: Any, kind: str, text: str) -> None:
-        self.marks.append(Mark(int(step), kind, text))
+    def _mark(self, step: Any, kind: str, text: str, value: Any = None) -> None:
+        self.marks.append(Mark(int(step), kind, text, value))
         del self.marks[:-_MOST_REMARKS]
 
 

@@ -28,7 +28,7 @@ def figure(
         "colorway": list(COLOURS),
         "font": {"family": "system-ui, sans-serif", "size": 13},
         "showlegend": len(data) > 1,
-        "legend": {"orientation": "h", "y": 1.12, "x": 0},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "x unified" if len(data) > 1 else "closest",
         "xaxis": {"title": {"text": x}, "zeroline": False, "automargin": True},
         "yaxis": {"title": {"text": y}, "zeroline": False, "automargin": True},

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..live.curves import Curve
 from ..live.run_state import Mark, RunState
-from ..words import runs as words
 from .charts import COLOURS, chart, figure
 from .live_news import LiveNews
 
@@ -65,6 +64,7 @@ class LiveChart:
         label: What it shows, in a sentence, for screen readers.
         x, y: The names of the axes.
         is_time: Whether x are seconds since 1970, to be shown as times.
+        is_share: Whether y are shares, which are shown as percents from 0 to 100.
     """
 
     def __init__(
@@ -77,10 +77,11 @@ class LiveChart:
         x: str,
         y: str,
         is_time: bool = False,
+        is_share: bool = False,
     ) -> None:
         self._news, self._state = news, state
         self._lines, self._x, self._y = tuple(lines), x, y
-        self._is_time, self._is_ready = is_time, False
+        self._is_time, self._is_share, self._is_ready = is_time, is_share, False
         self._drawing, self._drawn_at, self._patience_s = 0, time.monotonic(), _PATIENCE_S
         self._drawn = [_Drawn() for _ in self._lines]
         self._marks: tuple[Mark, ...] = ()
@@ -166,6 +167,8 @@ class LiveChart:
         layout["meta"] = self._drawing
         if self._is_time:
             layout["xaxis"] = {"type": "date"}
+        if self._is_share:
+            layout["yaxis"] = {"range": [-0.02, 1.04], "tickformat": ".0%"}
         return figure(data, x=self._x, y=self._y, layout=layout)
 
     def _shown_x(self, xs: list[float]) -> list[float]:
@@ -192,26 +195,8 @@ def _scaled(ys: list[float | None], scale: float) -> list[float | None]:
 
 
 def _marked(marks: Sequence[Mark]) -> dict[str, Any]:
-    """A line at each step at which something was changed, with what it was."""
-    by_step: dict[int, list[str]] = {}
-    for mark in marks:
-        text = words.MARKS.get(mark.kind, mark.kind).format(text=_plain(mark.text))
-        by_step.setdefault(mark.step, []).append(text)
+    """A line at each step at which something was changed; the page says what."""
     line = {"color": COLOURS[6], "width": 1, "dash": "dot"}
     upright = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": line}
-    return {
-        "shapes": [{**upright, "x0": step, "x1": step} for step in by_step],
-        "annotations": [
-            {
-                "x": step, "yref": "paper", "y": 1, "xanchor": "left", "yanchor": "top",
-                "showarrow": False, "textangle": 90, "font": {"size": 11},
-                "text": ", ".join(dict.fromkeys(texts)),
-            }
-            for step, texts in by_step.items()
-        ],
-    }  # fmt: skip
-
-
-def _plain(text: str) -> str:
-    """A text in which Plotly finds no tags."""
-    return text.replace("<", "\u2039").replace(">", "\u203a")[:60]
+    steps = dict.fromkeys(mark.step for mark in marks)
+    return {"shapes": [{**upright, "x0": step, "x1": step} for step in steps]}

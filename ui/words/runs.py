@@ -43,7 +43,7 @@ STAGES = {
     "data": "Reads the data",
     "model": "Loads the model",
     "training": "Trains",
-    "validation": "Measures how well it does on rows that it doesn't learn from",
+    "validation": "Measures itself on unseen rows",
     "evaluation": "Measures the result",
     "generation": "Writes answers",
     "export": "Exports",
@@ -90,7 +90,16 @@ CHANGE_SETTINGS_HINT = "A new run with the settings of this one, to change first
 SEE_RESULT = "See the result"
 TRY_IT = "Ask the model"
 EXPORT_IT = "Export it"
-SENT = "Asked. It happens as soon as the step that is being taken is done."
+SENT = {
+    "pause": "It pauses as soon as the step that it is taking is done.",
+    "resume": "It goes on.",
+    "checkpoint": "It saves a checkpoint as soon as the step that it is taking is done.",
+    "sample": "It answers between two steps; the answer comes under Samples.",
+    "stop": "It saves a checkpoint as soon as the step that it is taking is done, and stops.",
+    "set": "From the next step on: {change}.",
+}
+GOES_ON = "It goes on from its last checkpoint as soon as it is its turn."
+CHANGED_TO = "{setting} {value}"
 STOP_TITLE = "Stop this run?"
 STOP_TEXT = "It saves a checkpoint and ends. You can go on with it later, and lose nothing."
 FINISH_TITLE = "Finish this run now?"
@@ -107,6 +116,9 @@ ASK = "Ask"
 CHANGE_TITLE = "Change a setting of the working run"
 SETTING = "Setting"
 VALUE = "New value"
+VALUE_NOW = "Now: {value}"
+VALUE_WRONG = "Write a number, such as {example} {bounds}"
+NO_VALUE = "none"
 APPLY = "Apply"
 SETTINGS = {
     "learning_rate": "Learning rate",
@@ -162,7 +174,10 @@ LOG = "Log"
 CHART_LOSS = "Loss"
 CHART_LOSS_LABEL = "The loss of each step and of each measurement, over the steps."
 CHART_QUALITY = "Quality on the validation rows"
-CHART_QUALITY_LABEL = "Accuracy and macro F1 of each measurement, over the steps."
+CHART_QUALITY_LABEL = (
+    "The share of right labels (accuracy), and the mean of the labels (macro F1), of each "
+    "measurement, over the steps."
+)
 CHART_PERPLEXITY = "Perplexity"
 CHART_PERPLEXITY_LABEL = "The perplexity of each measurement, over the steps."
 CHART_CONFIDENCE = "Confidence in the right label"
@@ -179,8 +194,9 @@ CHART_MEMORY = "Memory"
 CHART_MEMORY_LABEL = "The memory of the process and of the accelerator, over time."
 AXIS_STEP = "Step"
 AXIS_TIME = "Time"
-AXIS_NATS = "Nats a token"
-AXIS_SHARE = "Share"
+AXIS_NATS = "Surprise (loss)"
+AXIS_SHARE = "Share of the rows"
+AXIS_PROBABILITY = "Probability"
 AXIS_PERCENT = "Percent"
 AXIS_GB = "GB"
 AXIS_RATE = "Rate"
@@ -190,19 +206,21 @@ AXIS_PERPLEXITY = "Perplexity"
 TRAINING_LINE = "Training"
 VALIDATION_LINE = "Validation"
 ACCURACY_LINE = "Accuracy"
-F1_LINE = "Macro F1"
+F1_LINE = "Mean of the labels (macro F1)"
 PROCESS_CPU = "This run (100 for each core)"
 MACHINE_CPU = "All cores"
 DEVICE_LOAD = "Accelerator"
 PROCESS_MEMORY = "This run"
 DEVICE_MEMORY = "Accelerator"
 MARKS = {
-    "set": "{text}",
+    "set": "{change}",
     "pause": "paused",
     "resume": "went on",
     "checkpoint": "checkpoint",
     "rolled_back": "rolled back after step {text}",
 }
+MARKED = "Dotted lines in the charts: {marks}."
+MARKED_AT = "after step {step} {what}"
 NO_SAMPLES_TITLE = "Nothing was asked yet"
 NO_SAMPLES = "Ask it something while it works, or name sample prompts when you set up a run."
 SAMPLE_AT = "After {step} steps"
@@ -217,8 +235,14 @@ LOG_MEASURED = "Measured after step {step}: loss {loss}"
 LOG_ACCURACY = ", accuracy {share}"
 LOG_BEST = " (the best so far)"
 LOG_CHECKPOINT = "Checkpoint after step {step}: {size}"
-LOG_SET = "{key} = {value}"
-LOG_APPLIED = "As somebody asked after step {step}: {command}"
+LOG_APPLIED = {
+    "pause": "Paused after step {step}, as somebody asked",
+    "resume": "Went on after step {step}, as somebody asked",
+    "checkpoint": "Saved a checkpoint after step {step}, as somebody asked",
+    "sample": "Was asked something after step {step}; see Samples",
+    "stop": "Stopped after step {step}, as somebody asked",
+    "set": "Changed after step {step}, as somebody asked: {change}",
+}
 LOG_WARNING = "Warning: {text}"
 PROGRAM_LOG = "What its programs wrote"
 PROGRAM_LOG_TEXT = "Mostly of use to whoever looks for a fault."
@@ -242,6 +266,6 @@ FIGURE_NAMES = {
     "loss": "Loss",
     "perplexity": "Perplexity",
     "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
+    "macro_f1": "Mean of the labels (macro F1)",
 }
 NO_REPORTS = "None of them has been measured on held-back rows yet."

@@ -112,7 +112,8 @@ def test_it_knows_what_was_asked_and_answered(folder: RunFolder) -> None:
     assert [(mark.step, mark.kind) for mark in state.marks] == [
         (5, "rolled_back"), (6, "set"), (6, "pause"),
     ]  # fmt: skip
-    assert state.marks[1].text == "learning_rate = 0.1"
+    assert (state.marks[1].text, state.marks[1].value) == ("learning_rate", 0.1)
+    assert state.changed == {"learning_rate": 0.1}
 
 
 def test_an_end_says_how_and_a_new_attempt_forgets_it(folder: RunFolder) -> None:

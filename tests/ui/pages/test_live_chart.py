@@ -120,9 +120,17 @@ async def test_a_long_curve_is_thinned_out_when_too_much_was_appended(chart: Any
     assert len(drawn) <= 1000 and (drawn[0], drawn[-1]) == (1, 4999) and sent == []
 
 
-async def test_marks_at_one_step_share_a_line_and_hold_no_tags() -> None:
-    marks = [Mark(4, "pause", ""), Mark(4, "set", "a = <b>1</b>"), Mark(9, "resume", "")]
-    layout = _marked(marks)
-    assert [shape["x0"] for shape in layout["shapes"]] == [4, 9]
-    assert layout["annotations"][0]["text"].startswith("paused, a = ")
-    assert "<" not in layout["annotations"][0]["text"]
+async def test_marks_at_one_step_share_a_line() -> None:
+    marks = [Mark(4, "pause", ""), Mark(4, "set", "patience", 1), Mark(9, "resume", "")]
+    assert [shape["x0"] for shape in _marked(marks)["shapes"]] == [4, 9]
+
+
+async def test_shares_are_drawn_from_0_to_100_percent(ann: User) -> None:
+    state = RunState()
+    state.curve("accuracy").add(3, 1.0)
+    await ann.open("/help")
+    with ann:
+        line = LineOf("accuracy", "Accuracy")
+        made = LiveChart(LiveNews(), state, [line], label="l", x="x", y="y", is_share=True)
+    axis = made.plot.figure["layout"]["yaxis"]
+    assert axis["range"] == [-0.02, 1.04] and axis["tickformat"] == ".0%"

@@ -160,6 +160,7 @@ async def test_a_working_run_is_steered_and_its_answers_are_shown(app: FastAPI, 
         await wait_for(lambda: len(read_commands(folder.control)[0]) == 1)
         (command,) = read_commands(folder.control)[0]
         assert (command.command, command.by) == ("pause", "ann")
+        await wait_for(lambda: words.SENT["pause"] in ann.notify.messages)
         tell(ControlApplied(id=command.id, command="pause", step=2))
         await until(ann, words.PAUSED)
         await ann.should_see(states.STATES["paused"])
@@ -216,7 +217,7 @@ async def test_a_sentence_says_whether_it_goes_well_and_how_it_went(
     await until(ann, words.TRENDS_ENDED["by_heart"])
 
 
-async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(
+async def test_a_wrong_value_is_refused_beside_it_and_the_present_one_is_told(
     app: FastAPI, ann: User
 ) -> None:
     folder = run_of(app, "typo", step(1))
@@ -227,11 +228,24 @@ async def test_a_wrong_value_is_refused_with_its_bounds_before_it_is_sent(
         await ann.open(f"/runs/{folder.id}")
         await until(ann, words.CHANGE)
         ann.find(marker="control-set").click()
-        await ann.should_see(words.CHANGE_TITLE)
-        ann.find(words.VALUE).type("fast")
-        ann.find(marker="dialog-yes").click()
-        await wait_for(lambda: any("learning_rate" in one for one in ann.notify.messages))
+        await ann.should_see("Now: 0.0001")
+        value = only(ann, ui.input, "new-value")
+        for wrong in ("fast", "0,0002", "2", ""):
+            value.value = wrong
+            ann.find(marker="dialog-yes").click()
+            assert value.error == "Write a number, such as 0.0001 (> 0, \u2264 1)", wrong
         assert read_commands(folder.control)[0] == []
+        value.value = "2e-5"
+        ann.find(marker="dialog-yes").click()
+        await wait_for(lambda: len(read_commands(folder.control)[0]) == 1)
+        (command,) = read_commands(folder.control)[0]
+        assert (command.key, command.value) == ("learning_rate", 2e-5)
+        said = "From the next step on: Learning rate 0.00002."
+        await wait_for(lambda: said in ann.notify.messages)
+        tell(ControlApplied(id=command.id, command="set", step=1, key=command.key, value=2e-5))
+        await until(ann, "after step 1 Learning rate 0.00002")
+        ann.find(marker="control-set").click()
+        await until(ann, "Now: 0.00002")
 
 
 async def test_a_page_begins_with_no_news_and_is_left_when_its_run_is_gone(
@@ -354,8 +368,8 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
     await ann.open(f"/runs/{folder.id}")
     ann.find(words.LOG).click()
     await until(ann, words.LOG_STARTED)
-    (log,) = [one for one in ann.find(ui.label).elements if words.LOG_STARTED in one.text]
-    lines = [line.partition("  ")[2] for line in log.text.splitlines()]
+    (log,) = ann.find(marker="log").elements
+    lines = [line.partition("  ")[2] for line in log.props["text"].splitlines()]
     assert lines == [
         words.LOG_STARTED,
         words.STAGES["training"],
@@ -363,7 +377,7 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
         lines[3],
         "Row 22: Too long a row.",
         "Warning: Only 9.",
-        "As somebody asked after step 1: learning_rate = 0.0001",
+        "Changed after step 1, as somebody asked: Learning rate 0.0001",
         words.DONE,
     ]
     assert lines[3].startswith("Warning: look into ") and str(root) not in lines[3]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from nicegui import ui
 
-from gemma_keras_tune.control_file import SETTABLE, field_of
+from gemma_keras_tune.errors import RecipeError
+from gemma_keras_tune.recipe_files import load_recipe
 
 from ...api.jobs import cancel_job
+from ...api.run_rows import folder_of
 from ...api.runs import NewCommand, control_run
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
@@ -21,6 +22,7 @@ from ...words import runs as words
 from ..data.remedies import is_lasting
 from ..visit import Visit
 from ..widgets import confirm, heading, link_button, primary, secondary
+from .change import ask_for_change, change_in_words
 
 _RESUMABLE = ("stopped", "failed", "died")
 _ONWARD = (
@@ -124,7 +126,10 @@ class Controls:
         asked = self._visit.asked(Action.CONTROL_RUN)
         new = NewCommand(command=command, key=key, value=value)
         self._told = (await control_run(asked, self._run_id, new)).id
-        ui.notify(words.SENT)
+        said = words.SENT[command]
+        if key is not None:
+            said = said.format(change=change_in_words(key, value, self._visit.reader))
+        ui.notify(said)
 
     async def _sample(self) -> None:
         with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
@@ -136,23 +141,26 @@ class Controls:
             await self._send("sample", value=prompt.value.strip() or None)
 
     async def _set(self) -> None:
-        with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
-            heading(words.CHANGE_TITLE, level=2)
-            names = {key: words.SETTINGS[key] for key in SETTABLE}
-            key = ui.select(names, label=words.SETTING, value="learning_rate")
-            value = ui.input(words.VALUE)
-            about = ui.label().classes("gkt-note")
-            for field in (key, value):
-                field.props("outlined").classes("w-full")
-            _answers(dialog, words.APPLY)
+        chosen = await ask_for_change(self._visit.reader, self._now)
+        if chosen is not None:
+            await self._send("set", key=chosen[0], value=chosen[1])
 
-        def explain() -> None:
-            about.text = f"{SETTABLE[key.value]} {_bounds(key.value)}".strip()
+    def _now(self, key: str) -> Any:
+        """What a setting is now.
 
-        key.on_value_change(explain)
-        explain()
-        if await _said_yes(dialog):
-            await self._send("set", key=key.value, value=_value_of(value.value or ""))
+        Raises:
+            KeyError: If the recipe can't be read.
+        """
+        state = self._live.state
+        if key in state.changed:
+            return state.changed[key]
+        if key == "end_step":
+            return state.total_steps
+        root = self._visit.parts.settings.root
+        try:
+            return getattr(load_recipe(folder_of(root, self._run_id).recipe_json).train, key)
+        except RecipeError:  # of another version
+            raise KeyError(key) from None
 
     async def _finish_now(self) -> None:
         if await confirm(words.FINISH_TITLE, words.FINISH_TEXT, yes=words.FINISH):
@@ -173,29 +181,7 @@ class Controls:
     async def _resume_run(self) -> None:
         asked = self._visit.asked(Action.SUBMIT_TRAIN)
         await submit(asked, Wanted(kind="train", run=self._run_id, args={}))
-        ui.notify(words.SENT)
-
-
-def _value_of(text: str) -> Any:
-    """What somebody typed: a number, or none; anything else is refused where it is checked."""
-    if not text.strip():
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _bounds(key: str) -> str:
-    """The bounds of a setting, as its field in the recipe has them."""
-    signs = {"ge": "\u2265", "gt": ">", "le": "\u2264", "lt": "<"}
-    found = [
-        f"{sign} {getattr(bound, name):g}"
-        for bound in field_of(key).metadata
-        for name, sign in signs.items()
-        if getattr(bound, name, None) is not None
-    ]
-    return f"({', '.join(found)})" if found else ""
+        ui.notify(words.GOES_ON)
 
 
 def _answers(dialog: ui.dialog, yes: str) -> None:

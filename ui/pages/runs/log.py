@@ -19,6 +19,7 @@ from ...words import runs as words
 from ..data.plain import is_remark, plain
 from ..visit import Visit
 from ..widgets import card
+from .change import change_in_words
 
 _LINES = 300
 _LOOK_S = 2.0
@@ -38,10 +39,10 @@ class Log:
         self._visit, self._folder, self._file_name = visit, folder, file_name
         self._newest: object = None
         with card(words.LOG):
-            self._events = _text()
+            self._events = _Lines().mark("log")
         with card(words.PROGRAM_LOG) as self._programs:
             ui.label(words.PROGRAM_LOG_TEXT).classes("gkt-soft")
-            self._written = _text()
+            self._written = _Lines()
         self._programs.set_visibility(False)
         self.show(state)
         ui.timer(_LOOK_S, visit.tells(self._look))
@@ -67,8 +68,18 @@ class Log:
             self._programs.set_visibility(bool(shown.strip()))
 
 
-def _text() -> ui.label:
-    return ui.label().classes("gkt-log").props("tabindex=0 role=log aria-live=off")
+class _Lines(ui.element, component="../log_text.js"):
+    """Lines of a log, of which the newest is in sight."""
+
+    @property
+    def text(self) -> str:
+        """All lines."""
+        return str(self.props.get("text", ""))
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self.props["text"] = text
+        self.update()
 
 
 def _last_lines(folder: RunFolder) -> str:
@@ -107,9 +118,10 @@ def _checkpoint(said: Mapping[str, Any], reader: Reader) -> str:
 
 def _asked(said: Mapping[str, Any], reader: Reader) -> str:
     command, step = said["command"], reader.number(said["step"])
-    if command == "set":
-        command = words.LOG_SET.format(key=said.get("key"), value=said.get("value"))
-    return words.LOG_APPLIED.format(command=command, step=step)
+    if command not in words.LOG_APPLIED:
+        return str(command)
+    change = change_in_words(str(said.get("key")), said.get("value"), reader)
+    return words.LOG_APPLIED[command].format(step=step, change=change)
 
 
 def _warning(said: Mapping[str, Any], reader: Reader) -> str:

@@ -49,11 +49,11 @@ class Progress:
         self._error.set_visibility(False)
         self._error_text = _label_of(self._error)
         with card(words.PROGRESS):
-            with ui.row().classes("w-full items-baseline justify-between gap-x-4 gap-y-0"):
+            with ui.column().classes("w-full gap-0"):
                 self._stage = LiveText(news).classes("font-semibold").mark("stage")
-                self._detail = LiveText(news).classes("gkt-note")
+                self._detail = LiveText(news).classes("gkt-note gkt-detail")
             self._bar = LiveBar(news, words.PROGRESS)
-            with ui.element("div").classes("gkt-figures"):
+            with ui.element("div").classes("gkt-figures gkt-steady"):
                 self._figures = {
                     key: Figure(name, term=term, text=partial(LiveText, news))
                     for key, (name, term) in _FIGURES.items()

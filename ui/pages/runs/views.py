@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nicegui import ui
 
 from gemma_keras_tune.run_folder import RunFolder
 
 from ...live.broadcast import LiveRun
-from ...live.run_state import RunState
+from ...live.run_state import Mark, RunState
 from ...live.trend import trend_of
+from ...reader import Reader
 from ...words import data as data_words
 from ...words import runs as words
 from ..data.plain import is_remark, plain
@@ -18,10 +19,12 @@ from ..live_chart import LineOf, LiveChart
 from ..live_news import LiveNews, LiveText
 from ..visit import Visit
 from ..widgets import card, empty_state, heading, note
+from .change import change_in_words
 from .log import Log
 
 _GIGA = 1e-9
 _REMARKS = 3  # the newest, each once
+_MARKS = 5  # steps, the newest
 _MOST_COMPARED = 100  # points of a curve that a trend is found in
 
 
@@ -96,6 +99,7 @@ class Views:
 
     def _learning(self) -> None:
         self._trend = LiveText(self._news).classes("max-w-prose").mark("trend")
+        self._marks = LiveText(self._news).classes("gkt-note").mark("marks")
         self._show_trend()
         self._chart(
             words.CHART_LOSS, words.CHART_LOSS_LABEL, words.AXIS_NATS, "loss",
@@ -108,6 +112,7 @@ class Views:
                     words.CHART_QUALITY, words.CHART_QUALITY_LABEL, words.AXIS_SHARE, "accuracy",
                     LineOf("accuracy", words.ACCURACY_LINE, points=True),
                     LineOf("macro_f1", words.F1_LINE, points=True),
+                    is_share=True,
                 )  # fmt: skip
             self._confidence_place = ui.column().classes("w-full min-w-0")
         more = ui.expansion(words.MORE_CURVES).classes("w-full gkt-expansion").mark("more-curves")
@@ -116,6 +121,10 @@ class Views:
     def _show_trend(self) -> None:
         """Says in a sentence whether it goes well."""
         self._trend.text = self._live.once("trend", lambda: _trend_in_words(self._live))
+        reader = self._visit.reader
+        self._marks.text = self._live.once(
+            ("marks", reader), lambda: _marks_in_words(self._live.state.marks, reader)
+        )
 
     def _more_curves(self, place: ui.expansion) -> None:
         """The curves that few look at, drawn when somebody opens them first."""
@@ -145,14 +154,15 @@ class Views:
         with self._confidence_place:
             lines = [LineOf(name, name.partition(":")[2], points=True) for name in names]
             self._chart(
-                words.CHART_CONFIDENCE, words.CHART_CONFIDENCE_LABEL, words.AXIS_SHARE,
-                "confidence", *lines,
+                words.CHART_CONFIDENCE, words.CHART_CONFIDENCE_LABEL, words.AXIS_PROBABILITY,
+                "confidence", *lines, is_share=True,
             )  # fmt: skip
             if is_first and not any(chart.shows("accuracy") for chart in self._charts):
                 self._chart(
                     words.CHART_QUALITY, words.CHART_QUALITY_LABEL, words.AXIS_SHARE, "accuracy",
                     LineOf("accuracy", words.ACCURACY_LINE, points=True),
                     LineOf("macro_f1", words.F1_LINE, points=True),
+                    is_share=True,
                 )  # fmt: skip
 
     def _machine(self) -> None:
@@ -176,13 +186,17 @@ class Views:
             )  # fmt: skip
 
     def _chart(
-        self, title: str, label: str, y: str, term: str, *lines: LineOf, is_time: bool = False
-    ) -> None:
+        self, title: str, label: str, y: str, term: str, *lines: LineOf,
+        is_time: bool = False, is_share: bool = False,
+    ) -> None:  # fmt: skip
         x = words.AXIS_TIME if is_time else words.AXIS_STEP
         with card(title, term=term):
             self._charts.append(
-                LiveChart(self._news, self._state, lines, label=label, x=x, y=y, is_time=is_time)
-            )
+                LiveChart(
+                    self._news, self._state, lines, label=label, x=x, y=y,
+                    is_time=is_time, is_share=is_share,
+                )
+            )  # fmt: skip
 
     def _samples(self) -> None:
         with ui.column().classes("w-full gap-4") as self._samples_place:
@@ -235,3 +249,17 @@ def _trend_in_words(live: LiveRun) -> str:
     has_ended = not live.standing.is_at_work and live.standing.job is None
     texts = words.TRENDS_ENDED if has_ended else words.TRENDS
     return texts[trend_of(losses, measured, passes=live.state.epoch)]
+
+
+def _marks_in_words(marks: Sequence[Mark], reader: Reader) -> str:
+    """What the dotted lines of the charts mean, the newest last."""
+    by_step: dict[int, list[str]] = {}
+    for mark in marks:
+        change = change_in_words(mark.text, mark.value, reader) if mark.kind == "set" else ""
+        said = words.MARKS[mark.kind].format(text=mark.text, change=change)
+        by_step.setdefault(mark.step, []).append(said)
+    told = [
+        words.MARKED_AT.format(step=reader.number(step), what=", ".join(dict.fromkeys(texts)))
+        for step, texts in list(by_step.items())[-_MARKS:]
+    ]
+    return words.MARKED.format(marks="; ".join(told)) if told else ""
