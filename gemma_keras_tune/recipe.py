@@ -122,7 +122,8 @@ class LoraRecipe(_Section):
     """The low-rank adapter beside the frozen weights."""
 
     rank: int = Field(default=8, ge=1, le=1024)
-    """Inner size of the two adapter matrices: more can learn more, and takes more memory."""
+    """How large the adapter is (the inner size of its two matrices): more can learn more, and takes
+    more memory."""
     alpha: float = Field(default=16.0, gt=0, le=4096)
     """Strength: the adapter's product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

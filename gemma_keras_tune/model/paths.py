@@ -34,18 +34,15 @@ class AttentionPath:
 
     def in_words(self, length: int) -> str:
         """A sentence for people, for rows of so many tokens."""
+        seen = f"How the tokens of a row see one another (attention, rows of {length:,} tokens)"
         if self.name == "mask":
-            return f"Attention in rows of {length:,} tokens: with a mask."
+            return f"{seen}: all at once, with a mask."
         if self.name == "blocks":
             why = f", since {self.why_plain}" if self.why_plain else ""
-            return (
-                f"Attention in rows of {length:,} tokens: by blocks of {self.block}, "
-                f"in plain XLA{why}."
-            )
+            return f"{seen}: by blocks of {self.block}, without a kernel (in plain XLA){why}."
         return (
-            f"Attention in rows of {length:,} tokens: JAX's splash kernel, by blocks of "
-            f'{self.block}. We have not run it on a TPU yet; train.attention = "plain" does '
-            "without it."
+            f"{seen}: by blocks of {self.block}, in JAX's splash kernel. We have not run it on a "
+            'TPU yet; train.attention = "plain" does without it.'
         )
 
 

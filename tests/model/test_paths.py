@@ -104,7 +104,7 @@ def test_heads_are_dealt_out_only_with_whole_keys(
         ({}, ["splash", "512", "not run it on a TPU", 'train.attention = "plain"']),
         ({"asked": "plain"}, ["plain XLA", 'train.attention is "plain"']),
         ({"platform": "gpu"}, ["plain XLA", "GPU"]),
-        ({"platform": "cpu"}, ["by blocks of 128, in plain XLA."]),
+        ({"platform": "cpu"}, ["by blocks of 128, without a kernel (in plain XLA)."]),
         ({"length": 512}, ["rows of 512 tokens", "with a mask"]),
     ],
 )

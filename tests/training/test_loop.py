@@ -69,7 +69,7 @@ def test_a_run_says_which_way_its_attention_takes(
     uninterrupted: tuple[TrainResult, list[Event]],
 ) -> None:
     notes = [note.message for note in of_kind(uninterrupted[1], Note)]
-    assert "Attention in rows of 64 tokens: with a mask." in notes
+    assert any("rows of 64 tokens): all at once, with a mask." in note for note in notes)
 
 
 def test_a_run_tells_the_time_left_and_how_far_each_measurement_is(

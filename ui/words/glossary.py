@@ -116,8 +116,8 @@ TERMS = MappingProxyType(
         ),
         "loss": Term(
             "Loss",
-            "How surprised the model is by the right answers, in nats a token. Less is better; 0 "
-            "would mean that it knows every answer for certain.",
+            "How surprised the model is by the right answers, for each token of them. Less is "
+            "better; 0 would mean that it knows every answer for certain. Its unit is called nat.",
         ),
         "perplexity": Term(
             "Perplexity",

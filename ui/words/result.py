@@ -80,8 +80,8 @@ EXPERTS = "For experts"
 FIGURE_COLUMNS = ("Figure", "Before", "After", "Change")
 FIGURE_NAMES = {
     "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "loss": "Loss (nats a token)",
+    "macro_f1": "Mean of the labels (macro F1)",
+    "loss": "Surprise a token (loss)",
     "perplexity": "Perplexity",
 }
 COMPARED = (

@@ -103,7 +103,7 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
         row["c0"]: [row[f"c{at}"] for at in (1, 2, 3)] for row in table(ann, words.FIGURES).rows
     }
     assert figures["Accuracy"] == ["50.0%", "75.0%", "25.0% better"]
-    assert figures["Loss (nats a token)"] == ["2", "0.2", "1.8 better"]
+    assert figures["Surprise a token (loss)"] == ["2", "0.2", "1.8 better"]
     await ann.should_see("<b>Win</b>")
     await ann.should_see(f"no idea {words.CUT}")
 
