@@ -220,7 +220,7 @@ MARKS = {
     "rolled_back": "rolled back after step {text}",
 }
 MARKED = "Dotted lines in the charts: {marks}."
-MARKED_AT = "after step {step} {what}"
+MARKED_AT = "after step {step}: {what}"
 NO_SAMPLES_TITLE = "Nothing was asked yet"
 NO_SAMPLES = "Ask it something while it works, or name sample prompts when you set up a run."
 SAMPLE_AT = "After {step} steps"

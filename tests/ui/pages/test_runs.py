@@ -243,7 +243,7 @@ async def test_a_wrong_value_is_refused_beside_it_and_the_present_one_is_told(
         said = "From the next step on: Learning rate 0.00002."
         await wait_for(lambda: said in ann.notify.messages)
         tell(ControlApplied(id=command.id, command="set", step=1, key=command.key, value=2e-5))
-        await until(ann, "after step 1 Learning rate 0.00002")
+        await until(ann, "after step 1: Learning rate 0.00002")
         ann.find(marker="control-set").click()
         await until(ann, "Now: 0.00002")
 

@@ -238,7 +238,7 @@ def test_rows_are_pasted_on_a_phone_by_keyboard(data, server, axe):  # noqa: F81
 def test_a_run_can_be_started_without_scrolling_to_its_button(data: Any, size: Any) -> None:
     data.set_viewport_size(size)
     data.goto(data.url.replace("/data", "/configure?data=shipped:spam_train.csv"))
-    data.get_by_text("It fits.").first.wait_for()
+    data.get_by_text("It fits.").filter(visible=True).first.wait_for()
     box = data.get_by_role("button", name="Start the run").bounding_box()
     assert box["y"] > 0 and box["y"] + box["height"] <= size["height"]
     assert fits(data)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gemma_keras_tune.event_types import RunStarted, StageStarted, Step
+from gemma_keras_tune.event_types import Note, RunStarted, StageStarted, Step
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.run_folder import new_run, open_for_writing
 from tests.support.app_server import AppServer, make_administrator
@@ -46,6 +46,11 @@ FILLS_ITS_PLACE = """() => {
   const drawn = [...document.querySelectorAll('.js-plotly-plot .main-svg:first-child')];
   const gap = one => one.closest('.js-plotly-plot').parentElement.clientWidth - one.clientWidth;
   return drawn.length > 0 && drawn.every(one => Math.abs(gap(one)) < 2);
+}"""
+FOLLOWS = """text => {
+  const log = document.querySelector('.gkt-log');
+  const end = log && log.scrollTop + log.clientHeight;
+  return log && log.textContent.trim().endsWith(text) && log.scrollHeight - end < 2;
 }"""
 MUTE = """() => {
   const emit = socket.emit;
@@ -162,6 +167,27 @@ def test_curves_grow_while_another_tab_is_looked_at(
         page.get_by_role("tab", name="Learning").click()
         wait_for_steps(page, 8)
         assert steps_drawn(page) == [float(number) for number in range(1, 9)]
+        assert complaints(page) == []
+
+
+def test_the_log_follows_its_newest_line_unless_somebody_has_scrolled_up(
+    page: Any,  # noqa: F811
+    server: AppServer,  # noqa: F811
+) -> None:
+    sign_in(page, server.address)
+    with run_at_work(server, "logged", steps=1) as tell:
+        for number in range(80):
+            tell(Note(message=f"line {number}"))
+        look_at(page, server, "logged", steps=1)
+        page.get_by_role("tab", name="Log").click()
+        page.wait_for_function(FOLLOWS, arg="line 79")
+        tell(Note(message="the newest"))
+        page.wait_for_function(FOLLOWS, arg="the newest")
+        page.get_by_role("log").first.evaluate("log => { log.scrollTop = 0; }")
+        page.wait_for_timeout(200)
+        tell(Note(message="one more"))
+        page.get_by_text("one more").wait_for(state="attached")
+        assert page.get_by_role("log").first.evaluate("log => log.scrollTop") == 0
         assert complaints(page) == []
 
 

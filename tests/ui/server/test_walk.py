@@ -125,7 +125,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.get_by_label("Too long", exact=True).click()
     page.get_by_role("option", name="truncate").click()
     page.get_by_text("PEFT adapter (a few MB)").click()
-    page.get_by_text(FITS).wait_for(timeout=60_000)
+    page.get_by_text(FITS).filter(visible=True).first.wait_for(timeout=60_000)
     assert violations(page, axe) == []
     shot(page, "walk-configure")
     page.get_by_role("button", name="Start the run").click()
@@ -142,7 +142,7 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     page.get_by_role("button", name="Change a setting").click()
     page.get_by_label("New value").fill("1e-4")
     page.get_by_role("button", name="Apply").click()
-    page.get_by_text("learning_rate = 0.0001").first.wait_for(timeout=60_000)
+    page.get_by_text("Learning rate 0.0001").first.wait_for(timeout=60_000)
     assert violations(page, axe) == []
     page.get_by_role("button", name="Go on", exact=True).click()
     page.get_by_text("Finished", exact=True).wait_for(timeout=PATIENCE_MS)
@@ -269,7 +269,7 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
     type_into(page, "Micro batch tokens (tokens)", "64")
     type_into(page, "Max steps", "8")
     page.keyboard.press("Tab")
-    page.get_by_text(FITS).wait_for(timeout=60_000)
+    page.get_by_text(FITS).filter(visible=True).first.wait_for(timeout=60_000)
     tab_to(page, "Start the run", key="Enter")
     page.wait_for_url("**/runs/*")
     url = page.url
@@ -282,7 +282,7 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
     page.get_by_label("New value").wait_for()
     type_into(page, "New value", "1e-4")
     tab_to(page, "Apply", key="Enter")
-    page.get_by_text("learning_rate = 0.0001").first.wait_for(timeout=60_000)
+    page.get_by_text("Learning rate 0.0001").first.wait_for(timeout=60_000)
     tab_to(page, "Go on", key="Enter")
     page.get_by_text("Finished", exact=True).wait_for(timeout=PATIENCE_MS)
     tab_to(page, "Playground", key="Enter")
@@ -336,7 +336,7 @@ def test_every_page_is_sound_in_every_size_and_theme(page, server, axe, run_url,
         ("nothing", "/runs/none", "There is nothing here"),
     ):
         page.goto(server.address + path)
-        page.get_by_text(text).first.wait_for(timeout=60_000)
+        page.get_by_text(text).filter(visible=True).first.wait_for(timeout=60_000)
         if name in ("run", "compare"):
             page.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.wait_for_timeout(300)  # what slides in is there
