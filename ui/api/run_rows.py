@@ -11,6 +11,9 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Text, cast, func
 from sqlalchemy.engine import RowMapping
 
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.recipe import Recipe
+from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder
 
 from ..identity.refusals import NotFound, not_found
@@ -38,6 +41,14 @@ async def run_row(rows: WorkspaceStore, run_id: str) -> RowMapping:
 def folder_of(root: Path, run_id: str) -> RunFolder:
     """Where a run's files are, also those of an adopted one, which is linked there."""
     return RunFolder(root / "runs" / run_id)
+
+
+def recipe_of(folder: RunFolder) -> Recipe | None:
+    """The run's recipe; None if it has none yet, or an older or foreign one that can't be read."""
+    try:
+        return load_recipe(folder.recipe_json)
+    except TuneError:
+        return None
 
 
 async def runs_page(

@@ -186,6 +186,7 @@ def _table(label: str, columns: Sequence[Column], **how: Any) -> ui.table:
             "field": f"c{place}",
             "label": column.label,
             "align": "right" if column.right else "left",
+            "classes": "gkt-number" if column.right else "",
             "sortable": bool(column.sort),
         }
         for place, column in enumerate(columns)

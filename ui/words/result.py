@@ -52,10 +52,19 @@ VERDICTS_ANSWERS = {
 }
 SURE = "That is more than chance would do."
 UNSURE = "{rows} rows are too few to tell whether that is more than chance."
-ROWS_TO_TELL = (
-    "If it goes on like this, about {rows} held-back rows would tell. Bring more data, or hold "
-    "back a larger share of it in the next run."
+ROWS_TO_TELL = "If it goes on like this, about {rows} held-back rows would tell."
+HOW_TO_GET_THEM = "Bring more data, or hold back a larger share of it in the next run."
+FEW_ROWS = (
+    "Too few rows were held back to rely on it ({rows}): of new texts it may get anything from "
+    "{low} to {high} right. Until more rows have shown it, look at its answers before you use "
+    "them. Bring more rows with their right answers, or hold more of them back, and train anew."
 )
+ENOUGH_ROWS = (
+    "Of new texts like these, expect it to get {low} to {high} right. Whether you may use its "
+    "answers unread depends on what a wrong one costs you."
+)
+MORE_ROWS = "Bring more rows"
+HOLD_MORE_BACK = "Hold more rows back"
 ROWS = "Measured on {rows} rows that the training never saw."
 SHORTENED = "{count} of them were cut to the longest row."
 DROPPED = "Left out because they are too long: {count}."
@@ -64,13 +73,12 @@ LABELS_APART = "These figures may mislead. {what}"
 FIGURES = "Before and after"
 BEFORE = "Before"
 AFTER = "After"
-RIGHT_OF = "right on {right} of {rows} rows; on others it could as well be {low} to {high}"
-MARGIN = "It could as well be"
+RIGHT_OF = "right on {right} of {rows} rows; of new rows, {low} to {high}"
+MARGIN = "Of new rows"
 LIKELIHOOD = "Likelihood"
 ACCURACY_TEXT = (
     "Of the rows that were held back, the share that the model gives the right label (accuracy). "
-    "What counts is which label of your data it finds likeliest. The answers further down are "
-    "written freely, so one of them may say something else."
+    "What counts is which label of your data it finds likeliest."
 )
 LIKELIHOOD_TEXT = (
     "The chance that the model gives to each piece of the right answers, on average. 100% would "
@@ -107,11 +115,13 @@ BASE = "Base"
 
 SAMPLES = "Answers before and after"
 SAMPLES_TEXT = (
-    "Written freely, without a look at the labels. Below each answer stands the label that was "
-    "counted."
+    "What counts is the label of yours that the model finds likeliest; a table is answered in the "
+    "same way. What it would write without a look at your labels stands below it where it is "
+    "something else, as a model often does before its training. It isn't counted."
 )
-COUNTED_RIGHT = "Counted as {label}: right"
-COUNTED_WRONG = "Counted as {label}: wrong"
+COUNTED_RIGHT = "{label}: right"
+COUNTED_WRONG = "{label}: wrong"
+WRITTEN = "It would write: {text}"
 NEXT = "What next"
 USE_HELP = (
     "Ask the tuned model something of your own, let it answer a whole table, or take it with you "
@@ -145,6 +155,7 @@ SHOWN_CELL = "Only rows with the right label {expected} that were answered with 
 ALL_ROWS = "Show all rows"
 ROW_COLUMNS = ("Row", "Question", "Right answer", "Loss", "Before")
 ROW_COLUMNS_LABELS = ("Row", "Text", "Right label", "Label", "Confidence", "Loss", "Before")
+ROW_NUMBERS = ("Row", "Confidence", "Loss")
 NO_TEXT = "(not kept by this version)"
 DOWNLOAD = "Download all rows for Excel (CSV)"
 DOWNLOAD_JSON = "For programs (JSON lines)"

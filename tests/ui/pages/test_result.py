@@ -14,14 +14,15 @@ from nicegui import ui
 from nicegui.testing import User
 
 from gemma_keras_tune.data_codes import CODES
-from gemma_keras_tune.evaluation.chance import Comparison
+from gemma_keras_tune.evaluation.chance import Comparison, share_interval
 from gemma_keras_tune.event_types import Event, RunEnded, Warned
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result.result import verdict
+from gemma_keras_tune_ui.pages.result.trust import are_too_few
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import export as export_words
 from gemma_keras_tune_ui.words import result as words
-from tests.support.pages import until
+from tests.support.pages import only, until, upload
 from tests.ui.pages.test_runs import listed, run_of, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,7 +106,7 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
     assert figures["Accuracy"] == ["50.0%", "75.0%", "25.0% better"]
     assert figures["Surprise a token (loss)"] == ["2", "0.2", "1.8 better"]
     await ann.should_see("<b>Win</b>")
-    await ann.should_see(f"no idea {words.CUT}")
+    await ann.should_see(words.WRITTEN.format(text=f"no idea {words.CUT}"))
 
 
 async def test_labels_that_were_learned_apart_and_may_be_one_are_told_with_the_figures(
@@ -138,6 +139,57 @@ async def test_a_sample_says_which_label_was_counted_whatever_it_says(
     await ann.should_see(words.SAMPLES_TEXT)
     await ann.should_see(words.COUNTED_RIGHT.format(label="spam"))
     await ann.should_see(words.COUNTED_WRONG.format(label="ham"))
+    await ann.should_see(words.WRITTEN.format(text=f"Surely spam. {words.CUT}"))
+    await ann.should_not_see(words.WRITTEN.format(text="spam"))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_few"),
+    [
+        (share_interval(9, 9), True),  # 70 % to 100 %
+        (share_interval(15, 15), True),
+        (share_interval(16, 16), False),  # 81 % to 100 %
+        (share_interval(39, 40), False),
+        (share_interval(46, 92), True),  # 40 % to 60 %, and a little more
+        (share_interval(46, 93), False),
+        (None, False),
+    ],
+)
+async def test_rows_are_too_few_where_the_share_is_known_no_better_than_by_ten_points(
+    bounds, is_few
+) -> None:
+    assert are_too_few({"tuned": {"accuracy_interval": bounds}}) is is_few
+
+
+async def test_too_few_rows_are_told_with_the_place_where_more_are_held_back(
+    app: FastAPI, ann: User
+) -> None:
+    folder = measured_run(app, "few")
+    dataset = await upload(ann, "message,label\nhi,ham\n", "few.csv")
+    path = app.state.settings.root / "datasets" / dataset / "data.csv"
+    recipe = json.loads(folder.recipe_json.read_text())
+    recipe["data"] |= {"path": str(path), "test_path": None}
+    folder.recipe_json.write_text(json.dumps(recipe))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.FEW_ROWS.format(rows="4", low="44%", high="97%"))
+    await ann.should_not_see(words.HOW_TO_GET_THEM)
+    place = only(ann, ui.button, "hold-more-back").props["href"]
+    assert place == f"/data/{dataset}?tab=split"
+    await ann.open(place)
+    await until(ann, data_words.TEST_SHARE)
+
+
+async def test_enough_rows_say_what_to_expect_of_new_ones(app: FastAPI, ann: User) -> None:
+    folder = measured_run(app, "enough")
+    report = json.loads(folder.report_json.read_text())
+    report["tuned"]["accuracy_interval"] = [0.88, 0.95]
+    folder.report_json.write_text(json.dumps(report))
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/result")
+    await ann.should_see(words.ENOUGH_ROWS.format(low="88%", high="95%"))
+    await ann.should_see(words.HOW_TO_GET_THEM)
+    await ann.should_not_see(words.MORE_ROWS)
 
 
 async def test_answers_without_labels_are_told_by_how_likely_they_were(

@@ -10,13 +10,10 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from nicegui import ui
 
-from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe import DataRecipe
-from gemma_keras_tune.recipe_files import load_recipe
-from gemma_keras_tune.run_folder import RunFolder
 
 from ...api.artifacts import ArtifactView, delete_artifact, find_artifacts
-from ...api.run_rows import folder_of, run_row
+from ...api.run_rows import folder_of, recipe_of, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import export as words
@@ -62,7 +59,8 @@ class _Page:
 
     async def start(self) -> None:
         """Shows what there is, and what comes."""
-        self._data = await asyncio.to_thread(_data_of, self._folder)
+        recipe = await asyncio.to_thread(recipe_of, self._folder)
+        self._data = None if recipe is None else recipe.data
         await self._look()
         ui.timer(_LOOK_S, self._visit.tells(self._look))
 
@@ -202,11 +200,3 @@ class _Page:
 
     def _at(self, one: ArtifactView) -> str:
         return f"/api/v1/runs/{quote(self._run_id)}/artifacts/{one.format}"
-
-
-def _data_of(folder: RunFolder) -> DataRecipe | None:
-    """The section `data` of the run's recipe; None if an older or foreign one can't be read."""
-    try:
-        return load_recipe(folder.recipe_json).data
-    except TuneError:
-        return None

@@ -16,7 +16,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.run_result import read_report
 
 from ...api.naming import Shown
-from ...api.run_rows import folder_of, run_row
+from ...api.run_rows import folder_of, recipe_of, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import common
@@ -29,6 +29,7 @@ from ..widgets import card, empty_state, heading, link_button, note, primary
 from .confusion import Confusion
 from .figures import likelihood, right_rows, show_figures
 from .rows import Rows
+from .trust import are_too_few, show_trust
 
 _SURE = 0.05  # differences that chance makes more rarely than this are told as such
 _LOOK_S = 3.0
@@ -48,7 +49,9 @@ def register(app: FastAPI) -> None:
             _nothing_yet(visit, row)
             return
         shown = Shown(asked.root).value(report)
+        recipe = await asyncio.to_thread(recipe_of, folder)
         _verdict(visit, shown)
+        show_trust(visit, shown, None if recipe is None else recipe.data)
         await _tell_labels(visit, folder)
         show_figures(visit, shown)
         is_labelled = bool(shown["tuned"].get("confusion"))
@@ -121,6 +124,8 @@ def _verdict(visit: Visit, report: Mapping[str, Any]) -> None:
         needed = (report.get("compared") or {}).get("rows_to_tell")
         if needed is not None and not is_sure:
             lines.append(words.ROWS_TO_TELL.format(rows=reader.number(needed)))
+            if not are_too_few(report):  # else it is said below
+                lines.append(words.HOW_TO_GET_THEM)
     if "accuracy" not in tuned:
         lines.append(words.ROWS.format(rows=rows))
     for count, text in (("shortened", words.SHORTENED), ("dropped", words.DROPPED)):
@@ -190,13 +195,18 @@ def _titled(title: str) -> Iterator[None]:
 
 
 def _answer(title: str, answer: Mapping[str, Any] | None, expected: str) -> None:
+    label = None if answer is None else answer.get("predicted")
     with _titled(title):
-        ui.label(_said(answer)).classes("gkt-multiline")
-        if answer is not None and answer.get("predicted") is not None:
-            label, is_right = answer["predicted"], answer["predicted"] == expected
-            said = words.COUNTED_RIGHT if is_right else words.COUNTED_WRONG
-            chip = ui.label(said.format(label=label)).classes("gkt-chip mt-1")
-            chip.classes("gkt-good" if is_right else "gkt-bad")
+        if answer is None or label is None:
+            ui.label(_said(answer)).classes("gkt-multiline")
+            return
+        is_right = label == expected
+        said = words.COUNTED_RIGHT if is_right else words.COUNTED_WRONG
+        chip = ui.label(said.format(label=label)).classes("gkt-chip")
+        chip.classes("gkt-good" if is_right else "gkt-bad")
+        if answer["text"].strip() != label:
+            written = ui.label(words.WRITTEN.format(text=_said(answer)))
+            written.classes("gkt-note gkt-multiline mt-1")
 
 
 def _said(answer: Mapping[str, Any] | None) -> str:

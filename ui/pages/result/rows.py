@@ -96,7 +96,7 @@ class Rows:
 
     def _columns(self) -> list[Column]:
         names = words.ROW_COLUMNS_LABELS if self._is_labelled else words.ROW_COLUMNS
-        return [Column(name) for name in names]
+        return [Column(name, right=name in words.ROW_NUMBERS) for name in names]
 
     def _line(self, at: int, row: Mapping[str, Any]) -> Line:
         reader = self._visit.reader

@@ -12,13 +12,11 @@ from nicegui import ui
 
 from gemma_keras_tune.errors import RecipeError, TuneError
 from gemma_keras_tune.recipe import ASKED_PART, Recipe
-from gemma_keras_tune.recipe_files import load_recipe
-from gemma_keras_tune.run_folder import RunFolder
 
 from ...api.datasets import list_datasets
 from ...api.job_args import real_args
 from ...api.naming import Names, shipped_data
-from ...api.run_rows import folder_of, run_row
+from ...api.run_rows import folder_of, recipe_of, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...words import data as data_words
@@ -50,7 +48,7 @@ def register(app: FastAPI) -> None:
         row = await run_row(asked.rows, run_id)
         run_tabs(visit, row, at="/table")
         folder = folder_of(asked.root, run_id)
-        recipe = await asyncio.to_thread(_recipe_of, folder)
+        recipe = await asyncio.to_thread(recipe_of, folder)
         if not await asyncio.to_thread(folder.adapter.is_dir) or recipe is None:
             empty_state("table_chart", words.NOT_TRAINED_TITLE, words.NOT_TRAINED)
             return
@@ -65,14 +63,6 @@ def register(app: FastAPI) -> None:
                 await _Form(visit, run_id, recipe, on_start=answers.look).show(data)
             else:
                 ui.label(words.VIEWER).classes("gkt-soft")
-
-
-def _recipe_of(folder: RunFolder) -> Recipe | None:
-    """The run's recipe; None if an older or foreign one can't be read."""
-    try:
-        return load_recipe(folder.recipe_json)
-    except TuneError:
-        return None
 
 
 class _Form:
