@@ -69,6 +69,7 @@ def answer_table(
     delimiter: str = "auto",
     max_tokens: int | None = None,
     raw: bool = False,
+    doubt_below: float | None = None,
     on_event: OnEvent | None = None,
 ) -> AnsweredTable:
     """A table of rows without answers, written anew with those of a trained run.
@@ -76,7 +77,7 @@ def answer_table(
     Behind the table's own columns stand the label and the confidence of a classification, or the
     written answer, and a remark where a row has no answer or something was cut off. A name that
     the table has already gets a number: `label (2)`. Every row keeps its place. CSV is written as
-    UTF-8 with a byte-order mark, JSONL as JSONL.
+    UTF-8 with a byte-order mark and with decimal commas where the table has them, JSONL as JSONL.
 
     Args:
         run_dir: The run's folder.
@@ -89,10 +90,14 @@ def answer_table(
         max_tokens: The longest written answer; without it, the recipe's `evaluate.max_tokens`.
         raw: Leave cells as they are that a program for tables would compute as formulas; else they
             get an apostrophe before them.
+        doubt_below: Mark answers whose confidence is below it (0 to 1) in a column `doubtful`: yes
+            or no, in JSONL true or false. Only for a classification; without it no such column.
         on_event: Receives the events.
 
     Raises:
-        TuneError: `RUN_UNTRAINED`, `TABLE_TASK`, `OUT_IS_TABLE`, `ANSWERS_FILE`.
+        ValueError: If `doubt_below` isn't between 0 and 1.
+        TuneError: `RUN_UNTRAINED`, `TABLE_TASK`, `DOUBT_NEEDS_LABELS`, `OUT_IS_TABLE`,
+            `ANSWERS_FILE`.
         RecipeError: If `delimiter` is none.
         DataError: `MISSING_COLUMN`, `OUT_FORMAT`; or if the table can't be read.
         ModelError: If the model can't be read, or `LOSS_NOT_FINITE`.
@@ -102,6 +107,7 @@ def answer_table(
     need_adapter(folder)
     recipe = load_recipe(folder.recipe_json)
     asked = column or recipe.data.column(_asked_part(recipe))
+    _check_doubt(recipe, doubt_below)
     if target.exists() and source.exists() and target.samefile(source):
         raise TuneError(
             f"{out} is the table itself. Name another file for the answers.", code="OUT_IS_TABLE"
@@ -120,6 +126,7 @@ def answer_table(
         labels=labels,
         max_tokens=recipe.evaluate.max_tokens if max_tokens is None else max_tokens,
         raw=raw,
+        doubt_below=doubt_below,
     )
     return answer_rows(model, recipe, rows, target, how=how, on_event=on_event)
 
@@ -229,6 +236,25 @@ def _asked_part(recipe: Recipe) -> str:
             code="TABLE_TASK",
         )
     return part
+
+
+def _check_doubt(recipe: Recipe, below: float | None) -> None:
+    """Refuse a bound that no confidence can be compared with.
+
+    Raises:
+        ValueError: If it isn't between 0 and 1.
+        TuneError: `DOUBT_NEEDS_LABELS`.
+    """
+    if below is None:
+        return
+    if not 0 <= below <= 1:
+        raise ValueError(f"doubt_below is {below}; it is a probability, 0 to 1")
+    if recipe.data.task != "classification":
+        raise TuneError(
+            f"The run writes its answers (the task {recipe.data.task!r}), and only labels come "
+            "with a confidence. Leave out --doubt-below.",
+            code="DOUBT_NEEDS_LABELS",
+        )
 
 
 def _columns_read(recipe: Recipe, asked: str) -> tuple[str, ...]:

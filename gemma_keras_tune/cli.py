@@ -458,6 +458,12 @@ def answer(
         bool,
         typer.Option("--raw", help="Put no apostrophe before cells that look like formulas."),
     ] = False,
+    doubt_below: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Mark labels whose confidence is below it in a column of their own."
+        ),
+    ] = None,
     root: Root = None,
     json_output: Json = False,
 ) -> None:
@@ -480,6 +486,7 @@ def answer(
         delimiter=delimiter,
         max_tokens=max_tokens,
         raw=raw,
+        doubt_below=doubt_below,
     )
 
 

@@ -140,6 +140,8 @@ class AnswerArgs(_Plain):
     """Between its columns, as there."""
     max_tokens: int | None = Field(default=None, ge=1, le=131_072)
     """The longest written answer; without it, the recipe's `evaluate.max_tokens`."""
+    doubt_below: float | None = Field(default=None, ge=0, le=1)
+    """With labels: mark answers whose confidence is below it."""
 
 
 class Message(_Plain):

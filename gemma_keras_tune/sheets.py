@@ -44,9 +44,14 @@ def sheet(
         text.truncate()
 
 
+def number_as_text(number: float, *, decimal_comma: bool) -> str:
+    """The number with a point or a comma before its decimals."""
+    return str(number).replace(".", ",") if decimal_comma else str(number)
+
+
 def _cell(cell: str | float | None, *, decimal_comma: bool) -> str:
     if isinstance(cell, str):
         return disarmed(cell)
     if cell is None:
         return ""
-    return str(cell).replace(".", ",") if decimal_comma else str(cell)
+    return number_as_text(cell, decimal_comma=decimal_comma)

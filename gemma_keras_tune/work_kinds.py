@@ -136,7 +136,7 @@ def _answer(task: Task, spec: AnswerJob) -> dict[str, Any]:
 
     run, args = _existing(task, spec), spec.args
     refuse_while_written(run)
-    how = args.model_dump(include={"column", "encoding", "delimiter", "max_tokens"})
+    how = args.model_dump(include={"column", "encoding", "delimiter", "max_tokens", "doubt_below"})
     out = task.folder.answers(args.data)
     return answer_table(run.path, args.data, out, on_event=task.tell, **how).to_json()
 

@@ -41,6 +41,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {"columns": {"prompt": "text", "system": "rules"}},
         {},
     ),
+    "a bound of the confidence without labels": (
+        "DOUBT_NEEDS_LABELS",
+        "instruction",
+        {"columns": {"prompt": "text"}},
+        {"doubt_below": 0.5},
+    ),
     "a delimiter of two letters": ("RECIPE_INVALID", "classification", {}, {"delimiter": ", "}),
     "a wrong encoding": ("UNKNOWN_ENCODING", "classification", {}, {"encoding": "klingon"}),
 }
@@ -55,3 +61,9 @@ def test_what_cannot_be_answered_is_refused_with_its_reason(tmp_path, table, cas
         gkt.answer_table(run, table, out, **how)
     assert caught.value.code == code
     assert table.read_text() == "text\nhello\n" and not (tmp_path / "o.csv").exists()
+
+
+def test_a_bound_that_is_no_probability_is_a_mistake_of_the_caller(tmp_path, table):
+    run = run_of(tmp_path / "run", "classification")
+    with pytest.raises(ValueError, match="doubt_below is 80"):
+        gkt.answer_table(run, table, tmp_path / "o.csv", doubt_below=80)

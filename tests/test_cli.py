@@ -423,10 +423,12 @@ def test_a_small_run_from_training_to_the_doctor(recipe, home):
     assert found["prompt_ids"][0] == 2 and 1 <= len(found["ids"]) <= 4
 
     out = home / "answered.csv"
-    told = call("answer", "latest", other, "--out", out)
+    told = call("answer", "latest", other, "--out", out, "--doubt-below", 1)
     assert told.exit_code == 0, told.output
     assert "80 of 80 rows" in told.stdout and "answered.csv" in told.stdout
-    assert out.read_text("utf-8-sig").splitlines()[0] == "text,label,label (2),confidence,remark"
+    assert out.read_text("utf-8-sig").splitlines()[0] == (
+        "text,label,label (2),confidence,doubtful,remark"
+    )
 
     checks = {one["name"]: one for one in doctor_checks("latest")}
     for name in ("Run", "One <bos>", "End of turn", "Learned share", "Lengths", "Adapter"):

@@ -209,7 +209,8 @@ def test_a_table_of_held_back_rows_is_answered_as_the_runs_own_predictions_say(r
     table = root / "mails.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["mail"], *([one["prompt"]] for one in expected)])
-    job = make_job(root, "answer", {"data": str(table), "column": "mail"}, run="first")
+    args = {"data": str(table), "column": "mail", "doubt_below": 0.75}
+    job = make_job(root, "answer", args, run="first")
     assert work(job.path) == 0, read_result(job)
     with job.answers(str(table)).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -217,6 +218,7 @@ def test_a_table_of_held_back_rows_is_answered_as_the_runs_own_predictions_say(r
     assert [row["label"] for row in rows] == [one["predicted"] for one in expected]
     for row, one in zip(rows, expected, strict=True):
         assert float(row["confidence"]) == pytest.approx(one["confidence"], abs=1e-4)
+        assert row["doubtful"] == ("yes" if float(row["confidence"]) < 0.75 else "no")
     value = values_of(job)
     assert (value["file"], value["rows"], value["answered"]) == (
         "answers.csv",

@@ -180,6 +180,7 @@ def show_answered(console: Console, found: AnsweredTable) -> None:
         reasons = (f"{code} {count:,}" for code, count in found.not_answered.items())
         rows.append(("Not answered", f"{', '.join(reasons)} (the column {found.columns[-1]!r})"))
     for name, count, what in (
+        ("Doubtful", found.doubtful, f"answers (the column {found.columns[-2]!r})"),
         ("Cut off", found.shortened, "rows, at their beginning"),
         ("Cut off", found.cut_off, "answers (longer ones: --max-tokens)"),
         ("Apostrophe", found.guarded, "cells that look like formulas (as they are: --raw)"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 from ..data_codes import CODES
 from ..errors import DataError
-from ..sheets import disarmed
+from ..sheets import disarmed, number_as_text
 from .findings import Finding, raise_errors
 from .kept import Keeper, Kept
 from .read import SUFFIXES, FileFacts, stream_rows
@@ -21,7 +23,14 @@ BYTE_ORDER_MARK = "utf-8-sig"
 """The encoding of what is written as CSV: by its mark Excel knows that it is UTF-8."""
 
 _TABS = (".tsv", ".tab")
+_LOOKED_AT = 1000  # rows by which it is told how a table writes its numbers
+# Three digits behind the sign may be thousands, so they tell nothing.
+_DECIMALS = {sign: re.compile(rf"[+-]?\d+{re.escape(sign)}(\d{{1,2}}|\d{{4,}})") for sign in ",."}
 _ALL_ROWS = "Repair it: every row must be readable, so that none is lost."
+
+
+Cell = str | float | bool | None
+"""What a new column may hold."""
 
 
 class WholeRow(NamedTuple):
@@ -95,7 +104,8 @@ def unused_names(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
 class TableWriter:
     """Writes the rows of a table with more columns behind its own.
 
-    JSONL stays JSONL. CSV keeps its delimiter, or takes the one that its new name stands for. A
+    JSONL stays JSONL. CSV keeps its delimiter, or takes the one that its new name stands for; its
+    new numbers have the decimal sign of those in the table, and true and false are yes and no. A
     program for tables would compute a cell that begins as a formula does, whoever wrote it: such a
     cell gets an apostrophe before it.
 
@@ -117,18 +127,27 @@ class TableWriter:
         self._file, self._columns, self._added, self._raw = file, table.columns, added, raw
         self._csv: Any = None
         if table.format == "csv":
-            self._csv = csv.writer(file, delimiter=_delimiter(table, out))
+            delimiter = _delimiter(table, out)
+            self._csv = csv.writer(file, delimiter=delimiter)
+            self._decimal_comma = _has_decimal_comma(table, delimiter)
             self._csv.writerow([self._guard(name) for name in (*table.columns, *added)])
 
-    def write(self, cells: Mapping[str, Any], values: Sequence[str | float | None]) -> None:
+    def write(self, cells: Mapping[str, Any], values: Sequence[Cell]) -> None:
         """Writes a row: its own cells, and the new columns' values."""
         if self._csv is None:
             whole = {**cells, **dict(zip(self._added, values, strict=True))}
             self._file.write(json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
             return
         own = [str(cells[name]) for name in self._columns]
-        more = ["" if value is None else str(value) for value in values]
+        more = [self._as_text(value) for value in values]
         self._csv.writerow([self._guard(cell) for cell in own + more])
+
+    def _as_text(self, value: Cell) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return number_as_text(value, decimal_comma=self._decimal_comma)
 
     def _guard(self, cell: str) -> str:
         written = cell if self._raw else disarmed(cell)
@@ -156,6 +175,26 @@ def _delimiter(table: WholeTable, out: Path) -> str:
     if out.suffix.lower() in _TABS:
         return "\t"
     return "," if table.delimiter == "\t" else table.delimiter
+
+
+def _has_decimal_comma(table: WholeTable, delimiter: str) -> bool:
+    """Whether new numbers are written with a comma, so that whoever made the table can open it.
+
+    As most of its own numbers are. Where there are none, semicolons tell it: programs put them
+    between cells in countries whose numbers have commas. Between commas the point stays.
+    """
+    if delimiter == ",":
+        return False
+    found = Counter(
+        sign
+        for row in table.rows[:_LOOKED_AT]
+        for cell in row.cells.values()
+        for sign, pattern in _DECIMALS.items()
+        if pattern.fullmatch(str(cell).strip())
+    )
+    if found[","] == found["."]:
+        return delimiter == ";"
+    return found[","] > found["."]
 
 
 def _with_own_advice(item: Finding) -> Finding:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data.jsonl_rows import RowFault
-from ..data.whole_table import BYTE_ORDER_MARK, TableWriter, WholeRow, WholeTable, unused_names
+from ..data.whole_table import (
+    BYTE_ORDER_MARK,
+    Cell,
+    TableWriter,
+    WholeRow,
+    WholeTable,
+    unused_names,
+)
 from ..durable import new_file
 from ..errors import TuneError
 from ..event_types import Event, Progress
@@ -45,6 +52,7 @@ class TableAnswer:
         asked: What stands in the column that is read, as text.
         answer: The label or the written answer; None where the row could not be answered.
         confidence: Probability of the label among the labels; None without labels.
+        is_doubtful: Whether the confidence is below the bound that was asked for.
         remark: Why there is no answer, or what was cut off; else empty.
         code: The same for programs: why there is no answer; else empty.
     """
@@ -53,6 +61,7 @@ class TableAnswer:
     asked: str
     answer: str | None = None
     confidence: float | None = None
+    is_doubtful: bool = False
     remark: str = ""
     code: str = ""
 
@@ -64,13 +73,15 @@ class AnsweredTable:
     Attributes:
         path: The file with the answers.
         rows: Rows of the table, all of which are in the file, in their order.
-        columns: The names of the new columns: the answer, with labels the confidence, the remark.
+        columns: The names of the new columns: the answer, with labels the confidence and, if that
+            was asked for, whether it is doubtful; the remark.
         counts: With labels: how many rows got each, the most frequent first.
         not_answered: How many rows could not be answered, by code.
         shortened: Rows whose beginning was cut off.
         cut_off: Answers that ran into the longest allowed length.
         guarded: Cells that got an apostrophe, since a program for tables would compute them.
         first: The first rows, twenty at most.
+        doubtful: Rows whose confidence is below the bound; None if none was asked for.
     """
 
     path: Path
@@ -82,6 +93,7 @@ class AnsweredTable:
     cut_off: int
     guarded: int
     first: tuple[TableAnswer, ...] = field(repr=False)
+    doubtful: int | None = None
 
     @property
     def answered(self) -> int:
@@ -100,12 +112,14 @@ class AnsweredTable:
             "shortened": self.shortened,
             "cut_off": self.cut_off,
             "guarded": self.guarded,
+            "doubtful": self.doubtful,
             "first": [
                 {
                     "row": one.line,
                     "asked": one.asked[:_LONGEST_SHOWN],
                     "answer": one.answer and one.answer[:_LONGEST_SHOWN],
                     "confidence": one.confidence,
+                    "is_doubtful": one.is_doubtful,
                     "remark": one.remark,
                 }
                 for one in self.first
@@ -123,12 +137,14 @@ class HowToAnswer:
             answers are written, always with the likeliest token.
         max_tokens: The longest written answer.
         raw: Write cells that begin as formulas do as they are.
+        doubt_below: With labels: a row whose confidence is below it (0 to 1) is marked as doubtful.
     """
 
     column: str
     labels: tuple[str, ...]
     max_tokens: int
     raw: bool
+    doubt_below: float | None = None
 
 
 @told_of_memory(STAGE)
@@ -157,7 +173,7 @@ def answer_rows(
         TuneError: `ANSWERS_FILE`, if the file can't be written.
         OutOfMemory: If there isn't enough memory.
     """
-    added = unused_names(_new_columns(recipe.data, is_labelled=bool(how.labels)), table.columns)
+    added = unused_names(_new_columns(recipe.data, how), table.columns)
     answering = _Answering(model, recipe, how, Reporter(STAGE, len(table.rows), on_event))
     encoding = BYTE_ORDER_MARK if table.format == "csv" else "utf-8"
     first: list[TableAnswer] = []
@@ -169,9 +185,10 @@ def answer_rows(
         writer = TableWriter(file, table, out, added=added, raw=how.raw)
         for start in range(0, len(table.rows), _BLOCK):
             rows = list(table.rows[start : start + _BLOCK])
-            answers = answering.answer(rows, before=start)
+            is_last = start + len(rows) == len(table.rows)
+            answers = answering.answer(rows, before=start, is_last=is_last)
             for row, one in zip(rows, answers, strict=True):
-                writer.write(row.cells, _cells(one, is_labelled=bool(how.labels)))
+                writer.write(row.cells, _cells(one, how))
             first += answers[: _FIRST_ROWS - len(first)]
     return AnsweredTable(
         path=out,
@@ -183,6 +200,7 @@ def answer_rows(
         cut_off=answering.cut_off,
         guarded=writer.guarded,
         first=tuple(first),
+        doubtful=None if how.doubt_below is None else answering.doubtful,
     )
 
 
@@ -193,9 +211,9 @@ class _Answering:
         self._model, self._recipe, self._how, self._reporter = model, recipe, how, reporter
         self._questions = TableQuestions(model, recipe.data, column=how.column, labels=how.labels)
         self.counts, self.not_answered = Counter[str](), Counter[str]()
-        self.shortened = self.cut_off = 0
+        self.shortened = self.cut_off = self.doubtful = 0
 
-    def answer(self, rows: Sequence[WholeRow], *, before: int) -> list[TableAnswer]:
+    def answer(self, rows: Sequence[WholeRow], *, before: int, is_last: bool) -> list[TableAnswer]:
         """What becomes of these rows, after `before` others."""
         found: dict[int, TableAnswer] = {}
         questions: dict[int, TableQuestion] = {}
@@ -207,17 +225,20 @@ class _Answering:
         before += len(found)
 
         def tell(event: Event) -> None:
-            if isinstance(event, Progress):
-                self._reporter.report(before + int(event.done))
+            if isinstance(event, Progress):  # it knows of unfinished answers as well
+                left = event.seconds_left if is_last else None
+                self._reporter.report(before + int(event.done), seconds_left=left)
 
         prompts = [question.prompt_ids for question in questions.values()]
         answers = self._labels(prompts, tell) if self._how.labels else self._texts(prompts, tell)
         for place, (text, confidence, was_cut) in zip(questions, answers, strict=True):
+            sure = self._sure(rows[place], confidence)
             found[place] = TableAnswer(
                 line=rows[place].line,
                 asked=_as_text(rows[place].cells.get(self._how.column)),
                 answer=text,
-                confidence=self._sure(rows[place], confidence),
+                confidence=sure,
+                is_doubtful=self._is_doubtful(sure),
                 remark=self._remark(questions[place], was_cut=was_cut),
             )
         return [found[place] for place in range(len(rows))]
@@ -264,6 +285,15 @@ class _Answering:
             raise not_finite(f"line {row.line}")
         return confidence
 
+    def _is_doubtful(self, confidence: float | None) -> bool:
+        """Whether the confidence, as the file has it, is below the bound."""
+        below = self._how.doubt_below
+        if below is None or confidence is None:
+            return False
+        is_doubtful = round(confidence, _DIGITS) < below
+        self.doubtful += is_doubtful
+        return is_doubtful
+
     def _remark(self, question: TableQuestion, *, was_cut: bool) -> str:
         self.shortened += question.is_shortened
         self.cut_off += was_cut
@@ -275,19 +305,22 @@ class _Answering:
         return " ".join(remarks)
 
 
-def _new_columns(data: DataRecipe, *, is_labelled: bool) -> tuple[str, ...]:
+def _new_columns(data: DataRecipe, how: HowToAnswer) -> tuple[str, ...]:
     """What the new columns are called, if the table has no such names already."""
-    if is_labelled:
-        return data.column("label"), "confidence", "remark"
+    if how.labels:
+        doubt = () if how.doubt_below is None else ("doubtful",)
+        return data.column("label"), "confidence", *doubt, "remark"
     return data.column("response") if data.task == "instruction" else "answer", "remark"
 
 
-def _cells(one: TableAnswer, *, is_labelled: bool) -> tuple[str | float | None, ...]:
+def _cells(one: TableAnswer, how: HowToAnswer) -> tuple[Cell, ...]:
     """What the new columns hold."""
-    if not is_labelled:
+    if not how.labels:
         return one.answer, one.remark
     sure = None if one.confidence is None else round(one.confidence, _DIGITS)
-    return one.answer, sure, one.remark
+    if how.doubt_below is None:
+        return one.answer, sure, one.remark
+    return one.answer, sure, None if sure is None else one.is_doubtful, one.remark
 
 
 def _as_text(value: Any) -> str:

@@ -94,15 +94,17 @@ def test_an_answered_table_tells_what_became_of_every_row():
     found = AnsweredTable(
         path=Path("out.csv"),
         rows=1234,
-        columns=("label", "confidence", "remark (2)"),
+        columns=("label", "confidence", "doubtful", "remark (2)"),
         counts={"spam": 1200, "ham": 30},
         not_answered={"EMPTY_TEXT": 3, "TOO_LONG": 1},
         shortened=0,
         cut_off=2,
         guarded=2,
         first=(),
+        doubtful=17,
     )
     said = shown(reports.show_answered, found)
+    assert "17 answers (the column 'doubtful')" in said
     for part in ("1,230 of 1,234 rows", "spam 1,200, ham 30", "EMPTY_TEXT 3, TOO_LONG 1"):
         assert part in said
     assert "2 answers" in said and "2 cells that look like formulas" in said

@@ -165,6 +165,49 @@ def test_row_34_cells_come_back_as_they_were_and_formulas_are_not_computed(model
     assert [[row[name] for name in rows[0]] for row in as_is] == rows[1:] and not raw.guarded
 
 
+def test_answers_below_the_bound_are_marked_and_counted(model, tmp_path):
+    table = write_csv(tmp_path / "t.csv", [["text"], *([text] for text in TEXTS), [" "]])
+    _, plain = answered(model, table, tmp_path / "plain.csv")
+    sure = [float(row["confidence"]) for row in plain[:-1]]
+    bound = sorted(sure)[2]  # two of five are below it, and one is the bound itself
+    found, rows = answered(model, table, tmp_path / "out.csv", doubt_below=bound)
+    assert found.columns == ("label", "confidence", "doubtful", "remark")
+    expected = ["yes" if one < bound else "no" for one in sure]
+    assert [row["doubtful"] for row in rows] == [*expected, ""] and expected.count("yes") == 2
+    assert found.doubtful == 2 and found.to_json()["doubtful"] == 2
+    assert [one["is_doubtful"] for one in found.to_json()["first"]][:5] == [
+        one == "yes" for one in expected
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({"text": TEXTS[0]}) + "\n")
+    _, (row,) = answered(model, path, tmp_path / "out.jsonl", doubt_below=1)
+    assert row["doubtful"] is True
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "numbers", "has_comma"),
+    [
+        (";", ["1", "2"], True),  # as Excel writes it where numbers have commas
+        (";", ["1,5", "2.25"], True),
+        (";", ["0.5", "0.25"], False),
+        (";", ["1.000", "2.500"], True),  # thousands, it seems
+        ("\t", ["1,5", "2"], True),
+        ("\t", ["1", "2"], False),
+        (",", ["1,5", "2,5"], False),  # 0,5 would be two cells to whoever reads the line
+    ],
+)
+def test_new_numbers_have_the_decimal_sign_of_the_table(
+    model, tmp_path, delimiter, numbers, has_comma
+):
+    rows = [["text", "price"], *([TEXTS[0], number] for number in numbers)]
+    table = write_csv(tmp_path / "t.csv", rows, delimiter=delimiter)
+    out = tmp_path / ("out.tsv" if delimiter == "\t" else "out.csv")
+    found, (row, _) = answered(model, table, out)
+    whole, sign, decimals = row["confidence"].partition("," if has_comma else ".")
+    assert sign and whole == "0" and float(f"0.{decimals}") == round(found.first[0].confidence, 4)
+    assert row["price"] == numbers[0] and not found.guarded
+
+
 def test_names_that_the_table_has_already_get_a_number(model, tmp_path):
     rows = [["text", "label", "label (2)", "remark"], [TEXTS[0], "mine", "too", "see"]]
     found, written = answered(model, write_csv(tmp_path / "t.csv", rows), tmp_path / "out.csv")
@@ -227,6 +270,18 @@ def test_progress_counts_every_row_up_to_the_last(model, tmp_path, monkeypatch):
     assert all(isinstance(one, Progress) and one.stage == "answering" for one in events)
     done = [one.done for one in events]
     assert done == sorted(done) and events[-1].done == events[-1].total == 6
+
+
+def test_the_time_left_of_written_answers_is_told_before_the_first_of_them_is_whole(
+    model, tmp_path
+):
+    table = write_csv(tmp_path / "t.csv", [["prompt"], *([text] for text in TEXTS)])
+    events: list[Any] = []
+    how = {"max_tokens": 40, "events": events.append, "column": "prompt"}
+    answered(model, table, tmp_path / "out.csv", recipe_of("instruction"), **how)
+    assert [one.seconds_left for one in events if one.done == 0][1:], "no report on the way"
+    assert all(one.seconds_left is not None for one in events[1:])
+    assert events[-1].seconds_left == 0
 
 
 def test_a_table_that_is_stopped_or_spoilt_leaves_no_file(model, tmp_path):

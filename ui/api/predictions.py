@@ -67,6 +67,41 @@ def read_predictions(
     return first[offset:], count
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubts:
+    """What a bound of the confidence does to the measured rows.
+
+    Attributes:
+        rows: Rows that have a confidence.
+        doubtful: Those whose confidence is below the bound.
+        wrong_doubtful: How many of those are wrong.
+        wrong_others: How many of the others are.
+    """
+
+    rows: int
+    doubtful: int
+    wrong_doubtful: int
+    wrong_others: int
+
+
+def doubts(path: Path, below: float) -> Doubts | None:
+    """How the rows fare by a bound between 0 and 1; None where no row has a confidence."""
+    pairs = [
+        (float(row["confidence"]) < below, row["predicted"] != row.get("expected"))
+        for row in _rows(path)
+        if isinstance(row.get("confidence"), int | float) and "predicted" in row
+    ]
+    if not pairs:
+        return None
+    wrong = [is_doubtful for is_doubtful, is_wrong in pairs if is_wrong]
+    return Doubts(
+        rows=len(pairs),
+        doubtful=sum(is_doubtful for is_doubtful, _ in pairs),
+        wrong_doubtful=sum(wrong),
+        wrong_others=len(wrong) - sum(wrong),
+    )
+
+
 def predictions_sheet(path: Path, *, decimal_comma: bool) -> Iterator[bytes]:
     """All rows as a CSV for a spreadsheet, a piece a line; it has the columns that the first has.
 

@@ -115,9 +115,9 @@ BASE = "Base"
 
 SAMPLES = "Answers before and after"
 SAMPLES_TEXT = (
-    "What counts is the label of yours that the model finds likeliest; a table is answered in the "
-    "same way. What it would write without a look at your labels stands below it where it is "
-    "something else, as a model often does before its training. It isn't counted."
+    "What counts is which of your labels the model finds likeliest; tables are answered in the "
+    "same way. Left to itself it might write something else, as models often do before their "
+    "training: then that stands below the label. It isn't counted."
 )
 COUNTED_RIGHT = "{label}: right"
 COUNTED_WRONG = "{label}: wrong"

@@ -49,20 +49,26 @@ COLUMN_ASKED = (
 NO_COLUMN = "Choose the column that the model is to read."
 MAX_TOKENS = "Longest answer (tokens)"
 MAX_TOKENS_HINT = "About four letters each. Longer answers are cut off, and the table says so."
+DOUBT = "Mark answers as doubtful below"
+DOUBT_HINT = "Left empty, none is marked."
+DOUBT_SAID = (
+    "Of the {rows} rows that were held back, {doubtful} would have been doubtful, and {wrong} of "
+    "these were wrong; of the other {rest}, {others} were wrong."
+)
 START = "Answer all rows"
 STARTED = "Asked. The answers appear here when they are there."
 
-AT_WORK = "At work on {name}"
+AT_WORK = "At work on “{name}”"
 WAITING = "Waits for its turn"
 LOADING = "Loads the model"
 ANSWERING = "Answers the rows: {done} of {total}"
-LEFT = "{time} left"
+LEFT = "About {time} left"
 MAY_LEAVE = "You may leave this page: the work goes on, and what comes of it appears here."
 CANCEL = "Stop"
 CANCEL_TITLE = "Stop answering this table?"
 CANCEL_TEXT = "What was answered so far is not kept. You can begin again at any time."
 
-RESULT = "The answers to {name}"
+RESULT = "The answers to “{name}”"
 ANSWERED = "Rows with an answer: {answered} of {rows}."
 NOT_ANSWERED = "Without an answer, because {reason}: {count}."
 REASONS = {
@@ -72,6 +78,10 @@ REASONS = {
 }
 OTHER_REASON = "the model can't read it"
 IN_THE_FILE = "These rows keep their place in the table, and its column “{column}” says why."
+DOUBTFUL = (
+    "Doubtful answers: {count}. Look at them first: the column “{column}” of the table says yes."
+)
+DOUBTFUL_ONE = "{confidence}, doubtful"
 SHORTENED = "Rows whose beginning was cut off, because they are too long: {count}."
 CUT_OFF = "Answers that were cut off at the longest answer: {count}."
 GUARDED = (

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from gemma_keras_tune_ui.api.predictions import Asked, predictions_sheet, read_predictions
+from gemma_keras_tune_ui.api.predictions import (
+    Asked,
+    Doubts,
+    doubts,
+    predictions_sheet,
+    read_predictions,
+)
 
 ROWS = [
     {"row": 2, "expected": "ham", "predicted": "ham", "confidence": 0.9, "nats": 0.2, "tokens": 2},
@@ -82,3 +88,12 @@ def test_a_row_whose_loss_nobody_knows_comes_last(path: Path, order: Any, rows: 
     path.write_text('{"row": 1}\n' + path.read_text())
     found, _ = read_predictions(path, Asked(order=order), limit=10)
     assert [one["row"] for one in found] == rows
+
+
+def test_a_bound_of_the_confidence_parts_the_rows_and_their_mistakes(path, tmp_path):
+    # below 0.8: rows 3 (wrong) and 5 (right); the others: rows 2 (right) and 4 (wrong)
+    assert doubts(path, 0.8) == Doubts(rows=4, doubtful=2, wrong_doubtful=1, wrong_others=1)
+    assert doubts(path, 0.0) == Doubts(rows=4, doubtful=0, wrong_doubtful=0, wrong_others=2)
+    (tmp_path / "answers.jsonl").write_text('{"row": 2, "expected": "yes", "nats": 1.0}\n')
+    assert doubts(tmp_path / "answers.jsonl", 0.5) is None
+    assert doubts(tmp_path / "none.jsonl", 0.5) is None

@@ -73,7 +73,7 @@ VALUE: dict[str, Any] = {
     "file": "answers.csv",
     "rows": 6,
     "answered": 3,
-    "columns": ["label", "confidence", "remark (2)"],
+    "columns": ["label", "confidence", "doubtful", "remark (2)"],
     "counts": [{"answer": "spam", "rows": 2}, {"answer": "<b>ham", "rows": 1}],
     "not_answered": [
         {"code": "EMPTY_TEXT", "rows": 1},
@@ -83,8 +83,17 @@ VALUE: dict[str, Any] = {
     "shortened": 0,
     "cut_off": 0,
     "guarded": 4,
+    "doubtful": 1,
     "first": [
         {"row": 2, "asked": "Win", "answer": "spam", "confidence": 0.875, "remark": ""},
+        {
+            "row": 4,
+            "asked": "?",
+            "answer": "ham",
+            "confidence": 0.5,
+            "is_doubtful": True,
+            "remark": "",
+        },
         {"row": 3, "asked": "", "answer": None, "confidence": None, "remark": "is empty"},
     ],
 }
@@ -119,6 +128,8 @@ async def test_a_table_is_looked_at_and_asked_for_as_it_is_read(
     app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = trained(app, "asked")
+    measured = {"expected": "ham", "predicted": "spam", "confidence": 0.7}
+    folder.predictions.write_text(json.dumps(measured) + "\n")
     await listed(app, folder)
     text = "id;mail\n1;Grüße\n2;\n3;Schöne Grüße aus Köln\n"
     dataset = await upload(ann, text, "mails.csv", encoding="cp1252")
@@ -137,6 +148,11 @@ async def test_a_table_is_looked_at_and_asked_for_as_it_is_read(
     await until(ann, words.COLUMN_ASKED.format(name="“message”"))
     rows = table(ann, words.FIRST_ROWS).rows
     assert [row["c2"] for row in rows] == ["Grüße", "", "Schöne Grüße aus Köln"]
+    said = {"rows": "1", "doubtful": "1", "wrong": "1", "rest": "0", "others": "0"}
+    await until(ann, words.DOUBT_SAID.format(**said))
+    only(ann, ui.number, "doubt-below").value = 60
+    said |= {"doubtful": "0", "wrong": "0", "rest": "1", "others": "1"}
+    await until(ann, words.DOUBT_SAID.format(**said))
     ann.find(marker="start").click()
     await wait_for(lambda: any(words.NO_COLUMN in one for one in ann.notify.messages))
     only(ann, ui.select, "column").value = 1
@@ -149,7 +165,12 @@ async def test_a_table_is_looked_at_and_asked_for_as_it_is_read(
     await ann.should_not_see(marker="start")
     path = app.state.settings.root / "datasets" / dataset / "data.csv"
     assert (asked[1].kind, asked[1].run) == ("answer", folder.id)
-    assert asked[1].args == {"data": str(path), "column": "mail", "encoding": "cp1252"}
+    assert asked[1].args == {
+        "data": str(path),
+        "column": "mail",
+        "encoding": "cp1252",
+        "doubt_below": 0.6,
+    }
 
 
 async def test_the_longest_answer_is_asked_for_where_answers_are_written(
@@ -194,6 +215,7 @@ async def test_what_became_of_the_rows_is_told_and_the_table_is_got_back(
             words.NOT_ANSWERED.format(reason=words.REASONS["EMPTY_TEXT"], count="2"),
             words.NOT_ANSWERED.format(reason=words.OTHER_REASON, count="1"),
             words.IN_THE_FILE.format(column="remark (2)"),
+            words.DOUBTFUL.format(count="1", column="doubtful"),
             words.GUARDED.format(count="4"),
         ]
     )
@@ -204,7 +226,12 @@ async def test_what_became_of_the_rows_is_told_and_the_table_is_got_back(
         ["<b>ham", "1", "33.3%"],
     ]
     first = [[row[f"c{at}"] for at in range(5)] for row in table(ann, words.FIRST).rows]
-    assert first == [["2", "Win", "spam", "87.5%", ""], ["3", "", "", "\u2013", "is empty"]]
+    doubtful = words.DOUBTFUL_ONE.format(confidence="50.0%")
+    assert first == [
+        ["2", "Win", "spam", "87.5%", ""],
+        ["4", "?", "ham", doubtful, ""],
+        ["3", "", "", "\u2013", "is empty"],
+    ]
     (earlier,) = table(ann, words.EARLIER).rows
     assert earlier["c0_href"] == f"/api/v1/jobs/{old.id}/table"
     link = str(only(ann, ui.button, "download").props["href"])
@@ -234,6 +261,10 @@ async def test_how_far_it_is_and_that_it_failed_is_told(app: FastAPI, ann: User)
     await ann.should_see(words.ANSWERING.format(done="3", total="12"))
     await ann.should_see(words.LEFT.format(time="1 min 30 s"))
     await ann.should_see(words.MAY_LEAVE)
+    with EventWriter(job.events, 2) as tell:
+        tell(Progress(stage="answering", done=12, total=12, seconds_left=0.0))
+    await until(ann, words.ANSWERING.format(done="12", total="12"))
+    await ann.should_not_see(words.LEFT.format(time="0 s"))
     ann.find(marker="stop").click()
     await ann.should_see(words.CANCEL_TEXT)
     ann.find(marker="confirm").click()

@@ -31,6 +31,7 @@ from ..tables import Column, Line, LinesTable, shortened
 from ..visit import Visit
 from ..widgets import card, empty_state, explain, link_button, note, primary, secondary
 from .table_answers import TableAnswers
+from .table_doubt import DoubtField
 
 _MOST_DATASETS = 200
 _MINE = "dataset:"
@@ -148,7 +149,7 @@ class _Form:
                 text = words.UNREADABLE_ONE if count == 1 else many
                 self._refuse(source, text, found["findings"])
             else:
-                self._check(found)
+                await self._check(found)
 
     def _reading(self, source: Source) -> dict[str, Any]:
         """How the table is read, as far as somebody said so."""
@@ -175,7 +176,7 @@ class _Form:
         self._encoding = encoding
         await self._look()
 
-    def _check(self, found: Mapping[str, Any]) -> None:
+    async def _check(self, found: Mapping[str, Any]) -> None:
         """The first rows, and what is asked before the start."""
         reader, total = self._visit.reader, found["total"]
         self._columns = [str(column["name"]) for column in found["columns"]]
@@ -198,9 +199,9 @@ class _Form:
                     for row in found["rows"]
                 ]
             )
-            self._ask()
+            await self._ask()
 
-    def _ask(self) -> None:
+    async def _ask(self) -> None:
         place = likely_column(self._columns, self._learned)
         with ui.element("div").classes("gkt-fields"):
             self._column = ui.select(
@@ -208,6 +209,7 @@ class _Form:
             ).mark("column")
             self._column.props("outlined dense options-dense").classes("w-full")
             self._longest = None if self._is_labelled else self._longest_answer()
+            self._doubt = self._doubt_field() if self._is_labelled else None
         said = ui.label().classes("gkt-note").mark("column-said")
 
         def tell(text: str) -> None:
@@ -216,7 +218,14 @@ class _Form:
 
         tell(words.COLUMN_ASKED if place is None else self._about(place, words.COLUMN_GUESSED))
         self._column.on_value_change(lambda event: tell(self._about(event.value, "")))
+        if self._doubt is not None:
+            self._doubt.build_line()
         primary(words.START, self._visit.tells(self._begin), icon="play_arrow").mark("start")
+        if self._doubt is not None:
+            await self._doubt.tell()
+
+    def _doubt_field(self) -> DoubtField:
+        return DoubtField(self._visit, folder_of(self._visit.parts.settings.root, self._run_id))
 
     def _about(self, place: int, other: str) -> str:
         return words.COLUMN_FITS if self._columns[place] == self._learned else other
@@ -256,6 +265,8 @@ class _Form:
         }
         if self._longest is not None and self._longest.value is not None:
             args["max_tokens"] = int(self._longest.value)
+        if self._doubt is not None and self._doubt.below is not None:
+            args["doubt_below"] = self._doubt.below
         real = await real_args("answer", args, Names(asked.rows, asked.root))
         await submit(asked, Wanted(kind="answer", run=self._run_id, args=real))
 

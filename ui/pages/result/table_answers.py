@@ -16,7 +16,7 @@ from ...identity.access import Action
 from ...jobs.job import Job
 from ...jobs.tail import Tail
 from ...words import table as words
-from ..tables import Cell, Column, Line, LinesTable, Link, shortened
+from ..tables import Cell, Chip, Column, Line, LinesTable, Link, shortened
 from ..visit import Visit
 from ..widgets import card, confirm, heading, note, primary, secondary, show_share
 
@@ -93,7 +93,7 @@ class TableAnswers:
         number = self._visit.reader.number
         done, total, seconds = said["done"], said["total"], said.get("seconds_left")
         left = ""
-        if seconds is not None:
+        if seconds is not None and seconds >= 1:
             left = words.LEFT.format(time=self._visit.reader.duration(seconds))
         text = words.ANSWERING.format(done=number(done), total=number(total))
         self._progress(text, done / total if total else None, left)
@@ -162,6 +162,9 @@ class TableAnswers:
                 for reason, count in reasons.items()
             ]
             lines.append(words.IN_THE_FILE.format(column=value["columns"][-1]))
+        if value.get("doubtful"):  # those of older versions don't say it
+            count, column = number(value["doubtful"]), value["columns"][-2]
+            lines.append(words.DOUBTFUL.format(count=count, column=column))
         for key, text in (
             ("shortened", words.SHORTENED),
             ("cut_off", words.CUT_OFF),
@@ -198,9 +201,9 @@ class TableAnswers:
             [Line(str(one["row"]), self._cells(one)) for one in rows]
         )
 
-    def _cells(self, one: Mapping[str, Any]) -> tuple[str, ...]:
+    def _cells(self, one: Mapping[str, Any]) -> tuple[Cell, ...]:
         reader, answer = self._visit.reader, shortened(one["answer"], _LONGEST)
-        sure = (reader.percent(one["confidence"]),) if self._is_labelled else ()
+        sure = (self._confidence(one),) if self._is_labelled else ()
         return (
             reader.number(one["row"]),
             shortened(one["asked"], _LONGEST),
@@ -208,6 +211,12 @@ class TableAnswers:
             *sure,
             one["remark"],
         )
+
+    def _confidence(self, one: Mapping[str, Any]) -> Cell:
+        share = self._visit.reader.percent(one["confidence"])
+        if one.get("is_doubtful"):
+            return Chip(words.DOUBTFUL_ONE.format(confidence=share), "warning")
+        return share
 
 
 def _file_of(job: Job) -> str:
