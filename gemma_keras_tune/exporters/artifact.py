@@ -256,7 +256,7 @@ def _plain_disk_errors(target: Path) -> Iterator[None]:
             raise
         advice = "Free some space" if full else "Choose another folder"
         raise ExportError(
-            f"The artifact {target} can't be written: {error}. {advice}; nothing was published.",
+            f"The artifact {target} can't be written: {error}. {advice}; nothing of it was kept.",
             code="NEEDS_SPACE" if full else "EXPORT_NOT_WRITABLE",
         ) from error
 

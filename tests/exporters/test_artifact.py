@@ -198,7 +198,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(monkeypatch, tuned, tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(artifact_module, "write_hf", full)
-    with pytest.raises(ExportError, match="nothing was published") as caught:
+    with pytest.raises(ExportError, match="nothing of it was kept") as caught:
         export(tuned, "hf", tmp_path)
     assert caught.value.code == "NEEDS_SPACE"
     assert list(tmp_path.iterdir()) == []

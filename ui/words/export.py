@@ -5,25 +5,29 @@ from __future__ import annotations
 TITLE = "Export"
 MAKE = "Export it"
 MAKE_TEXT = (
-    "The files are loaded afresh by the program that people will use, and must compute what was "
-    "trained. Otherwise nothing is published."
+    "An export is made and kept on the computer that this app runs on, and nothing leaves it. You "
+    "can download it when it has passed its check: the program that people will use loads the "
+    "files afresh, and must compute what was trained."
 )
 FORMATS = {
     "hf": (
         "Hugging Face folder",
-        "The whole tuned model: it runs by itself, with transformers and most servers of language "
-        "models, and other tools convert from it. If you don't know which to take, take this one.",
+        "The whole tuned model, with all that belongs to it. Programs for language models load it, "
+        "such as transformers and most servers, and other tools convert from it. If you don't know "
+        "which to take, take this one.",
     ),
     "peft": (
         "PEFT adapter",
-        "Only what was learned, a few megabytes. It doesn't run alone: take it if you have the "
-        "base model already, or want several tuned models beside one base.",
+        "Only what was learned, which is little. A program needs the base model beside it: take it "
+        "if you have that already, or want several tuned models beside one base.",
     ),
 }
 RECOMMENDED = "Recommended"
 TERMS = {"hf": "hugging_face", "peft": "peft"}
 DTYPE = "Number format"
 DTYPES = {"float32": "float32: exact", "bfloat16": "bfloat16: half the size"}
+ABOUT = "About {size}"
+ABOUT_BASE = "About as large as the base model in this number format"
 START = "Export"
 AGAIN = "Export again"
 STARTED = "Asked. It appears here when it has been checked."
@@ -45,7 +49,7 @@ WAITING = {
 OTHER_WORK = {"train": "The run is being trained.", "evaluate": "The result is being measured."}
 SINCE = "For {time} so far. A large model takes some minutes."
 MAY_LEAVE = "You may leave this page: the work goes on, and what comes of it appears here."
-EXPORT_FAILED = "It failed, and nothing was published. {why}"
+EXPORT_FAILED = "It failed, so there is nothing to download. {why}"
 
 MADE = "Made and checked"
 NONE = "Nothing was exported yet."
@@ -60,11 +64,20 @@ DELETE_TITLE = "Delete this export?"
 DELETE_TEXT = "It can be made again from the run."
 DELETED = "Deleted."
 HOW = "How to run it"
-UNPACK = (
-    "Your computer needs Python for this. Unpack what you have downloaded (in Windows: right "
-    "click, Extract all), and install what loads it, once:"
+NO_CODE = (
+    "You need no code to use the model: “Use on a table” answers a whole table with it, here in "
+    "this app."
 )
-THEN = "Then, in the folder that you unpacked it in:"
+USE_TABLE = "Use it on a table"
+UNPACK = (
+    "What follows is for somebody who wants it in a program of their own, on a computer with "
+    "Python. Unpack what you have downloaded (in Windows: right click, Extract all). Open a "
+    "terminal there (in Windows: PowerShell), and type this once, to install what loads the model:"
+)
+THEN = (
+    "Then save this as ask.py in the folder that you unpacked it in, and type “python ask.py” in "
+    "the terminal:"
+)
 OWN_TEXT = (
     "Put your own text in the place of {place}. What stands around it is what the model was "
     "trained with."

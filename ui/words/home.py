@@ -30,7 +30,7 @@ STOPPED_TEXT = (
 LOOK = "Look at it"
 
 DONE_TITLE = "{name} is finished"
-DONE_TEXT = "See how much better it got, try it, and take the model with you."
+DONE_TEXT = "See how it did, try it, and take the model with you."
 RESULT = "See the result"
 TRY = "Try it"
 EXPORT = "Export it"

@@ -16,10 +16,12 @@ from nicegui.testing import User
 from gemma_keras_tune.event_types import Note, Progress, RunEnded, RunStarted
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.job_folder import JobFolder
+from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune.text import how_to_ask
 from gemma_keras_tune_ui.pages.result import at_work as at_work_module
 from gemma_keras_tune_ui.pages.result.at_work import ExportState
+from gemma_keras_tune_ui.pages.result.export_size import export_bytes
 from gemma_keras_tune_ui.words import export as words
 from tests.support.jobs import train_tiny
 from tests.support.pages import only, until
@@ -94,6 +96,36 @@ async def test_one_format_is_recommended_and_only_it_has_a_number_format(
     await until(ann, words.RECOMMENDED)
     await ann.should_see(marker="dtype-hf")
     await ann.should_not_see(marker="dtype-peft")
+
+
+async def test_the_size_is_told_before_and_follows_the_number_format(
+    app: FastAPI, ann: User
+) -> None:
+    folder = exported(app, "sized")
+    (folder.adapter / "adapter_model.safetensors").write_bytes(b"x" * 7_600_000)
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await until(ann, words.RECOMMENDED)
+    # 268,098,176 numbers of four bytes or two, and 20 MB of tokenizer
+    assert only(ann, ui.label, "size-hf").text == words.ABOUT.format(size="1.09\u00a0GB")
+    assert only(ann, ui.label, "size-peft").text == words.ABOUT.format(size="27.6\u00a0MB")
+    only(ann, ui.select, "dtype-hf").value = "bfloat16"
+    assert only(ann, ui.label, "size-hf").text == words.ABOUT.format(size="556\u00a0MB")
+    foreign = load_recipe("spam_classifier", {"model.preset": "hf://somebody/model"})
+    assert export_bytes(folder, foreign, dtype="float32") is None
+
+
+@pytest.mark.parametrize(("task", "is_table"), [("instruction", True), ("text", False)])
+async def test_who_needs_no_code_is_led_to_the_table_first(
+    app: FastAPI, ann: User, task: str, is_table: bool
+) -> None:
+    recipe = {"schema": 1, "name": "x", "data": {"path": "/x.csv", "task": task}}
+    folder = exported(app, f"no-code-{task}", recipe=recipe)
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/export")
+    await until(ann, words.UNPACK)
+    links = [one.props.get("href") for one in ann.find(ui.button).elements]
+    assert (f"/runs/{folder.id}/table" in links) is is_table
 
 
 @pytest.mark.parametrize("has_ended", [False, True])

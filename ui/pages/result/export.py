@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from nicegui import ui
 
-from gemma_keras_tune.recipe import DataRecipe
+from gemma_keras_tune.recipe import Recipe
 
 from ...api.artifacts import ArtifactView, delete_artifact, find_artifacts
 from ...api.run_rows import folder_of, recipe_of, run_row
@@ -23,6 +23,7 @@ from ..tables import Column, Line, LinesTable
 from ..visit import Visit
 from ..widgets import card, confirm, empty_state, explain, heading, note, primary, secondary
 from .at_work import AtWork
+from .export_size import export_bytes
 from .how_to_run import show_how_to_run
 
 _LOOK_S = 1.0
@@ -47,7 +48,7 @@ class _Page:
     def __init__(self, visit: Visit, run_id: str) -> None:
         self._visit, self._run_id = visit, run_id
         self._folder = folder_of(visit.parts.settings.root, run_id)
-        self._data: DataRecipe | None = None
+        self._recipe: Recipe | None = None
         self._looking = asyncio.Lock()
         self._shown: object = None
         self._offered: object = None
@@ -59,8 +60,7 @@ class _Page:
 
     async def start(self) -> None:
         """Shows what there is, and what comes."""
-        recipe = await asyncio.to_thread(recipe_of, self._folder)
-        self._data = None if recipe is None else recipe.data
+        self._recipe = await asyncio.to_thread(recipe_of, self._folder)
         await self._look()
         ui.timer(_LOOK_S, self._visit.tells(self._look))
 
@@ -122,11 +122,26 @@ class _Page:
                     dtype = ui.select(words.DTYPES, label=words.DTYPE, value="float32")
                     dtype.props("outlined dense").classes("flex-1").mark(f"dtype-{format}")
                     explain("dtype")
+            self._tell_size(format, dtype)
             do = self._export(format, dtype)
             # Only one of them leads on: the other is for those who know why.
             make = primary if format == _RECOMMENDED else secondary
             button = make(words.AGAIN if is_made else words.START, do).mark(f"export-{format}")
             self._buttons.append(button)
+
+    def _tell_size(self, format: str, dtype: ui.select | None) -> None:
+        """A line below the form, which follows the number format."""
+        said = ui.label().classes("gkt-note").mark(f"size-{format}")
+
+        def tell() -> None:
+            chosen = None if dtype is None else dtype.value
+            about = export_bytes(self._folder, self._recipe, dtype=chosen)
+            size = words.ABOUT.format(size=self._visit.reader.size(about))
+            said.text = words.ABOUT_BASE if about is None else size
+
+        tell()
+        if dtype is not None:
+            dtype.on_value_change(tell)
 
     def _export(self, format: str, dtype: ui.select | None) -> Any:
         async def do() -> None:
@@ -156,7 +171,8 @@ class _Page:
                 if self._visit.may(Action.DELETE_ARTIFACT):
                     secondary(words.DELETE, self._delete(one), icon="delete")
             with ui.expansion(words.HOW).classes("w-full"):
-                show_how_to_run(one, self._data)
+                data = None if self._recipe is None else self._recipe.data
+                show_how_to_run(one, data, table=f"/runs/{quote(self._run_id)}/table")
             with ui.expansion(words.PARITY).classes("w-full"):
                 self._parity(one.parity)
             with ui.expansion(words.FILES).classes("w-full"):
