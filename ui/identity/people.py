@@ -15,6 +15,8 @@ from ..store.tables import users
 from .access import Role
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,79}")
+NAME_AS_TYPED = r"\s*[A-Za-z0-9][A-Za-z0-9._@+\-]{0,79}\s*"
+"""What a form takes as a name, before `account_name`: what a browser checks by its `pattern`."""
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,120}\.[^@\s.]{2,60}")
 
 

@@ -22,11 +22,13 @@ from ..gate.rules import local_path
 from ..identity.csrf import FIELD
 from ..identity.oidc import FLOW_LASTS_S
 from ..identity.passwords import SHORTEST
+from ..identity.people import NAME_AS_TYPED
 from ..identity.refusals import NotFound, Refusal, TooManyRequests
 from ..parts import Parts, parts_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_FIELDS = 8
+_NAME_RULE = "Letters a-z, digits and . _ @ + -, no spaces."
 _NOTICES = {
     "out": "You are signed out.",
     "ended": "Your session has ended. Sign in to go on where you were.",
@@ -236,7 +238,13 @@ def _form_page(request: Request, template: str, error: TuneError | None, **value
     if is_new:
         visitor = parts.identity.csrf.visitor()
     status = error.status if isinstance(error, Refusal) else 400 if error else 200
-    shown = {"notice": "", "error": str(error or ""), "csrf": parts.identity.csrf.token(visitor)}
+    shown = {
+        "notice": "",
+        "error": str(error or ""),
+        "csrf": parts.identity.csrf.token(visitor),
+        "pattern": NAME_AS_TYPED,
+        "name_rule": _NAME_RULE,
+    }
     answer = page(template, {**shown, **values}, status=status)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.retry_after_s)

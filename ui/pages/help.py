@@ -10,7 +10,7 @@ from ..words import help as words
 from ..words.glossary import TERMS
 from .frame import page
 from .visit import Visit
-from .widgets import card, heading
+from .widgets import card, code, heading
 
 
 def register(app: FastAPI) -> None:
@@ -19,6 +19,7 @@ def register(app: FastAPI) -> None:
     @page(app, "/help", title=words.TITLE, nav=common.HELP, icon="help_outline")
     def show(visit: Visit) -> None:
         _how_to()
+        _others()
         _glossary()
 
 
@@ -29,6 +30,14 @@ def _how_to() -> None:
                 ui.label(title).classes("font-semibold")
                 ui.label(text).classes("max-w-prose")
                 ui.link(words.GO_TO.format(page=name), path).mark("step")
+
+
+def _others() -> None:
+    with card(words.OTHERS) as part:
+        part.props("id=others")
+        ui.label(words.OTHERS_TEXT).classes("max-w-prose")
+        code(words.OTHERS_FILE)
+        ui.label(words.OTHERS_MORE).classes("max-w-prose")
 
 
 def _glossary() -> None:

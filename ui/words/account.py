@@ -50,14 +50,15 @@ REVOKE_TITLE = "Revoke this token?"
 REVOKE_TEXT = "Programs that use it are refused from now on."
 
 MEMBERS = "Members of this workspace"
+MEMBERS_TEXT = "Add people here who have an account on this server already."
 MEMBER_ADD = "Add a member"
 MEMBER_NAME = "Name of the account"
 ROLE = "Role"
 ROLES = {
     "viewer": "viewer (may look)",
-    "editor": "editor (may upload data and start runs)",
-    "admin": "admin (may also decide about members)",
-    "owner": "owner (may decide about everything)",
+    "editor": "editor (data and runs)",
+    "admin": "admin (members as well)",
+    "owner": "owner (everything)",
 }
 REMOVE = "Remove"
 REMOVE_TITLE = "Remove {name} from this workspace?"
@@ -66,6 +67,10 @@ DONE = "Done."
 DISABLED = "shut out"
 
 USERS = "Accounts of this server"
+USERS_TEXT = (
+    "Make an account here for somebody to whom you can tell a first password. They become a member "
+    "of this workspace."
+)
 USER_NAME = "Name to sign in with"
 USER_SHOWN = "Name to show"
 USER_MAKE = "Make an account"
@@ -84,8 +89,8 @@ USER_ADMIN = "administrator"
 
 INVITATIONS = "Invitations"
 INVITATIONS_TEXT = (
-    "A link that lets somebody make an account of their own in this workspace. It works once, for "
-    "a week."
+    "Make a link here for somebody elsewhere, who then makes an account of their own in this "
+    "workspace, with a password that only they know. It works once, for a week."
 )
 INVITATIONS_NONE = "None waits to be used."
 INVITE = "Make a link"
@@ -94,6 +99,11 @@ INVITE_ANYBODY = "for anybody"
 INVITE_STATE = "{role}, until {until}"
 INVITE_MADE_TITLE = "The invitation"
 INVITE_MADE = "Send it to one person: whoever opens it first is in. It is not shown again."
+INVITE_ONLY_HERE = (
+    "This link works only on the computer that this app runs on: you have opened the app under an "
+    "address that leads everybody to their own computer."
+)
+INVITE_HOW = "How colleagues can reach it"
 INVITE_REVOKE_TITLE = "Revoke this invitation?"
 INVITE_REVOKE_TEXT = "The link is worthless from now on."
 

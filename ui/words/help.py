@@ -49,5 +49,24 @@ STEPS = (
         "/runs",
     ),
 )
+OTHERS = "Let colleagues use it"
+OTHERS_TEXT = (
+    "At first the app answers only on the computer that it runs on: an address with 127.0.0.1 or "
+    "localhost leads everybody to their own computer. So that colleagues reach it, whoever looks "
+    "after your computers gives this one a name and a certificate, writes both into the file "
+    "server.toml in the folder of the app's data, and starts the app again:"
+)
+OTHERS_FILE = """\
+public_url = "https://tune.example.org"
+host = "0.0.0.0"
+
+[tls]
+certificate = "/path/to/certificate.pem"
+key = "/path/to/certificate_key.pem"
+"""
+OTHERS_MORE = (
+    "Links that you make from then on work for everybody who can reach that name. Other ways, such "
+    "as a proxy, are in docs/web_app.md of this app, under “Let others use it”."
+)
 GO_TO = "Go to {page}"
 TERMS = "The terms of the trade, in plain words"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_keras_tune_ui.identity.csrf import Csrf
 from gemma_keras_tune_ui.identity.oidc import local_path
+from gemma_keras_tune_ui.identity.people import NAME_AS_TYPED, account_name, is_name
 from gemma_keras_tune_ui.identity.rate_limits import ApiLimits, SignInLimits, Window
 from gemma_keras_tune_ui.identity.refusals import Forbidden, TooManyRequests
 from gemma_keras_tune_ui.identity.signing import derive, sign, unsign
@@ -170,3 +173,11 @@ def test_row_48_nobody_is_sent_to_another_site(path: str | None) -> None:
 @pytest.mark.parametrize("path", ["/", "/runs/1?tab=loss#x", "/a//b", "/ä"])
 def test_a_local_path_is_kept(path: str) -> None:
     assert local_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "typed", ["ann", "Ann.Lee", " a ", "7_@+-", "Jan Kowalski", "ann!", ".ann", "", " ", "a" * 81]
+)
+def test_a_browser_lets_through_the_names_that_an_account_can_have(typed: str) -> None:
+    is_let_through = re.fullmatch(NAME_AS_TYPED, typed) is not None
+    assert is_let_through is is_name(account_name(typed))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from html import escape
 
 import pytest
 from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
 
+from gemma_keras_tune_ui.identity.people import NAME_AS_TYPED
+from gemma_keras_tune_ui.pages.visit import Visit
 from gemma_keras_tune_ui.words import account as words
 from gemma_keras_tune_ui.words import notices
 from tests.support.pages import PASSWORD, send_form, signed_in, somebody, until
@@ -159,9 +162,11 @@ async def test_an_invitation_is_shown_once_and_its_link_makes_an_account(
     await until(ann, words.INVITE_MADE)
     link = shown_code(ann)
     assert link.startswith("http://localhost/join?code=")
+    await ann.should_see(words.INVITE_ONLY_HERE)
     async with somebody(app) as gus:
         page = await gus.get(link)
         assert "Home" in page.text and "editor" in page.text
+        assert f'pattern="{escape(NAME_AS_TYPED)}"' in page.text and "no spaces" in page.text
         fields = {"code": link.partition("=")[2], "name": "gus", "again": PASSWORD}
         wrong = await send_form(gus, link, **fields, password="another one that is long")
         assert wrong.status_code == 400 and "not the same" in wrong.text
@@ -178,11 +183,15 @@ async def test_an_invitation_is_shown_once_and_its_link_makes_an_account(
     await ann.should_see(words.INVITATIONS_NONE)
 
 
-async def test_an_invitation_is_revoked(app: FastAPI, ann: User) -> None:
+async def test_an_invitation_of_a_server_that_others_reach_is_revoked(
+    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Visit, "origin", "https://tune.example.org")
     await ann.open("/admin")
     ann.find(marker="invite").click()
     await until(ann, words.INVITE_MADE)
-    link = shown_code(ann)
+    await ann.should_not_see(words.INVITE_ONLY_HERE)
+    link = shown_code(ann).removeprefix("https://tune.example.org")
     await ann.open("/admin")
     await ann.should_see(words.INVITE_ANYBODY)
     ann.find(words.REVOKE).click()

@@ -29,6 +29,7 @@ from ...api.members import (
 from ...api.session import ROLES
 from ...identity.access import Action
 from ...identity.passwords import fresh_password
+from ...settings import is_loopback_url
 from ...words import account as words
 from ...words import common
 from ..visit import Visit
@@ -40,9 +41,9 @@ class Members:
     """Who is a member, as what, and who else is to become one."""
 
     def __init__(self, visit: Visit) -> None:
-        self._visit = visit
-        self._part = Part(visit, words.MEMBERS, term="role")
-        if visit.may(Action.MANAGE_MEMBERS):
+        self._visit, manages = visit, visit.may(Action.MANAGE_MEMBERS)
+        self._part = Part(visit, words.MEMBERS, words.MEMBERS_TEXT if manages else "", term="role")
+        if manages:
             with self._part.card, ui.row().classes("w-full items-end gap-3"):
                 self._name = field(words.MEMBER_NAME)
                 self._role = _role_select("viewer")
@@ -64,8 +65,8 @@ class Members:
                     do=self._remover(member.user_id),
                 )  # fmt: skip
                 buttons.append((words.REMOVE, remove))
-            with ui.row().classes("w-full items-center gap-3 no-wrap"):
-                with ui.column().classes("flex-1 min-w-0"):
+            with ui.row().classes("w-full items-center gap-3"):
+                with ui.column().classes("grow basis-48 min-w-0"):
                     line(f"{member.display_name}{state}", member.name, *buttons)
                 if manages:
                     role = _role_select(member.role)
@@ -104,7 +105,7 @@ class Accounts:
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
-        self._part = Part(visit, words.USERS)
+        self._part = Part(visit, words.USERS, words.USERS_TEXT)
         with self._part.card, ui.row().classes("w-full items-end gap-3"):
             self._name, self._shown = field(words.USER_NAME), field(words.USER_SHOWN)
             self._role = _role_select("editor")
@@ -195,7 +196,12 @@ class Invitations:
         self._meant_for.value = ""
         await self.show()
         origin = self._visit.parts.settings.public_url or self._visit.origin
-        _tell_once(words.INVITE_MADE_TITLE, words.INVITE_MADE, f"{origin}{made.path}")
+        _tell_once(
+            words.INVITE_MADE_TITLE,
+            words.INVITE_MADE,
+            f"{origin}{made.path}",
+            is_only_here=is_loopback_url(origin),
+        )
 
     def _revoker(self, invitation_id: str) -> Any:
         async def revoke() -> None:
@@ -207,19 +213,22 @@ class Invitations:
 
 def _role_select(role: str) -> ui.select:
     named = {name: words.ROLES[name] for name in ROLES}
-    return ui.select(named, label=words.ROLE, value=role).props("outlined dense").classes("w-56")
+    return ui.select(named, label=words.ROLE, value=role).props("outlined dense").classes("w-60")
 
 
 def _tell_password(name: str, password: str) -> None:
     _tell_once(words.USER_PASSWORD_TITLE.format(name=name), words.USER_PASSWORD_TEXT, password)
 
 
-def _tell_once(title: str, text: str, secret: str) -> None:
-    """Shows what is never shown again, to be copied."""
+def _tell_once(title: str, text: str, secret: str, *, is_only_here: bool = False) -> None:
+    """Shows what is never shown again, to be copied; a link that works only here is said to be."""
     with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
         heading(title, level=2)
         note(text, kind="warning")
         code(secret)
+        if is_only_here:
+            with note(words.INVITE_ONLY_HERE, kind="warning").classes("gkt-asks"):
+                ui.link(words.INVITE_HOW, "/help#others", new_tab=True)
         ui.button(common.CLOSE, on_click=dialog.close).props("flat no-caps").mark("close")
     dialog.on("hide", dialog.delete)
     dialog.open()
