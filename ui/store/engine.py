@@ -9,14 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from gemma_keras_tune.errors import TuneError
 
 from .sqlite import sqlite_engine
 from .tables import metadata
+
+_PATIENCE_S = 5.0
 
 
 class Store:
@@ -36,12 +39,26 @@ class Store:
         """A transaction that may write: committed at the end, rolled back by an error.
 
         Keep it short, and await nothing in it but the database.
+
+        Raises:
+            TuneError: `DB_CLOSED`.
         """
         async with self.engine.begin() as connection:
             yield connection
 
     async def close(self) -> None:
-        """Gives all connections back."""
+        """Gives all connections back, once whoever works with one is done; nobody gets another.
+
+        Pages that are open ask until the server has stopped. A connection that is given back to a
+        pool which is gone would be closed by nobody.
+        """
+        until = asyncio.get_running_loop().time() + _PATIENCE_S
+        pool = self.engine.pool
+        while isinstance(pool, QueuePool) and pool.checkedout():
+            if asyncio.get_running_loop().time() > until:
+                break  # the process ends, and its connections with it
+            await asyncio.sleep(0.01)
+        event.listen(self.engine.sync_engine, "do_connect", _refuse)
         await self.engine.dispose()
 
     async def backup(self, path: Path) -> None:
@@ -85,6 +102,15 @@ class Store:
                 code="BACKUP_FAILED",
             )
         temporary.replace(path)
+
+
+def _refuse(*_: Any) -> None:
+    """Instead of connecting.
+
+    Raises:
+        TuneError: `DB_CLOSED`.
+    """
+    raise TuneError("The server stops. Come back when it has started again.", code="DB_CLOSED")
 
 
 async def open_store(url: str) -> Store:

@@ -44,6 +44,22 @@ def test_only_mended_sqlites_may_write_with_several_connections(
     assert wal_is_safe(version) == safe
 
 
+async def test_closing_waits_for_whoever_is_at_work_and_lets_nobody_in_after(
+    tmp_path: Path,
+) -> None:
+    store = await open_store(sqlite_url(tmp_path))
+    async with store.begin() as connection:
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+    await closing
+    with pytest.raises(TuneError) as caught:
+        async with store.begin():
+            pass
+    assert caught.value.code == "DB_CLOSED"
+
+
 @pytest.mark.parametrize("safe", [True, False])
 async def test_an_old_sqlite_keeps_the_only_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
