@@ -237,6 +237,25 @@ def type_into(page: Any, name: str, value: str) -> None:  # noqa: F811
     page.keyboard.type(value)
 
 
+def answer_a_table(page: Any, table: Path) -> None:  # noqa: F811
+    """By keyboard, on the run's page for that."""
+    page.get_by_role("button", name='Expand "Upload a table"').wait_for()
+    tab_to(page, 'Expand "Upload a table"', key="Enter")
+    page.get_by_role("button", name="Choose a file").wait_for()
+    with page.expect_file_chooser() as choosing:
+        tab_to(page, "Choose a file", key="Enter")
+    choosing.value.set_files(table)
+    page.get_by_text("This is the column that the model learned from.").wait_for(timeout=60_000)
+    type_into(page, "Mark answers as doubtful below", "90")
+    tab_to(page, "Answer all rows", key="Enter")
+    page.get_by_text("Rows with an answer: 3 of 4.").wait_for(timeout=PATIENCE_MS)
+    with page.expect_download() as downloading:
+        tab_to(page, "Download the whole table", key="Enter")
+    text = Path(downloading.value.path()).read_text("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [bool(row["doubtful"]) for row in rows] == [True, False, True, True]
+
+
 def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # noqa: F811
     if "url" not in run_url:
         pytest.fail("the run of the walk before this test has not finished")
@@ -291,6 +310,8 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
     type_into(page, "What do you ask?", "See you at noon")
     tab_to(page, "Ask both", key="Enter")
     page.wait_for_function(ANSWERED, timeout=PATIENCE_MS)
+    page.goto(f"{url}/table")
+    answer_a_table(page, new_mails(tmp_path))
     page.goto(f"{url}/export")
     page.get_by_role("button", name="Export", exact=True).first.wait_for()
     tab_to(page, "Export", key="", most=60)  # the link to this page, in the run's tabs
