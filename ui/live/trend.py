@@ -7,27 +7,39 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-Trend = Literal["early", "learns", "by_heart", "flat", "rises"]
+Trend = Literal["early", "learns", "no_righter", "by_heart", "flat", "rises"]
 Point = tuple[float, float]
 
 LEAST_STEPS = 8
 """With fewer steps nothing is said."""
 
+LEAST_MEASURED = 3
+"""With fewer measurements nothing is said of the accuracy."""
+
 _Z = 1.96  # two sides, 5 %: chance alone shows so clear a trend in one run of twenty
 _RISE, _RISE_NATS = 0.05, 0.02  # of the lowest validation loss, and at least; less is noise
 
 
-def trend_of(steps: Sequence[Point], measured: Sequence[Point], *, passes: float) -> Trend:
+def trend_of(
+    steps: Sequence[Point],
+    measured: Sequence[Point],
+    accuracy: Sequence[Point] = (),
+    *,
+    passes: float,
+) -> Trend:
     """What the curves of a training say.
 
     `rises`, `flat` or falling is what the Mann-Kendall test finds in the training loss. Where it
     falls, it learns `by_heart` if it has seen rows twice, and the newest validation loss is above
     the lowest one by 5 % and 0.02 nats at least, while the steps since then had a lower training
-    loss than as many before.
+    loss than as many before. Else it is `no_righter` if, measured three times, it gives no more
+    of the validation rows the right label than at first: then it learns how answers look.
 
     Args:
         steps: `(step, loss)`, loss in nats a token; of many steps, some at even distances will do.
         measured: The same of each measurement on the validation rows.
+        accuracy: Of the same measurements, the share of rows with the right label, 0 to 1; without
+            labels, nothing.
         passes: How often it has seen all rows.
 
     Source:
@@ -40,7 +52,9 @@ def trend_of(steps: Sequence[Point], measured: Sequence[Point], *, passes: float
         return "rises"
     if score > -_Z:
         return "flat"
-    return "by_heart" if passes > 1 and _learns_by_heart(steps, measured) else "learns"
+    if passes > 1 and _learns_by_heart(steps, measured):
+        return "by_heart"
+    return "no_righter" if _is_no_righter([share for _, share in accuracy]) else "learns"
 
 
 def trend_score(values: Sequence[float]) -> float:
@@ -67,3 +81,7 @@ def _learns_by_heart(steps: Sequence[Point], measured: Sequence[Point]) -> bool:
     since = [loss for step, loss in steps if step > lowest_at]
     before = [loss for step, loss in steps if step <= lowest_at][-len(since) :]
     return bool(since and before) and statistics.fmean(since) < statistics.fmean(before)
+
+
+def _is_no_righter(shares: Sequence[float]) -> bool:
+    return len(shares) >= LEAST_MEASURED and shares[-1] <= shares[0] < 1

@@ -143,6 +143,11 @@ LEARNING = "Learning"
 TRENDS = {
     "early": "It is too early to tell whether it learns.",
     "learns": "The loss falls: it is learning.",
+    "no_righter": (
+        "The loss falls, so it learns how answers look; but of the rows that it doesn't learn from "
+        "(validation) it gets no more right than at first. If that stays so, it needs more passes, "
+        "more rows, or a higher learning rate."
+    ),
     "by_heart": (
         "The loss falls on the rows that it learns from, and rises on those that it doesn't "
         "(validation): it begins to learn by heart. Its best state is kept. You may finish it now."
@@ -156,6 +161,11 @@ TRENDS = {
 TRENDS_ENDED = {
     "early": "These are too few steps to tell whether it has learned.",
     "learns": "The loss fell: it has learned.",
+    "no_righter": (
+        "The loss fell, so it has learned how answers look; but of the rows that it didn't learn "
+        "from (validation) it got no more right than at first. More passes, more rows or a higher "
+        "learning rate may help."
+    ),
     "by_heart": (
         "The loss fell on the rows that it learned from, and rose on those that it didn't "
         "(validation): it began to learn by heart. Its best state was kept. Fewer passes over the "

@@ -42,6 +42,26 @@ def test_a_trend_is_told_by_the_rule(curve, measured, found) -> None:
     assert trend_of(curve, measured, passes=1.0) == in_the_first, "no row was seen twice"
 
 
+@pytest.mark.parametrize(
+    ("shares", "found"),
+    [
+        ([0.67, 0.58, 0.5], "no_righter"),
+        ([0.5, 0.67, 0.5], "no_righter"),
+        ([0.5, 0.5, 0.51], "learns"),
+        ([0.67, 0.5], "learns"),  # two measurements only
+        ([1.0, 0.9, 1.0], "learns"),  # there is nothing above
+        ([], "learns"),
+    ],
+)
+def test_a_falling_loss_alone_is_not_called_learning_where_labels_say_otherwise(
+    shares, found
+) -> None:
+    measured = [(step, 0.5) for step in (4, 8, 12)]
+    assert trend_of(FALLING, measured, list(enumerate(shares)), passes=1.5) == found
+    heart = [(4, 0.6), (8, 0.5), (12, 0.7)]
+    assert trend_of(FALLING, heart, list(enumerate(shares)), passes=1.5) == "by_heart"
+
+
 @pytest.mark.parametrize("values", [[y for _, y in FALLING], NOISE, [1.0, 2.0, 3.0, 5.0, 4.0]])
 def test_the_score_is_that_of_kendall_s_test_in_scipy(values) -> None:
     from scipy.stats import kendalltau, norm

@@ -243,12 +243,13 @@ class Views:
 
 
 def _trend_in_words(live: LiveRun) -> str:
-    losses, measured = (
-        live.state.curve(name).spread(_MOST_COMPARED) for name in ("loss", "validation_loss")
-    )
+    curves = [
+        live.state.curve(name).spread(_MOST_COMPARED)
+        for name in ("loss", "validation_loss", "accuracy")
+    ]
     has_ended = not live.standing.is_at_work and live.standing.job is None
     texts = words.TRENDS_ENDED if has_ended else words.TRENDS
-    return texts[trend_of(losses, measured, passes=live.state.epoch)]
+    return texts[trend_of(*curves, passes=live.state.epoch)]
 
 
 def _marks_in_words(marks: Sequence[Mark], reader: Reader) -> str:
