@@ -51,10 +51,8 @@ def tokenize_parts(
             rows, template, max_length=how.max_length, too_long=how.too_long, cache_dir=kept
         )
 
-    if examples.test and examples.task == "classification":
-        label_answers(template, examples.labels)
     try:
-        return TokenParts(
+        parts = TokenParts(
             train=tokens_of(examples.train, cache_dir),
             validation=tokens_of(examples.validation, cache_dir) if examples.validation else None,
             test=tokens_of(examples.test) if examples.test else None,
@@ -62,3 +60,6 @@ def tokenize_parts(
     except DataError:
         tokens_of(examples.every)  # says it of all rows, where it isn't true of one part alone
         raise
+    if examples.test and examples.task == "classification":
+        label_answers(template, examples.labels)
+    return parts

@@ -159,7 +159,7 @@ def test_for_a_tpu_the_plan_says_which_way_attention_takes(recipe_file, monkeypa
     monkeypatch.setattr(make, "likely_platform", lambda: "tpu")
     settings = {"model.preset": "gemma3_1b", "data.max_length": 4096, "train.attention": asked}
     planned = gkt.plan(load_recipe(recipe_file, settings), count=False)
-    (note,) = (note for note in planned.notes if note.startswith("Attention"))
+    (note,) = (note for note in planned.notes if "(attention, " in note)
     assert "4,096 tokens" in note and says in note
 
 

@@ -109,8 +109,10 @@ class _Home:
                 self._buttons(step)
 
     def _buttons(self, step: NextStep) -> None:
-        for name, href in step.links:
-            link_button(name, href)
+        for place, (name, href) in enumerate(step.links):
+            button = link_button(name, href)
+            if place > 0:
+                button.props("outline")
         if step.is_start:
             if self._visit.may(Action.SUBMIT_TRAIN):
                 primary(words.EXAMPLE, self._visit.tells(self._run_example)).mark("example")

@@ -48,6 +48,7 @@ def next_step(overview: Overview) -> NextStep:
         links = (
             (words.RESULT, f"{at}/result"),
             (words.TRY, f"{at}/playground"),
+            (words.TABLE, f"{at}/table"),
             (words.EXPORT, f"{at}/export"),
             (words.ANOTHER, "/configure"),
         )

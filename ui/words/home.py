@@ -33,6 +33,7 @@ DONE_TITLE = "{name} is finished"
 DONE_TEXT = "See how it did, try it, and take the model with you."
 RESULT = "See the result"
 TRY = "Try it"
+TABLE = "Use it on a table"
 EXPORT = "Export it"
 ANOTHER = "Set up another run"
 

@@ -59,6 +59,12 @@ async def test_the_next_step_follows_from_what_there_is(
     assert step.is_start == (first is None)
 
 
+async def test_of_a_finished_run_every_use_is_offered() -> None:
+    links = next_step(having(run("a", "done"))).links
+    parts = ("result", "playground", "table", "export")
+    assert [href for _, href in links] == [*(f"/runs/a/{part}" for part in parts), "/configure"]
+
+
 async def test_who_has_nothing_is_shown_the_example_the_tour_and_the_terminal(
     app: FastAPI, ann: User
 ) -> None:

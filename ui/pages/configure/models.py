@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import psutil
@@ -95,9 +94,12 @@ class Models:
 
 
 def _name(name: str) -> None:
-    """A heading that breaks after its underscores, and is copied without a break."""
-    made = ui.html(escape(name).replace("_", "_<wbr>"), sanitize=False)
-    made.classes("gkt-h3").props("role=heading aria-level=3")
+    """A heading that breaks after its underscores."""
+    whole = ui.element("div").classes("gkt-h3").props("role=heading aria-level=3")
+    whole.props["aria-label"] = name
+    with whole:
+        for part in name.replace("_", "_ ").split():
+            ui.label(part).classes("inline-block")
 
 
 def _where(entry: ModelEntry) -> str:
