@@ -217,10 +217,8 @@ def _refuse_long(
     """
     code, rows = "", over
     if too_long != "truncate" and len(over) == len(examples):
-        code, what = (
-            "ALL_ROWS_TOO_LONG",
-            "The only row is" if len(over) == 1 else f"All {len(over)} rows are",
-        )
+        code = "ALL_ROWS_TOO_LONG"
+        what = "The only row is" if len(over) == 1 else f"All {len(over)} rows are"
     elif too_long == "error" and over:
         code, what = "TOO_LONG", f"{len(over)} of {len(examples)} rows {_are(over)}"
     elif too_long == "truncate" and hopeless:

@@ -2,7 +2,7 @@
 
 A CPU's kernels for bfloat16 give float32 numbers, and want matrices that lie row by row. Slices of
 an array are cut from a float32 copy of the whole, except where its numbers are integers: so here
-they are cut as the integers of the same bits. Elsewhere, and in float32, all of this does nothing.
+they are cut as the integers of the same bits. Elsewhere, and in float32, all are plain operations.
 """
 
 from __future__ import annotations

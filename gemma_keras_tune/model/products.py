@@ -33,12 +33,12 @@ def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 def _forward(x: Any, matrix: Any) -> tuple[jax.Array, tuple[Any, ...]]:
-    kept = x.value if matrix.perturbed else None
-    return _times(x.value, matrix.value), (kept, matrix.value)
+    wanted = x.value if matrix.perturbed else None
+    return _times(x.value, matrix.value), (wanted, matrix.value)
 
 
-def _backward(kept: tuple[Any, ...], pull: Any) -> tuple[Any, Any]:
-    x, matrix = kept
+def _backward(saved: tuple[Any, ...], pull: Any) -> tuple[Any, Any]:
+    x, matrix = saved
     if isinstance(pull, jax.custom_derivatives.SymbolicZero):
         return None, None
     of_matrix = None if x is None else _times(turned(_flat(x)), _flat(pull))
@@ -71,9 +71,9 @@ def _low_rank_forward(
 
 
 def _low_rank_backward(
-    kept: tuple[jax.Array, ...], pull: jax.Array
+    saved: tuple[jax.Array, ...], pull: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, a, b, low = kept
+    x, a, b, low = saved
     low_pull = _times(pull, turned(b))
     of_a = _times(turned(_flat(low_pull)), _flat(x)).T
     return _times(low_pull, turned(a)), of_a, _times(turned(_flat(low)), _flat(pull))

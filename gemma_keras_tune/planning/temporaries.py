@@ -20,6 +20,8 @@ from ..recipe import LoraRecipe, TrainRecipe
 FLOAT = 4
 """Bytes of a float32 number."""
 
+_NARROW_FULL = 0.8  # of a layer that is made again in float32: some of it is bfloat16 then
+
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
@@ -58,7 +60,7 @@ class Temporaries:
     whole: int
     logits: int
     layer: int
-    copy: int
+    copy: int = 0
     offloaded: int = 0
 
     @property
@@ -108,7 +110,7 @@ def of_training(
     if numbers.is_narrow and train.remat == "none":  # what has no name XLA keeps in float32
         size, copy = FLOAT, FLOAT * (parameter_count(config) - config.vocab_size * config.width)
     if numbers.is_narrow and train.remat == "full":
-        layer *= 0.8
+        layer *= _NARROW_FULL
     return Temporaries(
         kept=math.ceil(config.layers * tokens * kept * size),
         gradients=2 * FLOAT * adapter_numbers(config, lora),
@@ -144,7 +146,6 @@ def of_scoring(
         whole=tokens * (config.width + masks) * FLOAT,
         logits=_logits(config, min(chunk, tokens), numbers.platform),
         layer=math.ceil(tokens * layer * FLOAT),
-        copy=0,
     )
 
 

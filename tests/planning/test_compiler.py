@@ -67,8 +67,8 @@ def test_the_formula_is_the_compilers_word_within_a_few_per_cent(remat, rows, le
     assert formula == pytest.approx(reserved, rel=0.12)
 
 
-@pytest.mark.parametrize("remat", ["dots", "full", "none"])
-def test_so_it_is_in_bfloat16_which_a_processor_keeps_as_it_is(remat, step_only):
+@pytest.mark.parametrize(("remat", "off"), [("dots", 0.1), ("full", 0.14), ("none", 0.03)])
+def test_so_it_is_in_bfloat16_which_a_processor_keeps_as_it_is(remat, off, step_only):
     config = tiny_gemma3(
         width=128, hidden_dim=512, heads=4, kv_heads=1, head_dim=64, layers=8, vocab_size=40_000
     )
@@ -77,7 +77,7 @@ def test_so_it_is_in_bfloat16_which_a_processor_keeps_as_it_is(remat, step_only)
     formula = sum(own.get(name, 0) for name in TEMPORARIES)
     reserved = compiler.check_by_compiler(setting).programs["training"].temp_bytes
     assert ("float32_copy" in own) == (remat == "none")
-    assert formula == pytest.approx(reserved, rel=0.2)
+    assert formula == pytest.approx(reserved, rel=off)
 
 
 def test_an_answer_is_kept_and_nothing_is_compiled_again(monkeypatch):
