@@ -28,7 +28,7 @@ from .model.value import Model
 from .planning.before_start import PlannedRun
 from .planning.devices import planned_mesh
 from .recipe import Recipe
-from .run_folder import RunFolder, Writer, data_root, open_for_writing
+from .run_folder import RunFolder, Writer, open_for_writing, token_cache
 from .run_outputs import keep_adapter, keep_changes, keep_lineage, keep_report, recipe_kept
 from .run_result import read_report
 from .stages import (
@@ -110,14 +110,14 @@ def follow(recipe: Recipe) -> None:
     with peers.parting(), peers.told_of_loss(), stop_requests() as signalled:
         examples = load_examples(recipe.data)
         base = load_model(recipe.model, mesh=planned_mesh(recipe))
-        tokenize_parts(examples, base.template, cache_dir=data_root() / "cache" / "tokens")
+        tokenize_parts(examples, base.template, cache_dir=token_cache())
         train(
             start_from_adapter(recipe, base),
             examples.train,
             recipe.train,
             validation=examples.validation,
             should_stop=signalled,
-            cache_dir=data_root() / "cache" / "tokens",
+            cache_dir=token_cache(),
         )
         peers.leave()
 
@@ -169,7 +169,7 @@ def _run_stages(
             progress = progress_of("model", tell_or_stop)
             base = load_model(recipe.model, mesh=mesh, on_progress=progress)
             load.devices_ready()
-            tokenize_parts(examples, base.template, cache_dir=data_root() / "cache" / "tokens")
+            tokenize_parts(examples, base.template, cache_dir=token_cache())
             lineage = keep_lineage(folder, recipe, base, examples)
         with stage("training", tell, stop_if_asked):
             result = train(
@@ -180,7 +180,7 @@ def _run_stages(
                 on_event=tell,
                 store=store,
                 should_stop=signalled,
-                cache_dir=data_root() / "cache" / "tokens",
+                cache_dir=token_cache(),
                 inbox=inbox,
                 answer=_answer(recipe, base),
                 measure_labels=_measure_labels(recipe, base, examples.validation),

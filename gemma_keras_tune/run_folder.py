@@ -96,6 +96,11 @@ def data_root() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".gemma-keras-tune"
 
 
+def token_cache() -> Path:
+    """Where the tokens of data sets are kept, for the next run on the same rows."""
+    return data_root() / "cache" / "tokens"
+
+
 def new_run(root: str | os.PathLike[str], name: str) -> RunFolder:
     """A new, empty folder `root/runs/<id>`; ids sort by the time of their making.
 

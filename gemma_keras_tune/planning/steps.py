@@ -15,7 +15,7 @@ from ..data.parts import TokenParts, tokenize_parts
 from ..data.tokenize import TokenSet, tokenize_examples
 from ..errors import DataError
 from ..recipe import Recipe
-from ..run_folder import data_root
+from ..run_folder import token_cache
 from ..text.template import Template
 from .values import Steps
 
@@ -83,7 +83,7 @@ def _tokens_of(examples: Examples, template: Template) -> TokenParts:
         DataError: With what is wrong with rows, and those that are too long.
     """
     try:
-        parts = tokenize_parts(examples, template, cache_dir=_kept_tokens())
+        parts = tokenize_parts(examples, template, cache_dir=token_cache())
     except DataError as error:
         raise_errors((*examples.findings, *error.findings))
         raise
@@ -99,7 +99,7 @@ def _from_sample(recipe: Recipe, template: Template, rows_of_step: int) -> Count
         template,
         max_length=data.max_length,
         too_long=data.too_long,
-        cache_dir=_kept_tokens(),
+        cache_dir=token_cache(),
     )
     rows = _lines(path) * len(found.examples) / max(1, found.examples[-1].row)
     validation = 0.0 if data.validation_path else data.validation_share * rows
@@ -127,10 +127,6 @@ def _limited(total: int, recipe: Recipe) -> int:
 
 def _answer_share(tokens: TokenSet) -> float:
     return tokens.supervised_tokens / max(1, int(tokens.lengths.sum()))
-
-
-def _kept_tokens() -> Path:
-    return data_root() / "cache" / "tokens"
 
 
 def _lines(path: str) -> int:
