@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,6 +90,20 @@ async def until(user: User, text: str, *, within_s: float = 60.0) -> None:
     await user.should_see(text)
 
 
+async def wait_for(what: Callable[[], object], *, within_s: float = 15.0) -> None:
+    """Waits until something is so.
+
+    Args:
+        what: Whether it is.
+        within_s: Seconds after which it is taken for a failure.
+    """
+    for _ in range(int(within_s * 20)):
+        if what():
+            return
+        await asyncio.sleep(0.05)
+    assert what()
+
+
 def somebody(app: FastAPI) -> httpx.AsyncClient:
     """A browser without cookies."""
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 40_000))
@@ -121,4 +135,10 @@ async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -
 def only(user: User, kind: type[Element], marker: str) -> Element:
     """The one element of a kind that has a marker."""
     (found,) = user.find(kind=kind, marker=marker).elements
+    return found
+
+
+def field(user: User, key: str) -> Any:
+    """The field of a setting on the page New run, by its dotted key."""
+    (found,) = user.find(marker=f"field-{key}").elements
     return found

@@ -24,8 +24,8 @@ from gemma_keras_tune_ui.pages.result.at_work import ExportState
 from gemma_keras_tune_ui.pages.result.export_size import export_bytes
 from gemma_keras_tune_ui.words import export as words
 from tests.support.jobs import train_tiny
-from tests.support.pages import only, until
-from tests.ui.pages.test_runs import listed, run_of, table, wait_for
+from tests.support.pages import only, until, wait_for
+from tests.ui.pages.test_runs import listed, run_of, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

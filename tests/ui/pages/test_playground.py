@@ -17,8 +17,8 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result import playground
 from gemma_keras_tune_ui.words import playground as words
 from tests.support.jobs import train_tiny
-from tests.support.pages import only, until
-from tests.ui.pages.test_runs import listed, run_of, wait_for
+from tests.support.pages import only, until, wait_for
+from tests.ui.pages.test_runs import listed, run_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

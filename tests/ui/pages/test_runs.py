@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,7 +34,7 @@ from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
-from tests.support.pages import only, until, upload
+from tests.support.pages import only, until, upload, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,14 +67,6 @@ def table(user: User, label: str) -> ui.table:
     assert user.client is not None
     tables = [one for one in user.client.elements.values() if isinstance(one, ui.table)]
     return next(one for one in tables if one.props["aria-label"] == label)
-
-
-async def wait_for(what: Callable[[], bool], *, within_s: float = 15.0) -> None:
-    for _ in range(int(within_s * 20)):
-        if what():
-            return
-        await asyncio.sleep(0.05)
-    assert what()
 
 
 async def test_runs_are_listed_and_found_by_name_state_and_tag(app: FastAPI, ann: User) -> None:

@@ -23,8 +23,8 @@ from gemma_keras_tune_ui.pages.result import table as page
 from gemma_keras_tune_ui.store.tables import jobs, users
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import table as words
-from tests.support.pages import only, until, upload
-from tests.ui.pages.test_runs import listed, run_of, table, wait_for
+from tests.support.pages import only, until, upload, wait_for
+from tests.ui.pages.test_runs import listed, run_of, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -164,8 +164,9 @@ def _value_of(value: Any, kind: str) -> Any:
     if kind == "list":
         return [line for line in str(value or "").split("\n") if line.strip()]
     if kind == "table":
-        lines = (line.partition("=") for line in str(value or "").split("\n") if line.strip())
-        return {name.strip(): one.strip() for name, _, one in lines}
+        lines = [line for line in str(value or "").split("\n") if line.strip()]
+        parts = (line.partition(" = " if " = " in line else "=") for line in lines)
+        return {name.strip(): one.strip() for name, _, one in parts}
     if kind not in ("int", "float") or not isinstance(value, str):
         return value
     text = value.strip()
