@@ -6,6 +6,7 @@ TITLE = "Playground"
 NOT_TRAINED_TITLE = "There is nothing to try yet"
 NOT_TRAINED = "When the training is over, you can ask the model here, beside the one it was before."
 PROMPT = "What do you ask?"
+PROMPTS = {"classification": "Text to label", "text": "Beginning of a text"}
 ANOTHER = "Another held-back row"
 RIGHT_ANSWER = "A row that the training never saw. Its right answer: {answer}"
 AS_TRAINED = "Ask as in training"
@@ -46,10 +47,11 @@ DONE = "Done: {reason}, after {tokens} tokens"
 REASONS = {"stop": "ended by itself", "length": "cut at the longest answer"}
 STOPPED = "Stopped"
 HOVER = (
-    "The darker a piece of an answer, the less sure the model was of it. Point at it, or go to it "
-    "with the Tab key, to see its probability and what else the model could have written there. "
-    "These are its own probabilities, before temperature, top-k and top-p."
+    "The darker a piece of an answer, the less sure the model was of it. Point at it or tap it, or "
+    "go there with the Tab key and the arrow keys, to see its probability and what else could have "
+    "stood there. The probabilities are the model's own, before temperature, top-k and top-p."
 )
 CHANCES = "How sure it was"
+CHOOSE = "Choose a piece to see how sure the model was of it."
 EMPTY = "Type something first."
 TOKEN = "{text}: {probability}. Else: {others}"

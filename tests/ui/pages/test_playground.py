@@ -15,6 +15,7 @@ from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.event_types import RunEnded
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result import playground
+from gemma_keras_tune_ui.pages.result.said import Said
 from gemma_keras_tune_ui.words import playground as words
 from tests.support.jobs import train_tiny
 from tests.support.pages import only, until, wait_for
@@ -107,11 +108,11 @@ async def test_both_models_answer_side_by_side_and_say_how_sure_they_are(
     for marker in ("base", "tuned"):
         (text,) = [one for one in _elements(ann) if marker in one._markers]
         beside = text.parent_slot.children  # type: ignore[union-attr]
-        tokens = [one for one in beside[-1].descendants() if "gkt-choice" in one.classes]
-        assert 1 <= len(tokens) <= 6, marker
-        assert all(one.props["role"] == "note" for one in tokens), "only a role may have a name"
-        said = [str(one.props["aria-label"]) for one in tokens]
-        assert all("%" in one and "Else:" in one for one in said), said
+        (answer,) = [one for one in beside[-1].descendants() if isinstance(one, Said)]
+        pieces = answer.props["pieces"]
+        assert 1 <= len(pieces) <= 6, marker
+        assert all("%" in one["said"] and "Else:" in one["said"] for one in pieces), pieces
+        assert not text.visible, "it stands there once"
 
 
 def _elements(user: User) -> list[ui.element]:

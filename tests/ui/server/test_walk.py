@@ -55,6 +55,26 @@ def some_mails(folder: Path, count: int = 60) -> Path:
     return path
 
 
+def walk_the_pieces(page) -> None:  # noqa: F811
+    """An answer is one stop of the Tab key; within it the arrow keys choose, and say of what."""
+    from playwright.sync_api import expect
+
+    answers = page.get_by_role("listbox")
+    assert [answers.nth(at).locator("[tabindex='0']").count() for at in range(2)] == [1, 1]
+    pieces = answers.first.get_by_role("option")
+    last = pieces.count() - 1
+    pieces.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    expect(pieces.nth(last)).to_be_focused()
+    expect(pieces.nth(last)).to_have_attribute("aria-selected", "true")
+    expect(answers.first.locator("[tabindex='0']")).to_have_count(1)
+    said = pieces.nth(last).get_attribute("aria-label")
+    expect(page.locator(".gkt-said-of").first).to_have_text(str(said))
+    page.keyboard.press("Tab")
+    expect(answers.nth(1).get_by_role("option").first).to_be_focused()
+
+
 def new_mails(folder: Path) -> Path:
     """A few mails without labels, as somebody keeps them."""
     path = folder / "new mails.csv"
@@ -156,18 +176,16 @@ def test_from_a_file_to_a_downloaded_model(page, server, axe, run_url, tmp_path)
     assert violations(page, axe) == []
     shot(page, "walk-result")
     page.get_by_role("link", name="Playground", exact=True).click()
-    page.get_by_label("What do you ask?").fill("Is this spam? You won a prize, click here")
+    page.get_by_label("Text to label").fill("You won a prize, click here")
     page.get_by_text("How it chooses its words").click()
     fill(page, "Longest answer (tokens)", "8")
     page.get_by_role("button", name="Ask both").click()
     page.wait_for_function(ANSWERED, timeout=PATIENCE_MS)
-    token = page.locator(".gkt-choice").first
-    assert "%" in (token.get_attribute("aria-label") or "")
-    token.hover()
-    page.get_by_role("tooltip").wait_for()
+    piece = page.get_by_role("option").first
+    assert "%" in (piece.get_attribute("aria-label") or "")
+    piece.hover()
+    page.locator(".gkt-said-of", has_text="Else:").wait_for()
     shot(page, "walk-playground")
-    page.mouse.move(0, 0)  # a tooltip stands outside of all landmarks
-    page.get_by_role("tooltip").wait_for(state="detached")
     assert violations(page, axe) == []
     page.get_by_role("link", name="Use on a table").click()
     page.get_by_text("Upload a table").click()
@@ -306,10 +324,11 @@ def test_the_same_on_a_phone_by_keyboard(page, server, run_url, tmp_path):  # no
     page.get_by_text("Finished", exact=True).wait_for(timeout=PATIENCE_MS)
     tab_to(page, "Playground", key="Enter")
     page.wait_for_url("**/playground")
-    page.get_by_label("What do you ask?").wait_for()
-    type_into(page, "What do you ask?", "See you at noon")
+    page.get_by_label("Text to label").wait_for()
+    type_into(page, "Text to label", "See you at noon")
     tab_to(page, "Ask both", key="Enter")
     page.wait_for_function(ANSWERED, timeout=PATIENCE_MS)
+    walk_the_pieces(page)
     page.goto(f"{url}/table")
     answer_a_table(page, new_mails(tmp_path))
     page.goto(f"{url}/export")

@@ -24,6 +24,7 @@ from ..run_tabs import run_tabs
 from ..visit import Visit
 from ..widgets import card, empty_state, explain, heading, labelled, note, primary, secondary
 from .questions import Questions, Suggestions, questions_of
+from .said import Said
 
 _LOOK_S = 0.25
 _ALTERNATIVES = 5
@@ -60,8 +61,8 @@ class _Playground:
     def __init__(self, visit: Visit, run_id: str, questions: Questions) -> None:
         self._visit, self._questions = visit, questions
         with card():
-            self._prompt = ui.textarea(words.PROMPT).props("outlined autogrow maxlength=20000")
-            self._prompt.classes("w-full").mark("prompt")
+            self._prompt = ui.textarea(questions.asks_for)
+            self._prompt.props("outlined autogrow maxlength=20000").classes("w-full").mark("prompt")
             Suggestions(self._prompt, questions.rows)
             self._is_as_trained = self._choice()
             with ui.row().classes("gap-2"):
@@ -150,13 +151,13 @@ class _Answer:
     """One model's answer, as it is written and when it is done."""
 
     def __init__(self, visit: Visit, run_id: str, title: str, *, base: bool) -> None:
-        self._visit, self._run_id, self._base = visit, run_id, base
+        self._visit, self._run_id, self._base, self._title = visit, run_id, base, title
         self._job: Job | None = None
         with ui.column().classes("gkt-card min-w-0"):
             heading(title, level=2)
             self._state = ui.label().classes("gkt-note").props("role=status")
             self._text = ui.label().classes("gkt-multiline").mark("base" if base else "tuned")
-            self._place = ui.element("div").classes("gkt-said w-full")
+            self._place = ui.element("div").classes("w-full")
 
     async def ask(self, args: Mapping[str, Any]) -> None:
         """Submits the job."""
@@ -209,25 +210,7 @@ class _Answer:
             reason = words.REASONS.get(value["stop_reason"], value["stop_reason"])
             self._state.text = words.DONE.format(tokens=count, reason=reason)
             self._text.text = value["text"]
-            self._text.set_visibility(False)
-            for choice in value.get("tokens") or ():
-                self._token(choice)
-
-    def _token(self, choice: Mapping[str, Any]) -> None:
-        """A token that says how sure the model was of it; its shade says so too."""
-        percent = self._visit.reader.percent
-        others = ", ".join(f"{_shown(text)} {percent(share)}" for text, share in choice["others"])
-        said = words.TOKEN.format(
-            text=_shown(choice["text"]), probability=percent(choice["probability"]), others=others
-        )
-        label = ui.label(choice["text"]).classes("gkt-choice").props("tabindex=0 role=note")
-        doubt = round(60 * (1 - choice["probability"]))
-        label.style(f"background: color-mix(in srgb, var(--gkt-accent) {doubt}%, transparent)")
-        label._props["aria-label"] = said  # any sign may be in it
-        with label:
-            ui.tooltip(said)
-
-
-def _shown(text: str) -> str:
-    """A token's text with its line breaks and spaces to be seen."""
-    return text.replace("\n", "\u21b5").replace(" ", "\u00b7") or "\u2205"
+            tokens = value.get("tokens")
+            self._text.set_visibility(not tokens)
+            if tokens:
+                Said(tokens, self._visit.reader.percent, self._title)

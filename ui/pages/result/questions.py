@@ -40,6 +40,11 @@ class Questions:
     rows: Sequence[HeldBackRow]
 
     @property
+    def asks_for(self) -> str:
+        """What is to be typed, in the words of the task."""
+        return words.PROMPTS.get(self.data.task if self.data else "", words.PROMPT)
+
+    @property
     def has_frame(self) -> bool:
         """Whether the recipe puts any text around a prompt."""
         return self.shown_with("") != ""
