@@ -175,7 +175,7 @@ class GenerateArgs(_Plain):
     base: bool = False
     """Let the run's base model answer, without what was learned."""
     alternatives: int = Field(default=0, ge=0, le=20)
-    """Tell of each token of the answer how probable it was, and so many of the likeliest."""
+    """Tell of each token of the answer how probable it was, and so many likely others."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

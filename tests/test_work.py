@@ -277,7 +277,8 @@ def test_the_base_model_answers_too_and_tells_what_it_thought_of_each_token(root
         assert [token["id"] for token in tokens] == list(found[base]["ids"])
         for token in tokens:  # greedy: each is the likeliest
             assert len(token["others"]) == 3
-            assert token["others"][0][1] == pytest.approx(token["probability"], rel=1e-5)
+            assert token["others"][0][1] <= token["probability"]
+            assert token["text"] not in [text for text, _ in token["others"]]
     probabilities = [[one["probability"] for one in found[base]["tokens"]] for base in found]
     assert probabilities[0] != probabilities[1]
 

@@ -28,8 +28,8 @@ class TokenChoice:
         id: The token.
         text: The same as text.
         probability: What the model gave it, before temperature, top-k and top-p.
-        others: The likeliest tokens at this place with their probabilities, the likeliest first;
-            the token itself may be among them.
+        others: The likeliest other tokens at this place with their probabilities, the likeliest
+            first.
     """
 
     id: int
@@ -47,7 +47,7 @@ def token_choices(
         model: Its adapters count, if it has any.
         prompt_ids: What it was asked, at least one token.
         ids: What it answered.
-        top: How many likeliest tokens to tell of each place.
+        top: How many other tokens to tell of each place.
 
     Raises:
         ValueError: If there is no prompt, or `top` is below 1.
@@ -65,24 +65,25 @@ def token_choices(
         targets[: len(chosen)] = chosen
         place = len(prompt_ids) - 1 + first
         chances, shares, names = jax.device_get(
-            _chances(model.config, model.weights, hidden, place, targets, top=top)
+            _chances(model.config, model.weights, hidden, place, targets, top=top + 1)
         )
         found += [
             TokenChoice(
                 id=token,
                 text=_text(model, token),
                 probability=float(chances[at]),
-                others=_named(model, names[at], shares[at]),
+                others=_others(model, token, names[at], shares[at]),
             )
             for at, token in enumerate(chosen)
         ]
     return found
 
 
-def _named(model: Model, ids: Any, shares: Any) -> tuple[tuple[str, float], ...]:
-    return tuple(
-        (_text(model, int(token)), float(share)) for token, share in zip(ids, shares, strict=True)
-    )
+def _others(model: Model, chosen: int, ids: Any, shares: Any) -> tuple[tuple[str, float], ...]:
+    """All but the chosen token, or but the last where it isn't among them."""
+    pairs = zip(map(int, ids), map(float, shares), strict=True)
+    others = [(_text(model, token), share) for token, share in pairs if token != chosen]
+    return tuple(others[: len(ids) - 1])
 
 
 def _text(model: Model, token: int) -> str:

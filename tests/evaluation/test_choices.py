@@ -29,18 +29,18 @@ def test_probabilities_are_those_of_transformers_past_the_sliding_window(twins, 
     assert [one.id for one in found] == said
     for one, row in zip(found, shares, strict=True):
         assert one.probability == pytest.approx(row[one.id], rel=1e-3)
-        assert [share for _, share in one.others] == pytest.approx(
-            np.sort(row)[-3:][::-1], rel=1e-3
-        )
+        others = np.sort(np.delete(row, one.id))[-3:][::-1]
+        assert [share for _, share in one.others] == pytest.approx(others, rel=1e-3)
 
 
-def test_a_greedy_answer_is_its_own_likeliest_token_and_adapters_count(twins):
+def test_a_greedy_answer_is_likelier_than_all_others_and_adapters_count(twins):
     base = twins[0]
     model = tuned(base)
     (answer,) = generate(model, [(5, 9, 77)], max_tokens=9, stop_ids=())
     found = token_choices(model, answer.prompt_ids, answer.ids, top=1)
     for one in found:
-        assert one.others[0][1] == pytest.approx(one.probability, rel=1e-6)
+        ((_, share),) = one.others
+        assert 0 < share < one.probability
     other = token_choices(base, answer.prompt_ids, answer.ids, top=1)
     assert [one.probability for one in other] != [one.probability for one in found]
 
