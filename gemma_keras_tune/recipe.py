@@ -190,9 +190,10 @@ class TrainRecipe(_Section):
     remat: Literal["none", "dots", "full", "offload"] = "dots"
     """What the backward pass computes again to save memory: nothing, all but products, all; with
     `offload` products wait in the machine's memory, where a device has memory of its own."""
-    attention: Literal["auto", "plain"] = "auto"
-    """How long rows are attended to: `auto` takes a kernel of the device's own where there is one
-    (on a TPU), `plain` never; the result is the same but for the last bits."""
+    attention: Literal["auto", "fused", "plain"] = "auto"
+    """How long rows are attended to: `auto` takes a kernel for a TPU, `fused` also that for a GPU
+    (from 512 tokens on, in bfloat16), `plain` none; the result is the same but for the last
+    bits. No kernel has run on its device here yet."""
     loss_chunk: int = Field(default=128, ge=8, json_schema_extra={"unit": "tokens"})
     """Answer tokens whose loss is computed at once, each for some of the vocabulary at a time."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)

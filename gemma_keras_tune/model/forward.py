@@ -22,6 +22,7 @@ from .attention import attention as with_mask
 from .attention import attention_masks, rope_tables, softcap_scores
 from .blockwise import ATTENDED, BlockSettings, Places, blockwise_attention
 from .config import GemmaConfig
+from .fused import fused_attention
 from .layers import Attend, KeyValue, decoder_layer, projector, rms_norm
 from .lora import Adapters
 from .mesh import MODEL
@@ -130,10 +131,12 @@ def _attention_of(
     if path.name != "mask":
         window = config.sliding_window if any(config.layer_is_local) else length
         settings = BlockSettings(block=path.block, window=window, softcap=softcap)
-        by_blocks: Callable[..., Any] = partial(splash_attention, mesh=mesh)
-        if path.name == "blocks":
-            by_blocks = blockwise_attention
-        by_blocks = partial(by_blocks, places=places, settings=settings)
+        ways: dict[str, Callable[..., Any]] = {
+            "blocks": blockwise_attention,
+            "splash": partial(splash_attention, mesh=mesh),
+            "fused": partial(fused_attention, mesh=mesh),
+        }
+        by_blocks = partial(ways[path.name], places=places, settings=settings)
         return lambda is_local: partial(by_blocks, is_local=is_local)
     local, everywhere = attention_masks(config, *places)
 

@@ -18,13 +18,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from .blockwise import ATTENDED, NOBODY, BlockSettings, Places, padded
-from .mesh import DATA, MODEL
-
-Heads = jax.Array
-"""Query, key or value with heads first, `[batch, heads, length, head_dim]`."""
+from .dealt_heads import Heads, on_each_device
 
 
 def splash_attention(
@@ -62,10 +59,10 @@ def splash_attention(
     segments = padded(places.segments, more, axis=1, fill=NOBODY)
     if settings.window >= length:
         is_local = False
-    attend: Callable[..., Heads] = partial(_attend, settings=settings)
+    attend: Callable[..., Heads] = partial(_attend, known=_known(is_local), settings=settings)
     if mesh is not None:
-        attend = _on_each_device(attend, mesh, heads=q.shape[1], kv_heads=k.shape[1])
-    out = attend(q, k, v, segments, jnp.asarray(is_local), known=_known(is_local))
+        attend = on_each_device(attend, mesh, heads=q.shape[1], kv_heads=k.shape[1])
+    out = attend(q, k, v, segments, jnp.asarray(is_local))
     return jnp.moveaxis(out, 1, 2)[:, :length]
 
 
@@ -153,48 +150,3 @@ def _segment_ids(segments: jax.Array) -> Any:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 
     return kernels.SegmentIds(q=segments, kv=segments)
-
-
-def _on_each_device(
-    attend: Callable[..., Heads], mesh: Mesh, *, heads: int, kv_heads: int
-) -> Callable[..., Heads]:
-    """`attend` where each device of a group has its own query heads, and the keys they look at.
-
-    A kernel can't be cut by the compiler. Axes that are dealt out already, as `data` is while a
-    group sees its own rows only, are left alone.
-
-    Args:
-        attend: Computes the heads that it is given.
-        mesh: The mesh; `paths.deals_out` says which heads can be dealt out over it.
-        heads: Query heads.
-        kv_heads: Key and value heads. Where they are fewer than the devices of a group, each
-            device takes the one that its query heads share.
-    """
-    dealt = jax.sharding.get_abstract_mesh().manual_axes
-    axes = set(mesh.axis_names) - set(dealt)
-    cuts = mesh.shape[MODEL]
-    rows = DATA if DATA in axes else None
-    by_heads, by_rows = PartitionSpec(rows, MODEL), PartitionSpec(rows)
-    own_keys = kv_heads % cuts == 0
-
-    def of_device(
-        q: Heads, k: Heads, v: Heads, segments: jax.Array, is_local: jax.Array, known: bool | None
-    ) -> Heads:
-        if not own_keys:
-            first_query = jax.lax.axis_index(MODEL) * (heads // cuts)
-            at = first_query // (heads // kv_heads)
-            k, v = (jax.lax.dynamic_slice_in_dim(array, at, 1, axis=1) for array in (k, v))
-        return attend(q, k, v, segments, is_local, known=known)
-
-    def on_mesh(*arrays: jax.Array, known: bool | None) -> Heads:
-        keys = by_heads if own_keys else by_rows
-        return jax.shard_map(
-            partial(of_device, known=known),
-            mesh=None if dealt else mesh,
-            in_specs=(by_heads, keys, keys, by_rows, PartitionSpec()),
-            out_specs=by_heads,
-            axis_names=axes,
-            check_vma=False,
-        )(*arrays)
-
-    return on_mesh

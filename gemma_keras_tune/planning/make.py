@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..model.paths import attention_path, check_remat
+from ..model.paths import attention_path, check_attention, check_remat
 from ..model.weights import parameter_count
 from ..recipe import ModelRecipe, Recipe
 from ..run_folder import data_root
@@ -66,6 +66,13 @@ def plan(
     check_remat(recipe.train.remat, platform)
     recipe = as_planned(recipe, config, platform)
     setting = setting_of(recipe, config, platform)
+    check_attention(
+        config,
+        platform=platform,
+        dtype=setting.dtype,
+        asked=recipe.train.attention,
+        cuts=recipe.mesh.model or 1,
+    )
     counted = _counted(setting, template, notes) if count else None
     steps = counted.steps if counted else None
     setting = setting_of(recipe, config, setting.platform, steps)

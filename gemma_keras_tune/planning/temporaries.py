@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from ..model.config import GemmaConfig
+from ..model.paths import attention_path
 from ..model.tiles import block_size, cache_slots, vocabulary_tile
 from ..model.weights import PROJECTIONS, layer_shapes, parameter_count, stacks_of
 from ..recipe import LoraRecipe, TrainRecipe
@@ -96,7 +97,14 @@ def of_training(
         numbers: Bytes.
     """
     tokens = rows * length
-    block = block_size(length, numbers.platform)
+    path = attention_path(
+        config,
+        length=length,
+        platform=numbers.platform,
+        dtype="float32" if numbers.size == FLOAT else "bfloat16",
+        asked=train.attention,
+    )
+    block = path.block or None
     kept, layer = _kept_and_layer(config, lora, train.remat, length, block)
     dropout = 0
     if lora.dropout and train.remat != "full":

@@ -28,7 +28,8 @@ from ..events import (
     Warned,
 )
 from ..model.lora import init_adapters
-from ..model.paths import check_remat
+from ..model.mesh import MODEL
+from ..model.paths import check_attention, check_remat
 from ..model.sharding import by_itself, mesh_of, whole_on
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
@@ -102,7 +103,16 @@ class Run:
         self.place = self._start()
 
     def _start(self) -> Place:
-        check_remat(self.plan.recipe.remat, jax.default_backend())
+        recipe, platform = self.plan.recipe, jax.default_backend()
+        check_remat(recipe.remat, platform)
+        check_attention(
+            self.model.config,
+            platform=platform,
+            dtype=str(self.model.dtype),
+            asked=recipe.attention,
+            cuts=1 if self.mesh is None else self.mesh.shape[MODEL],
+            capability=getattr(jax.devices()[0], "compute_capability", None),
+        )
         state = initial_state(self.first, self.plan.recipe, self.mesh)
         return Place(state=state, best=whole_on(self.mesh, self.first))
 

@@ -58,7 +58,7 @@ def train(
 
     Raises:
         RecipeError: `NOTHING_TO_OFFLOAD`, if `remat` is `offload` where no device has memory of
-            its own.
+            its own; `NO_FUSED_ATTENTION`, if `attention` is `fused` where there is no kernel.
         DataError: If the examples can't be used.
         CheckpointError: If a checkpoint can't be written, or belongs to another run.
         StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.

@@ -19,6 +19,7 @@ from gemma_keras_tune.load_watch import LoadWatch
 from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.blockwise import BlockSettings
 from gemma_keras_tune.model.forward import hidden_states
+from gemma_keras_tune.model.fused import fused_attention
 from gemma_keras_tune.model.lora import init_adapters
 from gemma_keras_tune.model.splash import splash_attention
 from gemma_keras_tune.model.weights import init_random
@@ -103,22 +104,26 @@ def test_the_fused_loss_is_the_processor_s(device: Any) -> None:
 
 
 @pytest.mark.parametrize(("is_local", "softcap"), [(True, None), (False, 50.0)])
-def test_splash_attention_is_the_processor_s_with_a_mask(
-    device: Any, is_local: bool, softcap: float | None
+@pytest.mark.parametrize("head_dim", [128, 256, 512])
+def test_the_device_s_kernel_attends_as_the_processor_does_with_a_mask(
+    device: Any, head_dim: int, is_local: bool, softcap: float | None
 ) -> None:
-    if device.platform != "tpu":
-        pytest.skip("the kernel is for a TPU")
+    attend, dtype, block = {
+        "tpu": (splash_attention, jnp.float32, 512 if head_dim <= 256 else 256),
+        "gpu": (fused_attention, jnp.bfloat16, 64 if head_dim <= 256 else 32),
+    }[device.platform]
     where = places([[2500], [1000, 1200]])
-    heads = random_heads(where, heads=4, kv_heads=1, head_dim=256)
-    heads[0] /= 16  # queries come scaled
-    settings = BlockSettings(block=512, window=700, softcap=softcap)
+    heads = random_heads(where, heads=4, kv_heads=1, head_dim=head_dim, dtype=dtype)
+    heads[0] /= head_dim**0.5  # queries come scaled
+    settings = BlockSettings(block=block, window=700, softcap=softcap)
     mask = attention_masks(tiny_gemma3(sliding_window=700), *where)[not is_local]
     with jax.default_device(jax.devices("cpu")[0]):
-        expected = value_and_gradients(partial(attention, mask=mask, softcap=softcap), heads)
+        exact = [head.astype(jnp.float32) for head in heads]
+        expected = value_and_gradients(partial(attention, mask=mask, softcap=softcap), exact)
     heads, where = on(device, heads), on(device, where)
-    by_kernel = partial(splash_attention, places=where, is_local=is_local, settings=settings)
+    by_kernel = partial(attend, places=where, is_local=is_local, settings=settings)
     for one, other in zip(value_and_gradients(by_kernel, heads), expected, strict=True):
-        assert relative(one, other) < 0.02  # products of a TPU are bfloat16's by default
+        assert relative(one, other) < 0.02  # its products are bfloat16's
 
 
 def test_a_training_learns(device: Any, tiny_tokenizer: Tokenizer) -> None:

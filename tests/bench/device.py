@@ -1,6 +1,7 @@
 """Training speed on an accelerator, on Gemma 3's shapes with random weights.
 
     python -m tests.bench.device [--shapes 270m,1b,4b] [--length 1024] [--peft]
+                                 [--attention auto,fused]
 
 Prints one Markdown table: LoRA of rank 8 on all seven projections, packed rows of random tokens of
 which 35 % are answers, bfloat16 weights. The share of the peak is the model's operations, without
@@ -11,6 +12,7 @@ what is computed again, over a matrix product measured in the same process. `--p
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -39,6 +41,7 @@ class Work:
     length: int
     rows: int
     remat: str = "dots"
+    attention: str = "auto"
 
     @property
     def tokens(self) -> int:
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8, help="rows of a step")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--remat", default="dots,full")
+    parser.add_argument("--attention", default="auto")
     parser.add_argument("--peft", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -62,7 +66,8 @@ def main() -> None:
         return
     print("| what | tokens/s | answer tokens/s | share of peak | peak device MB | first step s |")
     print("|---|---|---|---|---|---|", flush=True)
-    kinds = [*given.remat.split(","), *(["peft"] if given.peft else [])]
+    ways = itertools.product(given.remat.split(","), given.attention.split(","))
+    kinds = [*map(":".join, ways), *(["peft"] if given.peft else [])]
     for shape in given.shapes.split(","):
         for kind in kinds:
             measure(f"{shape}:{kind}", given)
@@ -80,9 +85,9 @@ def measure(what: str, given: argparse.Namespace) -> None:
 
 
 def one_row(given: argparse.Namespace) -> str:
-    """The line that `--one SHAPE:KIND` asks for."""
-    shape, kind = given.one.split(":")
-    if kind == "peft":
+    """The line that `--one SHAPE:REMAT:ATTENTION` or `--one SHAPE:peft` asks for."""
+    shape, *how = given.one.split(":")
+    if how == ["peft"]:
         return peft_row(Work(shape, given.length, given.rows), given.steps)
     import jax
 
@@ -92,7 +97,7 @@ def one_row(given: argparse.Namespace) -> str:
     print(
         f"{device.device_kind}, JAX {jax.__version__}: {peak / 1e12:,.0f} TFLOP/s", file=sys.stderr
     )
-    return our_row(Work(shape, given.length, given.rows, kind), given.steps, peak)
+    return our_row(Work(shape, given.length, given.rows, *how), given.steps, peak)
 
 
 def our_row(work: Work, steps: int, peak: float) -> str:
@@ -124,7 +129,12 @@ def our_row(work: Work, steps: int, peak: float) -> str:
         return jax.random.normal(next(keys), shape, jnp.bfloat16) * scale
 
     weights = jax.tree.map(random, shapes, is_leaf=lambda value: isinstance(value, tuple))
-    recipe = TrainRecipe(remat=work.remat, loss_chunk=1024, learning_rate=1e-5)  # type: ignore[arg-type]
+    recipe = TrainRecipe(
+        remat=work.remat,  # type: ignore[arg-type]  # a word of the command line
+        attention=work.attention,  # type: ignore[arg-type]
+        loss_chunk=1024,
+        learning_rate=1e-5,
+    )
     lora = LoraRecipe(rank=RANK)
     state = initial_state(init_adapters(config, lora), recipe)
     batch = random_batch(work)
@@ -142,7 +152,8 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     share = needed / seconds / peak
     stats = jax.local_devices()[0].memory_stats() or {}
     return (
-        f"| ours, {work.shape}, {work.rows} x {work.length}, remat {work.remat} "
+        f"| ours, {work.shape}, {work.rows} x {work.length}, remat {work.remat}, "
+        f"attention {work.attention} "
         f"| {work.tokens / seconds:,.0f} | {found.answer_tokens / seconds:,.0f} | {share:.0%} "
         f"| {stats.get('peak_bytes_in_use', 0) / 1e6:,.0f} | {first:.1f} |"
     )

@@ -106,6 +106,23 @@ def test_what_is_offloaded_waits_in_the_machine_s_memory_and_not_in_the_device_s
     assert more - layer == 2 * moved / 6  # of six layers one's products are there, one's are coming
 
 
+def test_in_a_kernel_a_gpu_holds_no_scores_of_a_whole_row():
+    def layer(attention):
+        setting = tiny_setting(
+            rows=16,
+            length=1024,
+            attention=attention,
+            platform="gpu",
+            dtype="bfloat16",
+            config=tiny_gemma3(head_dim=16),
+        )
+        (stage,) = (one for one in device_stages(setting) if one.name == "training")
+        return next(term.bytes for term in stage.terms if term.name == "layer")
+
+    scores = 16 * 1024 * 4 * 1024 * 4  # rows, length, heads, length, bytes
+    assert layer("auto") - layer("fused") > scores
+
+
 def test_logits_are_those_of_a_chunk_and_a_tile_of_the_vocabulary():
     config = tiny_gemma3(vocab_size=50_000, hidden_dim=8, width=32)
     found = terms(tiny_setting(config=config, rows=1, loss_chunk=64))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import gemma_keras_tune as gkt
 from gemma_keras_tune import cli
-from gemma_keras_tune.errors import OutOfMemory, TuneError
+from gemma_keras_tune.errors import OutOfMemory, RecipeError, TuneError
 from gemma_keras_tune.planning import make
 from gemma_keras_tune.planning.before_start import PlannedRun
 from gemma_keras_tune.planning.history import FILE, PastPlan, machine_key, remember
@@ -154,13 +154,32 @@ def test_a_model_that_is_not_here_is_planned_if_known_and_else_left_to_the_run(r
     assert known.steps is None and any("isn't here" in note for note in known.notes)
 
 
-@pytest.mark.parametrize(("asked", "says"), [("auto", "splash kernel"), ("plain", "plain XLA")])
-def test_for_a_tpu_the_plan_says_which_way_attention_takes(recipe_file, monkeypatch, asked, says):
-    monkeypatch.setattr(make, "likely_platform", lambda: "tpu")
+@pytest.mark.parametrize(
+    ("platform", "asked", "says"),
+    [
+        ("tpu", "auto", "splash kernel"),
+        ("tpu", "plain", "plain XLA"),
+        ("gpu", "auto", "plain XLA"),
+        ("gpu", "fused", "our own kernels"),
+    ],
+)
+def test_for_a_device_the_plan_says_which_way_attention_takes(
+    recipe_file, monkeypatch, platform, asked, says
+):
+    monkeypatch.setattr(make, "likely_platform", lambda: platform)
     settings = {"model.preset": "gemma3_1b", "data.max_length": 4096, "train.attention": asked}
     planned = gkt.plan(load_recipe(recipe_file, settings), count=False)
     (note,) = (note for note in planned.notes if "(attention, " in note)
     assert "4,096 tokens" in note and says in note
+
+
+def test_a_kernel_that_a_processor_has_not_is_refused_by_plan_and_run(recipe_file):
+    recipe = load_recipe(recipe_file, {"train.attention": "fused"})
+    with pytest.raises(RecipeError, match="a CPU has none") as planned:
+        gkt.plan(recipe, count=False)
+    with pytest.raises(RecipeError, match="a CPU has none") as started:
+        PlannedRun(recipe)
+    assert planned.value.code == started.value.code == "NO_FUSED_ATTENTION"
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
-"""Lowers training steps for a TPU that isn't there: as far as anybody can go without one. JSON.
+"""Lowers training steps for a device that isn't there: as far as JAX goes without one. JSON.
 
-Called as `python -m tests.support.tpu_lowering_child`, with `mesh_child.EIGHT` in XLA_FLAGS. Mosaic
-checks and translates the kernels; nothing is compiled, and no weight exists.
+Called as `python -m tests.support.lowering_child tpu` or `gpu`, with `mesh_child.EIGHT` in
+XLA_FLAGS. Pallas checks and translates the kernels; nothing is compiled, and no weight exists.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 from unittest import mock
 
@@ -23,33 +24,39 @@ from gemma_keras_tune.recipe import DataRecipe, ModelRecipe, Recipe, TrainRecipe
 from gemma_keras_tune.training.step import _settings, _train_step
 
 CASES: dict[str, tuple[str, Any, tuple[int, int] | None]] = {
-    "gemma_2b_en": ("gemma_2b_en", "auto", None),
-    "gemma2_2b_en": ("gemma2_2b_en", "auto", None),
-    "gemma4_2b": ("gemma4_2b", "auto", None),
-    "gemma3_instruct_1b": ("gemma3_instruct_1b", "auto", None),
+    "gemma_2b_en": ("gemma_2b_en", "fused", None),
+    "gemma2_2b_en": ("gemma2_2b_en", "fused", None),
+    "gemma4_2b": ("gemma4_2b", "fused", None),
+    "gemma3_instruct_1b": ("gemma3_instruct_1b", "fused", None),
+    "gemma3_instruct_1b auto": ("gemma3_instruct_1b", "auto", None),
     "gemma3_instruct_1b plain": ("gemma3_instruct_1b", "plain", None),
-    "gemma3_instruct_1b on 2x4": ("gemma3_instruct_1b", "auto", (2, 4)),
-    "gemma3_instruct_27b_text on 8x1": ("gemma3_instruct_27b_text", "auto", (8, 1)),
+    "gemma3_instruct_1b on 2x4": ("gemma3_instruct_1b", "fused", (2, 4)),
+    "gemma3_instruct_27b_text on 8x1": ("gemma3_instruct_27b_text", "fused", (8, 1)),
 }
 """Model, what is asked, mesh."""
+PROGRAMS = {"tpu": ("tpu", "@tpu_custom_call"), "gpu": ("cuda", "@__gpu$xla.gpu.triton")}
+"""Of each platform the name for which it is lowered, and how a kernel is called."""
 
 
-def main() -> None:
+def main(platform: Any) -> None:
     """Prints how many kernels each case's program calls."""
-    with mock.patch.object(jax, "default_backend", lambda: "tpu"):
-        found = {name: lowered(*case).count("tpu_custom_call") for name, case in CASES.items()}
+    with mock.patch.object(jax, "default_backend", lambda: platform):
+        found = {
+            name: lowered(platform, *case).count(PROGRAMS[platform][1])
+            for name, case in CASES.items()
+        }
     print(json.dumps(found))
 
 
-def lowered(preset: str, attention: Any, shape: tuple[int, int] | None) -> str:
-    """The program of a step on rows of 2,048 tokens, for a TPU."""
+def lowered(platform: Any, preset: str, attention: Any, shape: tuple[int, int] | None) -> str:
+    """The program of a step on rows of 2,048 tokens, for a platform."""
     recipe = Recipe(
         name="lowered",
         data=DataRecipe(path="none.csv", task="text", columns={"text": "text"}, max_length=2048),
         model=ModelRecipe(preset=preset),
         train=TrainRecipe(attention=attention, batch_tokens=16384, micro_batch_tokens=16384),
     )
-    setting = setting_of(recipe, model_config(recipe.model), "tpu")
+    setting = setting_of(recipe, model_config(recipe.model), platform)
     state, weights, batches = shapes_of(setting)
     mesh = None
     if shape is not None:
@@ -60,7 +67,7 @@ def lowered(preset: str, attention: Any, shape: tuple[int, int] | None) -> str:
         state, weights, batches, key,
         config=setting.config, recipe=_settings(recipe.train), mesh=mesh,
     )  # fmt: skip
-    return traced.lower(lowering_platforms=("tpu",)).as_text()
+    return traced.lower(lowering_platforms=(PROGRAMS[platform][0],)).as_text()
 
 
 def _laid(mesh: Any, setting: Setting, state: Any, weights: Any, batches: Any) -> Any:
@@ -80,4 +87,4 @@ def _laid(mesh: Any, setting: Setting, state: Any, weights: Any, batches: Any) -
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

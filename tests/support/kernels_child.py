@@ -1,11 +1,14 @@
 """A training step and a loss by the interpreted kernel on meshes of eight virtual devices; JSON.
 
-Called as `python -m tests.support.splash_child`, with `mesh_child.EIGHT` in XLA_FLAGS.
+Called as `python -m tests.support.kernels_child KERNEL BLOCK`, with `mesh_child.EIGHT` in
+XLA_FLAGS.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 from unittest import mock
 
 import jax.numpy as jnp
@@ -22,11 +25,11 @@ from tests.support.mesh_child import random_model
 from tests.support.tiny_models import tiny_gemma3
 
 LENGTH, ROWS = 160, 8
-SHAPES = {"splash": None, "8x1": (8, 1), "4x2": (4, 2), "1x8": (1, 8)}
+SHAPES = {"one device": None, "8x1": (8, 1), "4x2": (4, 2), "1x8": (1, 8)}
 """Eight query heads: of the two key heads, two devices have one each, eight share them."""
 
 
-def main() -> None:
+def main(kernel: Any, block: int) -> None:
     """Prints `[loss, length of the gradient, loss after the step]` by mesh and way."""
     found = {}
     for kv_heads in (2, 1):
@@ -36,12 +39,12 @@ def main() -> None:
         model, name = random_model(config), f"kv{kv_heads}"
         found[f"{name} blocks"] = stepped(model, AttentionPath(name="blocks", block=128))
         for mesh, shape in SHAPES.items():
-            if kv_heads == 1 and mesh in ("splash", "8x1"):
+            if kv_heads == 1 and mesh in ("one device", "8x1"):
                 continue  # as with two
             laid = (
                 model if shape is None else on_mesh(model, MeshShape(data=shape[0], model=shape[1]))
             )
-            found[f"{name} {mesh}"] = stepped(laid, AttentionPath(name="splash", block=128))
+            found[f"{name} {mesh}"] = stepped(laid, AttentionPath(name=kernel, block=block))
     print(json.dumps(found))
 
 
@@ -80,4 +83,4 @@ def packed() -> Batch:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], int(sys.argv[2]))
