@@ -11,17 +11,15 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .blockwise import ATTENDED, NOBODY, BlockSettings, Places, padded
-from .dealt_heads import Heads, on_each_device
+from .blockwise import ATTENDED, BlockSettings, Places
+from .heads_first import Heads, attended
 
 
 def splash_attention(
@@ -51,23 +49,13 @@ def splash_attention(
     Raises:
         ValueError: If there are branches.
     """
-    if places.branches is not None:
-        raise ValueError("splash attention knows no branches: attend to them by blocks")
-    length = query.shape[1]
-    more = -length % settings.block
-    q, k, v = (jnp.moveaxis(padded(array, more, axis=1), 2, 1) for array in (query, key, value))
-    segments = padded(places.segments, more, axis=1, fill=NOBODY)
-    if settings.window >= length:
+    if settings.window >= query.shape[1]:
         is_local = False
-    attend: Callable[..., Heads] = partial(_attend, known=_known(is_local), settings=settings)
-    if mesh is not None:
-        attend = on_each_device(attend, mesh, heads=q.shape[1], kv_heads=k.shape[1])
-    out = attend(q, k, v, segments, jnp.asarray(is_local))
-    return jnp.moveaxis(out, 1, 2)[:, :length]
-
-
-def _known(is_local: bool | jax.Array) -> bool | None:
-    return is_local if isinstance(is_local, bool) else None
+    known = is_local if isinstance(is_local, bool) else None
+    return attended(
+        partial(_attend, known=known, settings=settings), query, key, value,
+        places=places, is_local=is_local, settings=settings, mesh=mesh,
+    )  # fmt: skip
 
 
 def _attend(
@@ -92,14 +80,16 @@ def _attend(
         settings: Blocks, window and cap.
     """
 
-    def attended(q: Heads, k: Heads, v: Heads, segments: jax.Array, *, window: int | None) -> Heads:
+    def by_kernel(
+        q: Heads, k: Heads, v: Heads, segments: jax.Array, *, window: int | None
+    ) -> Heads:
         kernel = _kernel(
             q.shape[1], q.shape[2], window=window, settings=settings,
             interpret=jax.default_backend() != "tpu",
         )  # fmt: skip
         return jax.vmap(kernel)(q, k, v, _segment_ids(segments))
 
-    local, everywhere = partial(attended, window=settings.window), partial(attended, window=None)
+    local, everywhere = partial(by_kernel, window=settings.window), partial(by_kernel, window=None)
     if known is not None:
         return (local if known else everywhere)(q, k, v, segments)
     out: Heads = jax.lax.cond(is_local, local, everywhere, q, k, v, segments)
