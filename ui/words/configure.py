@@ -182,5 +182,13 @@ TOML_TEXT = (
 )
 TOML_APPLY = "Take these settings"
 TOML_APPLIED = "The form now says the same."
+TOML_DATA_STAYS = (
+    "The form now says the same, but for the data: the file that it names isn't here, so the data "
+    "that you have chosen stay."
+)
+TOML_CHOOSE_DATA = (
+    "The form now says the same, but for the data: the file that it names isn't here. Choose your "
+    "data at the top."
+)
 COMMAND_TEXT = "In a terminal, with the path of your file as data.path:"
 COMMAND = "gemma-keras-tune train recipe.toml"

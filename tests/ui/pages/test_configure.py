@@ -124,6 +124,15 @@ async def test_other_data_takes_back_what_was_raised_and_news_about_the_same_are
     assert made.kept.may_raise
 
 
+async def test_settings_of_a_recipe_from_elsewhere_go_before_what_was_said_of_the_data() -> None:
+    own = {"path": "mails.csv", "task": "text", "max_length": 64}
+    for begun in (own, {key: own[key] for key in own if key != "path"}):
+        made, _ = draft(name="mine", data=begun)
+        made.choose_data("dataset:a", {"task": "chat", "bad_rows": "skip"})
+        said = {"path": "dataset:a", "task": "text", "max_length": 64, "bad_rows": "skip"}
+        assert made.settings["data"] == said
+
+
 @pytest.mark.parametrize("group", PRESETS)
 async def test_a_preset_is_a_valid_recipe_and_takes_the_place_of_the_others(group: str) -> None:
     made, _ = draft(name="x", data={"path": "a", "task": "text"})
@@ -274,6 +283,32 @@ async def test_form_and_file_say_the_same_both_ways(ann: User) -> None:
     toml.value = "name = "
     ann.find(marker="take-toml").click()
     await wait_for(lambda: any("no valid TOML" in one for one in ann.notify.messages))
+
+
+async def test_a_recipe_of_another_machine_keeps_the_data_that_are_chosen(ann: User) -> None:
+    text = 'name = "mine"\n[data]\npath = "my/mails.csv"\ntask = "text"\nmax_length = 64\n'
+    for address, told, path in (
+        ("/configure", words.TOML_CHOOSE_DATA, None),
+        (SHIPPED, words.TOML_DATA_STAYS, "shipped:spam_train.csv"),
+    ):
+        ann.notify.messages.clear()
+        await ann.open(address)
+        only(ann, ui.textarea, "toml").value = text
+        ann.find(marker="take-toml").click()
+        await wait_for(lambda told=told: told in ann.notify.messages)
+        assert only(ann, ui.select, "data").value == path
+        assert field(ann, "data.max_length").value == "64"
+        await ann.should_not_see("data.path: ")
+
+
+async def test_what_is_wrong_in_a_part_that_is_closed_is_told_at_the_start(ann: User) -> None:
+    await ann.open(SHIPPED)
+    only(ann, ui.textarea, "toml").value = (
+        'name = "mine"\n[data]\npath = "shipped:spam_train.csv"\ntask = "text"\n'
+        "[train]\nweight_decay = -3\n"
+    )
+    ann.find(marker="take-toml").click()
+    await until(ann, "train.weight_decay: Input should be greater than or equal to 0")
 
 
 async def test_the_picture_colours_what_is_trained(ann: User) -> None:

@@ -125,14 +125,16 @@ class Draft:
     def choose_data(self, path: str, said: Mapping[str, Any]) -> None:
         """Takes other data, or what has been said anew of the same.
 
-        What was raised for a small table isn't for another one.
+        What was raised for a small table isn't for another one. Settings of before that belong
+        to no data yet, as those of a recipe from another machine, go before what was said.
 
         Args:
             path: Its name.
             said: What was said of it on its own page.
         """
         if path != self.get("data.path"):
-            data = {"path": path, **said}
+            own = {} if is_name(self.get("data.path")) else self.settings.get("data", {})
+            data = {**said, **own, "path": path}
             self._put({**self._before(), "data": data}, raised={}, may_raise=True, said=said)
         elif said != self.kept.said:
             before = self.kept.said
@@ -196,6 +198,11 @@ class Draft:
         except RecipeError as error:
             flaws = {flaw.key: flaw.message for flaw in flaws_of(error)}
             return None, flaws or {"": str(error)}
+
+
+def is_name(path: Any) -> bool:
+    """Whether a path of a recipe is a name of the server's data, and no file of a machine."""
+    return isinstance(path, str) and path.startswith(("dataset:", "shipped:"))
 
 
 def default_of(key: str) -> Any:

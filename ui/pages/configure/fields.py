@@ -95,12 +95,11 @@ class Fields:
                 element.value = value
         self._is_filling = False
 
-    def tell(self, flaws: Mapping[str, str]) -> set[str]:
-        """Shows what is wrong beside the fields; the keys that have one."""
+    def tell(self, flaws: Mapping[str, str]) -> None:
+        """Shows what is wrong beside the fields."""
         for key, (element, _) in self._shown.items():
             if isinstance(element, ValidationElement):
                 element.error = flaws.get(key)
-        return set(self._shown)
 
     def _input(self, key: str, name: str, field: FieldInfo) -> tuple[Any, Callable[[Any], Any]]:
         kind, choices, is_optional = _kind_of(field.annotation)

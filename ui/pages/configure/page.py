@@ -29,7 +29,7 @@ from ..data.source import dataset_source, keep, shipped_settings
 from ..frame import page
 from ..visit import Visit
 from ..widgets import card, code, confirm, link_button, note, primary, secondary
-from .draft import Draft, Drafts, Kept
+from .draft import Draft, Drafts, Kept, is_name
 from .fields import Fields, keys_of
 from .models import Models
 from .names import name_for
@@ -158,7 +158,9 @@ class _Page:
             if not any(name.startswith("dataset:") for name in sources):
                 ui.label(words.DATA_EMPTY).classes("gkt-soft")
             chosen = path if path in sources else None
-            select = ui.select(sources, label=words.DATA_FIELD, value=chosen, with_input=True)
+            self._data_field = select = ui.select(
+                sources, label=words.DATA_FIELD, value=chosen, with_input=True
+            )
             select.props("outlined").classes("w-full").mark("data")
             select.on_value_change(self._visit.tells(lambda event: self._choose(event.value)))
             self._task = ui.label().classes("gkt-soft gkt-multiline")
@@ -168,6 +170,7 @@ class _Page:
     def _show_data(self) -> None:
         settings = self._draft.settings.get("data") or {}
         path, task = settings.get("path"), settings.get("task")
+        self._data_field.value = path if path in self._sources else None
         lines = []
         if path and task:
             lines.append(f"{words.TASK}: {words.TASKS.get(task, task)}")
@@ -237,8 +240,16 @@ class _Page:
             code(words.COMMAND)
 
     def _take_toml(self) -> None:
-        self._draft.replace(from_toml(self._toml.value or ""))
-        ui.notify(words.TOML_APPLIED)
+        """Takes a recipe; one of another machine names files that aren't here: its data stay."""
+        settings, chosen = from_toml(self._toml.value or ""), self._draft.get("data.path")
+        data, told = settings.get("data"), words.TOML_APPLIED
+        if isinstance(data, dict) and not is_name(data.get("path")):
+            data.pop("path", None)
+            if is_name(chosen):
+                data["path"] = chosen
+            told = words.TOML_DATA_STAYS if is_name(chosen) else words.TOML_CHOOSE_DATA
+        self._draft.replace(settings)
+        ui.notify(told)
 
     def _start_part(self) -> None:
         self._wrong = note("", kind="bad").mark("wrong")
@@ -310,12 +321,11 @@ class _Page:
     def _show(self, *, has_data: bool) -> None:
         """Puts everywhere in what the draft says now."""
         self._fields.fill()
-        told = self._fields.tell(self._flaws)
-        rest = [f"{key}: {text}" if key else text for key, text in self._flaws.items()
-                if key not in told]  # fmt: skip
+        self._fields.tell(self._flaws)  # which may stand in a part that is closed
+        wrong = [f"{key}: {text}" if key else text for key, text in self._flaws.items()]
         label = next(one for one in self._wrong.descendants() if isinstance(one, ui.label))
-        label.text = self._visit.without_paths("\n".join([words.PROBLEMS, *rest]))
-        self._wrong.set_visibility(bool(rest))
+        label.text = self._visit.without_paths("\n".join([words.PROBLEMS, *wrong]))
+        self._wrong.set_visibility(bool(wrong))
         self._allow_start()
         self._models.show(self._draft.get("model.preset"))
         self._picture.show(self._draft.get("model.lora.targets"), self._layers)
