@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.recipe import Recipe
-from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
 from gemma_keras_tune.run_folder import RunFolder
 
 from ..identity.refusals import NotFound, not_found
@@ -49,6 +50,21 @@ def recipe_of(folder: RunFolder) -> Recipe | None:
         return load_recipe(folder.recipe_json)
     except TuneError:
         return None
+
+
+async def given_recipe(rows: WorkspaceStore, root: Path, run_id: str) -> Recipe:
+    """The run's recipe; of a run that hasn't begun, the one that its job was given.
+
+    Raises:
+        RecipeError: If there is none, or an older or foreign one that can't be read.
+    """
+    file = folder_of(root, run_id).recipe_json
+    if not file.is_file():
+        begins = (jobs.c.run_id == run_id) & (jobs.c.kind == "train")
+        found = await rows.select(jobs, begins, order_by=[jobs.c.number], limit=1)
+        if found:
+            return parse_recipe(job_of(found[0]).args["recipe"], where=run_id)
+    return await asyncio.to_thread(load_recipe, file)
 
 
 async def runs_page(

@@ -295,7 +295,8 @@ async def test_a_recipe_of_another_machine_keeps_the_data_that_are_chosen(ann: U
         await ann.open(address)
         only(ann, ui.textarea, "toml").value = text
         ann.find(marker="take-toml").click()
-        await wait_for(lambda told=told: told in ann.notify.messages)
+        await wait_for(lambda: ann.notify.messages)
+        assert ann.notify.messages == [told]
         assert only(ann, ui.select, "data").value == path
         assert field(ann, "data.max_length").value == "64"
         await ann.should_not_see("data.path: ")

@@ -28,13 +28,14 @@ from gemma_keras_tune.event_types import (
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
+from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
-from tests.support.pages import only, until, upload, wait_for
+from tests.support.pages import field, only, until, upload, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -308,6 +309,41 @@ async def test_a_finished_run_leads_on(app: FastAPI, ann: User) -> None:
     await ann.should_see(words.SEE_RESULT)
     parts = ("result", "playground", "table", "export")
     assert shown_links(ann, folder.id) == {f"/runs/{folder.id}/{part}" for part in parts}
+
+
+async def test_the_settings_of_a_run_are_shown_as_a_recipe_that_begins_another(
+    app: FastAPI, ann: User
+) -> None:
+    folder = run_of(app, "told", step(1), **{"train.learning_rate": 0.003})
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}")
+    ann.find(kind=ui.tab, content=words.RECIPE).click()
+    await until(ann, "learning_rate = 0.003")
+    await ann.should_see('path = "shipped:spam_train.csv"')
+    await ann.should_see(words.RECIPE_FILE)
+    await ann.should_not_see(words.LINEAGE_FILE)
+    assert f"/configure?run={folder.id}" in shown_links(ann, folder.id)
+
+
+async def test_a_run_that_waits_can_be_begun_anew_with_a_change(
+    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_nothing(*_: Any, **__: Any) -> None:
+        return None
+
+    monkeypatch.setattr(Queue, "claim", take_nothing)
+    recipe = {"recipe_name": "spam_classifier", "set": {"name": "sweep", "train.epochs": 7}}
+    made = await ann.http_client.post(
+        "/api/v1/jobs", json={"kind": "train", "recipe": recipe},
+        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
+    )  # fmt: skip
+    run_id = made.json()["run"]
+    await ann.open(f"/runs/{run_id}")
+    await until(ann, words.ANOTHER)
+    assert f"/configure?run={run_id}" in shown_links(ann, run_id)
+    await ann.open(f"/configure?run={run_id}")
+    assert field(ann, "train.epochs").value == "7"
+    assert field(ann, "name").value == "sweep-2"
 
 
 async def test_curves_for_experts_are_drawn_when_somebody_opens_them(

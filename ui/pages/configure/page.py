@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from nicegui import Client, background_tasks, ui
 
 from gemma_keras_tune.errors import TuneError
-from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
+from gemma_keras_tune.recipe_files import parse_recipe
 
 from ...api.datasets import list_datasets
 from ...api.naming import Names, Shown, shipped_data
 from ...api.recipes_given import Given, from_toml, shipped, with_changes
-from ...api.run_rows import folder_of, free_name, run_row
+from ...api.run_rows import free_name, given_recipe, run_row
 from ...api.submitting import Wanted, submit
 from ...identity.access import Action
 from ...store.workspace import WorkspaceStore
@@ -73,7 +73,7 @@ async def _begun(visit: Visit, *, recipe: str, run: str, further: bool) -> Kept:
         return Kept(_plain(json.loads(shipped(recipe, shown).to_json())))
     if run:
         await run_row(asked.rows, run)
-        found = load_recipe(folder_of(asked.root, run).recipe_json)
+        found = await given_recipe(asked.rows, asked.root, run)
         settings = _plain(shown.value(json.loads(found.to_json())))
         settings["name"] = await free_name(asked.rows, found.name)
         return Kept(with_changes(settings, {"model.adapter": f"run:{run}"} if further else {}))

@@ -107,8 +107,9 @@ class Controls:
         is_lost = row_state == "failed" and is_lasting(state.code)  # as its recipe stays as it is
         self._resume.set_visibility(ended and not is_lost and may(Action.SUBMIT_TRAIN))
         self._resume.text = words.RESUME_RUN if state.step else words.TRY_AGAIN
-        self._again.set_visibility(ended and may(Action.SUBMIT_TRAIN))
-        self._again.text = words.REPAIR_DATA if is_lost else words.CHANGE_SETTINGS
+        self._again.set_visibility((ended or waits) and may(Action.SUBMIT_TRAIN))
+        named = words.CHANGE_SETTINGS if ended else words.ANOTHER
+        self._again.text = words.REPAIR_DATA if is_lost else named
         self._again.props("" if is_lost else "outline", remove="outline" if is_lost else "")
         for button in self._onward:
             button.set_visibility(row_state == "done" and job is None and not is_at_work)

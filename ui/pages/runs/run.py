@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,9 +10,9 @@ from nicegui import ui
 from sqlalchemy.engine import RowMapping
 
 from gemma_keras_tune.errors import RecipeError
-from gemma_keras_tune.recipe_files import load_recipe
+from gemma_keras_tune.recipe import Recipe
 
-from ...api.run_rows import folder_of, run_row
+from ...api.run_rows import folder_of, given_recipe, run_row
 from ...identity.access import Action
 from ...identity.refusals import Forbidden, NotFound, not_found
 from ...words import runs as words
@@ -59,25 +58,25 @@ class _Page:
             raise not_found("The run")
         self._chip = run_tabs(visit, row, at="")
         self._news = LiveNews()
-        file_name = await self._file_name()
+        recipe = await self._recipe()
+        data = None if recipe is None else recipe.data.model_dump()
+        file_name = await file_name_of(visit, data or {})
         self._progress = Progress(visit, live, self._news, file_name)
         self._controls = Controls(visit, self._id, live)
         self._tell_me = TellMe(visit, row["user_id"])
         await self._tell_me.start()
-        self._views = Views(visit, self._folder, live, self._news, file_name)
+        self._views = Views(visit, self._folder, live, self._news, recipe, file_name)
         self._show()
         self._news.drop()
         live.listen(self._hear)
         ui.timer(_ASK_AGAIN_S, self._ask_again)
 
-    async def _file_name(self) -> str:
-        """What people call the file that the run learns from."""
-        recipe, job = self._folder.recipe_json, self._live.standing.job
-        given = {} if job is None else job.args.get("recipe", {}).get("data", {})
-        if recipe.is_file():
-            with suppress(RecipeError):  # of another version; the page is there without it
-                given = load_recipe(recipe).data.model_dump()
-        return await file_name_of(self._visit, given)
+    async def _recipe(self) -> Recipe | None:
+        asked = self._visit.asked(Action.VIEW_RUNS)
+        try:
+            return await given_recipe(asked.rows, asked.root, self._id)
+        except RecipeError:  # of another version; the page is there without it
+            return None
 
     def _leave(self) -> None:
         self._live.forget(self._hear)

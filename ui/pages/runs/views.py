@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from nicegui import ui
 
+from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.run_folder import RunFolder
 
 from ...live.broadcast import LiveRun
@@ -21,6 +22,7 @@ from ..visit import Visit
 from ..widgets import card, empty_state, heading, note
 from .change import change_in_words
 from .log import Log
+from .recipe import show_recipe
 
 _GIGA = 1e-9
 _REMARKS = 3  # the newest, each once
@@ -36,14 +38,16 @@ class Views:
         folder: The run's folder.
         live: Its events.
         news: What sends the charts what is new.
+        recipe: The run's; None if there is none, or it can't be read.
         file_name: What people call the file that the run learns from.
     """
 
     def __init__(
-        self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews, file_name: str
-    ) -> None:
+        self, visit: Visit, folder: RunFolder, live: LiveRun, news: LiveNews,
+        recipe: Recipe | None, file_name: str,
+    ) -> None:  # fmt: skip
         self._visit, self._folder, self._live, self._state = visit, folder, live, live.state
-        self._file_name = file_name
+        self._recipe, self._file_name = recipe, file_name
         self._news, self._charts = news, list[LiveChart]()
         self._confidence: list[str] = []
         self._samples_shown: object = None
@@ -54,6 +58,7 @@ class Views:
             words.LEARNING: self._learning,
             words.MACHINE: self._machine,
             words.SAMPLES: self._samples,
+            words.RECIPE: self._settings,
             words.LOG: self._log,
         }
         built: set[str] = set()
@@ -237,6 +242,9 @@ class Views:
                     for step, text in answers[1:-1]:
                         ui.label(words.SAMPLE_AT.format(step=number(step))).classes("gkt-label")
                         ui.label(text).classes("gkt-multiline mb-2")
+
+    def _settings(self) -> None:
+        show_recipe(self._visit, self._folder, self._recipe)
 
     def _log(self) -> None:
         self._events = Log(self._visit, self._folder, self._state, self._file_name)
