@@ -58,6 +58,10 @@ class RunView(BaseModel):
     """Of so many; 0 if unknown."""
     loss: float | None
     """Of the last step, in nats per answer token."""
+    measured_loss: float | None
+    """Of the tuned model on the held-back rows, in nats per answer token; null before that."""
+    accuracy: float | None
+    """Its share of right labels on the held-back rows; null where they have none."""
     size: int
     """Bytes of all its files."""
     seen_seq: int

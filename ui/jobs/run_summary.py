@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.events import last_record
 from gemma_keras_tune.run_folder import RunFolder
+from gemma_keras_tune.run_result import read_report
 from gemma_keras_tune.writing import current_writer
 
 from .tail import Line, Tail
@@ -32,6 +34,8 @@ class Summary:
         step: Optimizer steps done.
         total_steps: Of so many; 0 if unknown.
         loss: Of the last step; None before the first, or where it is no number.
+        measured_loss: Of the tuned model on the held-back rows, in nats a token; None before that.
+        accuracy: Its share of right labels there, from 0 to 1; None where rows have none.
         seen_seq: The last event that this is made of.
         size: Bytes of all its files.
     """
@@ -41,6 +45,8 @@ class Summary:
     step: int = 0
     total_steps: int = 0
     loss: float | None = None
+    measured_loss: float | None = None
+    accuracy: float | None = None
     seen_seq: int = 0
     size: int = 0
 
@@ -60,6 +66,7 @@ class RunReader:
         self._is_known = known is not None and known.seen_seq > 0
         self._said = self.summary.state
         self._signature: tuple[int, int, int] | None = None
+        self._report: tuple[int, int, int] | None = None
 
     @property
     def is_lively(self) -> bool:
@@ -79,6 +86,10 @@ class RunReader:
                 self._read()
             self._signature = signature
             self.summary = replace(self.summary, size=size_of(self.folder.path))
+        report = _signature(self.folder.report_json)
+        if report != self._report:
+            self._report = report
+            self.summary = replace(self.summary, **_measured(self.folder))
         state = self._said
         if state in ("new", "running", "died"):
             is_written = current_writer(self.folder) is not None
@@ -142,6 +153,18 @@ def _signature(path: Path) -> tuple[int, int, int]:
     except FileNotFoundError:
         return (0, 0, 0)
     return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _measured(folder: RunFolder) -> dict[str, Any]:
+    try:
+        tuned = (read_report(folder) or {}).get("tuned")
+    except TuneError:  # damaged; the page of the result says so
+        tuned = None
+    found = tuned if isinstance(tuned, dict) else {}
+    return {
+        "measured_loss": _number(found.get("loss")),
+        "accuracy": _number(found.get("accuracy")),
+    }
 
 
 def _name_of(folder: RunFolder) -> str:

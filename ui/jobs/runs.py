@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from .run_moves import checked_run, empty_trash, free_id, is_run, set_aside
 from .run_summary import RUN_ID, RunReader, Summary
 
 _log = logger("runs")
-_SUMMARY = ("name", "state", "step", "total_steps", "loss", "seen_seq", "size")
+_SUMMARY = tuple(one.name for one in fields(Summary))
 _QUIET_S = 20.0  # between two looks at runs that have ended
 
 

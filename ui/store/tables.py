@@ -226,6 +226,8 @@ runs = Table(
     Column("step", Integer, nullable=False, default=0),
     Column("total_steps", Integer, nullable=False, default=0),
     Column("loss", Float),
+    Column("measured_loss", Float),
+    Column("accuracy", Float),
     Column("seen_seq", BigInteger, nullable=False, default=0),
     Column("size", BigInteger, nullable=False, default=0),
     _time("created_at"),

@@ -30,7 +30,10 @@ SORTABLE: Mapping[Table, tuple[str, ...]] = MappingProxyType(
     {
         uploads: ("created_at", "touched_at", "display_name", "size", "state"),
         datasets: ("created_at", "name", "size"),
-        runs: ("created_at", "changed_at", "name", "state", "step", "loss", "size"),
+        runs: (
+            *("created_at", "changed_at", "name", "state", "step", "size"),
+            *("loss", "measured_loss", "accuracy"),
+        ),
         jobs: ("number", "created_at", "started_at", "ended_at", "kind", "state", "priority"),
         quotas: ("user_id",),
         audit: ("seq", "time", "action", "actor"),
@@ -127,7 +130,7 @@ class WorkspaceRows:
             table: A key of `SORTABLE`.
             where: Conditions of ours.
             sort: A field's name, from the request; empty for the usual one.
-            descending: Which end comes first.
+            descending: Which end comes first; rows without a value always come last.
             filters: Fields and what they must be, from the request.
             limit: At most so many rows, up to `MOST_ROWS`.
             offset: Rows to leave out first.
@@ -142,7 +145,8 @@ class WorkspaceRows:
             _field(table, name, FILTERABLE) == _plain(name, value)
             for name, value in filters.items()
         ]
-        order = [by.desc() if descending else by.asc(), _key(table).asc()]
+        ordered = by.desc() if descending else by.asc()
+        order = [ordered.nulls_last() if by.nullable else ordered, _key(table).asc()]
         found = await self.select(
             table, *where, *wanted, order_by=order, limit=max(1, limit), offset=max(0, offset)
         )

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 # The list
 TITLE = "Runs"
-COLUMNS = ("", "Run", "State", "Steps", "Loss", "Size", "Tags", "Started")
+COLUMNS = {
+    "name": "Run",
+    "state": "State",
+    "step": "Steps",
+    "loss": "Training loss",
+    "measured_loss": "Test loss",
+    "accuracy": "Accuracy",
+    "size": "Size",
+    "tags": "Tags",
+    "created_at": "Started",
+}
 SEARCH = "Search by name"
 STATE = "State"
 TAG = "Tag"

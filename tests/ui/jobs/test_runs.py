@@ -81,6 +81,25 @@ async def test_a_run_from_a_terminal_appears_and_follows_its_events(
     assert (await row_of(store, folder))["state"] == "done"
 
 
+async def test_what_the_tuned_model_was_measured_to_be_is_in_its_row(
+    store: Store, root: Path, mirror: Runs
+) -> None:
+    folder = new_run(root, "x")
+    write(folder, RunStarted(), step(1), RunEnded(status="done", step=1))
+    await mirror.sweep()
+    row = await row_of(store, folder)
+    assert (row["measured_loss"], row["accuracy"]) == (None, None)
+    for text, found in (
+        ('{"tuned": {"loss": 0.5, "accuracy": 0.9}}', (0.5, 0.9)),
+        ('{"tuned": {"loss": 0.25}}', (0.25, None)),
+        ('{"tuned": {"loss": 0.', (None, None)),
+    ):
+        folder.report_json.write_text(text)
+        await mirror.sweep(all_of_them=True)
+        row = await row_of(store, folder)
+        assert (row["measured_loss"], row["accuracy"]) == found
+
+
 async def test_a_run_whose_process_is_gone_is_not_shown_as_running(
     store: Store, root: Path, mirror: Runs
 ) -> None:

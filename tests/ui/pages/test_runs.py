@@ -87,6 +87,29 @@ async def test_runs_are_listed_and_found_by_name_state_and_tag(app: FastAPI, ann
     await ann.should_see(words.NOTHING_FOUND)
 
 
+async def test_runs_are_sorted_by_what_was_measured_with_the_others_last(
+    app: FastAPI, ann: User
+) -> None:
+    for name, accuracy in (("good", 0.9), ("none", None), ("poor", 0.5)):
+        folder = run_of(app, f"sorted-{name}", step(1), RunEnded(status="done"))
+        if accuracy is not None:
+            folder.report_json.write_text(
+                json.dumps({"tuned": {"loss": 0.1, "accuracy": accuracy}})
+            )
+    await app.state.parts.runs.sweep(all_of_them=True)
+    for sort, names in (
+        ("-accuracy", ["good", "poor", "none"]),
+        ("accuracy", ["poor", "good", "none"]),
+    ):
+        found = await ann.http_client.get(f"/api/v1/runs?search=sorted-&sort={sort}")
+        assert [row["name"] for row in found.json()["items"]] == [
+            f"sorted-{name}" for name in names
+        ]
+    await ann.open("/runs?search=sorted-good")
+    (row,) = table(ann, words.TITLE).rows
+    assert (row["c3"], row["c4"], row["c5"]) == ("3", "0.1", "90.0%")
+
+
 async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
     folder = run_of(app, "plain", RunEnded(status="done"))
     await listed(app, folder)

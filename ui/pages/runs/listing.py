@@ -23,14 +23,11 @@ from ..widgets import confirm, empty_state, heading, link_button, primary, secon
 
 _STATES = ("running", "done", "stopped", "failed", "died", "new", "missing")
 _EVERY_S = 2.0
-_COLUMNS = (
-    Column(words.COLUMNS[1], sort="name"),
-    Column(words.COLUMNS[2], sort="state"),
-    Column(words.COLUMNS[3], sort="step", right=True),
-    Column(words.COLUMNS[4], sort="loss", right=True),
-    Column(words.COLUMNS[5], sort="size", right=True),
-    Column(words.COLUMNS[6]),
-    Column(words.COLUMNS[7], sort="created_at"),
+_LOSSES = ("loss", "measured_loss")
+_NUMBERS = ("step", *_LOSSES, "accuracy", "size")
+_COLUMNS = tuple(
+    Column(title, sort="" if name == "tags" else name, right=name in _NUMBERS)
+    for name, title in words.COLUMNS.items()
 )
 
 
@@ -189,7 +186,8 @@ def _line(visit: Visit, row: RowMapping) -> Line:
             Link(row["name"], f"/runs/{row['id']}"),
             state_chip(row["state"]),
             steps,
-            "" if row["loss"] is None else reader.number(row["loss"], digits=4),
+            *("" if row[name] is None else reader.number(row[name], digits=4) for name in _LOSSES),
+            "" if row["accuracy"] is None else reader.percent(row["accuracy"]),
             reader.size(row["size"]),
             ", ".join(row["tags"]),
             reader.time(row["created_at"]),
