@@ -14,6 +14,9 @@ from .curves import Curve
 STEP_CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
 """Of every optimizer step; x is the number of the step."""
 
+SMOOTH_LOSS = "smooth_loss"
+"""The mean loss of the steps so far; each weighs nine tenths of the one after it."""
+
 MEASURED_CURVES = ("validation_loss", "perplexity", "accuracy", "macro_f1")
 """Of every measurement on the validation rows."""
 
@@ -35,6 +38,7 @@ JOURNALED = (
 TRAINING = ("training", "validation")
 """Stages of the training: its steps, and measuring between them."""
 
+_OLDER = 0.9  # what a step weighs in the smoothed loss beside the one after it
 _MOST_LINES = 300
 _MOST_SAMPLES = 200
 _MOST_REMARKS = 100
@@ -180,6 +184,11 @@ class RunState:
         self._tell_left(said)
         for name in STEP_CURVES:
             self.curve(name).add(self.step, _number(said[name]))
+        if (loss := _number(said["loss"])) is not None:
+            smooth = self.curve(SMOOTH_LOSS)
+            before = loss if smooth.last is None else smooth.last
+            share = (1 - _OLDER) / (1 - _OLDER ** (len(smooth) + 1))  # of all weights so far
+            smooth.add(self.step, before + (loss - before) * share)
 
     def _on_validation(self, said: Mapping[str, Any]) -> None:
         self.stage = "training"

@@ -11,6 +11,10 @@ from nicegui import ui
 COLOURS = ("#3b82f6", "#d97706", "#059669", "#c026d3", "#0891b2", "#dc2626", "#7c8493")
 
 
+LOGARITHMIC = {"type": "log", "exponentformat": "e"}
+"""An axis on which equal distances are equal ratios."""
+
+
 def figure(
     data: Sequence[Mapping[str, Any]],
     *,

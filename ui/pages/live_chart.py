@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ class LiveChart:
         x, y: The names of the axes.
         is_time: Whether x are seconds since 1970, to be shown as times.
         is_share: Whether y are shares, which are shown as percents from 0 to 100.
+        y_axis: What Plotly is told of the axis of y besides.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class LiveChart:
         y: str,
         is_time: bool = False,
         is_share: bool = False,
+        y_axis: Mapping[str, Any] | None = None,
     ) -> None:
+        self._y_axis = dict(y_axis or {})
         self._news, self._state = news, state
         self._lines, self._x, self._y = tuple(lines), x, y
         self._is_time, self._is_share, self._is_ready = is_time, is_share, False
@@ -169,6 +172,7 @@ class LiveChart:
             layout["xaxis"] = {"type": "date"}
         if self._is_share:
             layout["yaxis"] = {"range": [-0.02, 1.04], "tickformat": ".0%"}
+        layout["yaxis"] = layout.get("yaxis", {}) | self._y_axis
         return figure(data, x=self._x, y=self._y, layout=layout)
 
     def _shown_x(self, xs: list[float]) -> list[float]:

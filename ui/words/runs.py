@@ -188,7 +188,7 @@ TRENDS_ENDED = {
     ),
     "rises": "The loss rose: it has unlearned. Try again with a lower learning rate.",
 }
-MORE_CURVES = "For experts: perplexity, learning rate and gradient norm"
+MORE_CURVES = "For experts: smoothed loss, perplexity, learning rate and gradient norm"
 MACHINE = "Machine"
 SAMPLES = "Samples"
 RECIPE = "Settings"
@@ -205,6 +205,11 @@ CHART_QUALITY = "Quality on the validation rows"
 CHART_QUALITY_LABEL = (
     "The share of right labels (accuracy), and the mean of the labels (macro F1), of each "
     "measurement, over the steps."
+)
+CHART_SMOOTH = "Loss, smoothed"
+CHART_SMOOTH_LABEL = (
+    "The loss of the steps as a moving average, and that of each measurement, on a logarithmic "
+    "scale."
 )
 CHART_PERPLEXITY = "Perplexity"
 CHART_PERPLEXITY_LABEL = "The perplexity of each measurement, over the steps."
@@ -284,6 +289,7 @@ TO_RUNS = "Go to the list"
 CURVES = "Curves"
 TRAINING_CURVES = "Training loss"
 VALIDATION_CURVES = "Validation loss"
+SMOOTH_CURVES = "For experts: training loss, smoothed, on a logarithmic scale"
 DIFFERENCES = "What is different in their settings"
 NO_DIFFERENCE = "Their settings are the same."
 SETTING_COLUMN = "Setting"

@@ -33,7 +33,7 @@ from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.jobs.event_feed import EventFeed
 from gemma_keras_tune_ui.live import broadcast
 from gemma_keras_tune_ui.live.broadcast import LiveRun, LiveRuns
-from gemma_keras_tune_ui.live.run_state import JOURNALED, RunState
+from gemma_keras_tune_ui.live.run_state import JOURNALED, SMOOTH_LOSS, RunState
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import log
 
@@ -102,6 +102,17 @@ def test_the_curve_is_that_of_the_run_as_if_never_interrupted(folder: RunFolder)
     assert list(zip(xs, ys, strict=True)) == right
     assert [one.text for one in state.samples] == [], "both belong to steps that were undone"
     assert len(state.curve("accuracy")) == 0, "it was measured at a step that was done again"
+
+
+def test_the_smoothed_loss_is_a_weighted_mean_that_goes_back_with_the_steps() -> None:
+    state = RunState()
+    for number, loss in ((1, 2.0), (2, 1.0), (3, float("nan")), (4, 1.0)):
+        state.hear("step", step(number, loss).model_dump())
+    steps, values = state.curve(SMOOTH_LOSS).since(0)
+    assert steps == [1, 2, 4] and values == pytest.approx([2.0, 2.8 / 1.9, 3.52 / 2.71])
+    state.hear("rolled_back", {"step": 2, "bad_step": 4})
+    state.hear("step", step(3, 1.0).model_dump())
+    assert state.curve(SMOOTH_LOSS).last == pytest.approx(3.52 / 2.71)
 
 
 def test_it_knows_what_was_asked_and_answered(folder: RunFolder) -> None:

@@ -149,6 +149,7 @@ async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann
     assert table(ann, words.DIFFERENCES).rows[0]["c0"] == "train.learning_rate"
     figures = {row["c0"]: (row["c1"], row["c2"]) for row in table(ann, words.FIGURES).rows}
     assert figures["Loss"] == ("0.5", words.BETTER.format(value="0.25"))
+    assert figures["Accuracy"] == ("80.0%", words.BETTER.format(value="90.0%"))
     plots = [one for one in ann.find(ui.plotly).elements if one.figure["data"]]
     losses = next(one.figure["data"] for one in plots if len(one.figure["data"][0]["x"]) == 2)
     assert losses[0]["y"] == [3.0, 1.5]
@@ -380,7 +381,11 @@ async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
     charts = len(ann.find(marker="live-chart").elements)
     for is_open in (True, False, True):
         more.value = is_open
-        assert len(ann.find(marker="live-chart").elements) == charts + 3
+        assert len(ann.find(marker="live-chart").elements) == charts + 4
+    plots = [one.figure for one in ann.find(kind=ui.plotly).elements]
+    assert [
+        one["data"][0]["y"] for one in plots if one["layout"]["yaxis"].get("type") == "log"
+    ] == [[3.0]]
 
 
 async def test_warnings_name_a_persons_rows_and_what_was_dealt_with_is_only_told(

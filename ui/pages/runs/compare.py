@@ -17,9 +17,9 @@ from gemma_keras_tune.run_result import read_report
 from ...api.naming import Shown
 from ...api.run_rows import folder_of, run_row
 from ...identity.access import Action
-from ...live.run_state import RunState
+from ...live.run_state import SMOOTH_LOSS, RunState
 from ...words import runs as words
-from ..charts import COLOURS, chart, figure
+from ..charts import COLOURS, LOGARITHMIC, chart, figure
 from ..frame import page
 from ..tables import Column, Line, LinesTable
 from ..visit import Visit
@@ -27,7 +27,7 @@ from ..widgets import card, empty_state, link_button
 
 _MOST_RUNS = 8
 _MOST_POINTS = 1000
-_FIGURES = {"loss": 4, "perplexity": 3, "accuracy": 4, "macro_f1": 4}
+_FIGURES = {"loss": 4, "perplexity": 3, "accuracy": None, "macro_f1": None}  # None: a share
 _LESS_IS_BETTER = ("loss", "perplexity")
 
 
@@ -116,21 +116,31 @@ def best_of(name: str, values: Sequence[float | None]) -> set[int]:
 
 
 def _curves(found: Sequence[Compared]) -> None:
-    with card(words.CURVES, term="loss"), ui.element("div").classes("gkt-two"):
-        for curve, title in (
-            ("loss", words.TRAINING_CURVES),
-            ("validation_loss", words.VALIDATION_CURVES),
-        ):
-            data = []
-            for place, run in enumerate(found):
-                x, y = run.state.curve(curve).thinned(_MOST_POINTS)
-                line = {"color": COLOURS[place % len(COLOURS)], "width": 2}
-                mode = "lines+markers" if curve == "validation_loss" else "lines"
-                data.append({"type": "scatter", "mode": mode, "name": f"{place + 1}: {run.name}",
-                             "x": x, "y": y, "line": line})  # fmt: skip
-            with ui.column().classes("w-full min-w-0"):
-                ui.label(title).classes("gkt-label")
-                chart(figure(data, x=words.AXIS_STEP, y=words.AXIS_NATS), label=title)
+    with card(words.CURVES, term="loss"):
+        with ui.element("div").classes("gkt-two"):
+            for curve, title in (
+                ("loss", words.TRAINING_CURVES),
+                ("validation_loss", words.VALIDATION_CURVES),
+            ):
+                with ui.column().classes("w-full min-w-0"):
+                    ui.label(title).classes("gkt-label")
+                    _overlaid(found, curve, label=title)
+        with ui.expansion(words.SMOOTH_CURVES).classes("w-full gkt-expansion"):
+            _overlaid(found, SMOOTH_LOSS, label=words.SMOOTH_CURVES, layout={"yaxis": LOGARITHMIC})
+
+
+def _overlaid(
+    found: Sequence[Compared], curve: str, *, label: str, layout: Mapping[str, Any] | None = None
+) -> None:
+    """One curve of every run in one chart."""
+    data = []
+    for place, run in enumerate(found):
+        x, y = run.state.curve(curve).thinned(_MOST_POINTS)
+        line = {"color": COLOURS[place % len(COLOURS)], "width": 2}
+        mode = "lines+markers" if curve == "validation_loss" else "lines"
+        data.append({"type": "scatter", "mode": mode, "name": f"{place + 1}: {run.name}",
+                     "x": x, "y": y, "line": line})  # fmt: skip
+    chart(figure(data, x=words.AXIS_STEP, y=words.AXIS_NATS, layout=layout), label=label)
 
 
 def _figures(visit: Visit, found: Sequence[Compared]) -> None:
@@ -143,7 +153,11 @@ def _figures(visit: Visit, found: Sequence[Compared]) -> None:
         for name, digits in _FIGURES.items():
             values = [_number(run.tuned.get(name)) for run in found]
             if any(value is not None for value in values):
-                texts = [visit.reader.number(value, digits=digits) for value in values]
+                texts = [
+                    visit.reader.percent(value) if digits is None
+                    else visit.reader.number(value, digits=digits)
+                    for value in values
+                ]  # fmt: skip
                 for at in best_of(name, values):
                     texts[at] = words.BETTER.format(value=texts[at])
                 lines.append(Line(name, (words.FIGURE_NAMES[name], *texts)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from nicegui import ui
 
@@ -10,11 +11,12 @@ from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.run_folder import RunFolder
 
 from ...live.broadcast import LiveRun
-from ...live.run_state import Mark, RunState
+from ...live.run_state import SMOOTH_LOSS, Mark, RunState
 from ...live.trend import trend_of
 from ...reader import Reader
 from ...words import data as data_words
 from ...words import runs as words
+from ..charts import LOGARITHMIC
 from ..data.plain import is_remark, plain
 from ..live_chart import LineOf, LiveChart
 from ..live_news import LiveNews, LiveText
@@ -137,12 +139,18 @@ class Views:
             return
         with place, ui.element("div").classes("gkt-halves"):
             self._chart(
+                words.CHART_SMOOTH, words.CHART_SMOOTH_LABEL, words.AXIS_NATS, "loss",
+                LineOf(SMOOTH_LOSS, words.TRAINING_LINE),
+                LineOf("validation_loss", words.VALIDATION_LINE, points=True),
+                y_axis=LOGARITHMIC,
+            )  # fmt: skip
+            self._chart(
                 words.CHART_PERPLEXITY, words.CHART_PERPLEXITY_LABEL, words.AXIS_PERPLEXITY,
                 "perplexity", LineOf("perplexity", words.VALIDATION_LINE, points=True),
             )  # fmt: skip
             self._chart(
                 words.CHART_RATE, words.CHART_RATE_LABEL, words.AXIS_RATE, "learning_rate",
-                LineOf("learning_rate", words.CHART_RATE),
+                LineOf("learning_rate", words.CHART_RATE), y_axis={"exponentformat": "e"},
             )  # fmt: skip
             self._chart(
                 words.CHART_NORM, words.CHART_NORM_LABEL, words.AXIS_NORM, "grad_norm",
@@ -192,14 +200,14 @@ class Views:
 
     def _chart(
         self, title: str, label: str, y: str, term: str, *lines: LineOf,
-        is_time: bool = False, is_share: bool = False,
+        is_time: bool = False, is_share: bool = False, y_axis: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         x = words.AXIS_TIME if is_time else words.AXIS_STEP
         with card(title, term=term):
             self._charts.append(
                 LiveChart(
                     self._news, self._state, lines, label=label, x=x, y=y,
-                    is_time=is_time, is_share=is_share,
+                    is_time=is_time, is_share=is_share, y_axis=y_axis,
                 )
             )  # fmt: skip
 
