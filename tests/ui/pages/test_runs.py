@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -150,9 +151,10 @@ async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann
     figures = {row["c0"]: (row["c1"], row["c2"]) for row in table(ann, words.FIGURES).rows}
     assert figures["Loss"] == ("0.5", words.BETTER.format(value="0.25"))
     assert figures["Accuracy"] == ("80.0%", words.BETTER.format(value="90.0%"))
-    plots = [one for one in ann.find(ui.plotly).elements if one.figure["data"]]
-    losses = next(one.figure["data"] for one in plots if len(one.figure["data"][0]["x"]) == 2)
-    assert losses[0]["y"] == [3.0, 1.5]
+    plots = [one.figure for one in ann.find(ui.plotly).elements if one.figure["data"]]
+    losses = [one for one in plots if len(one["data"][0]["x"]) == 2]
+    shown = {one["layout"]["yaxis"].get("type"): one["data"][0]["y"] for one in losses}
+    assert shown == {None: [3.0, 1.5], "log": pytest.approx([3.0, 4.2 / 1.9])}
     await ann.open("/compare?runs=")
     await ann.should_see(words.COMPARE_FEW_TITLE)
 
@@ -368,6 +370,43 @@ async def test_a_run_that_waits_can_be_begun_anew_with_a_change(
     await ann.open(f"/configure?run={run_id}")
     assert field(ann, "train.epochs").value == "7"
     assert field(ann, "name").value == "sweep-2"
+
+
+async def test_a_run_that_somebody_stopped_goes_on_with_its_job_or_is_given_up(
+    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_nothing(*_: Any, **__: Any) -> None:
+        return None
+
+    async def stop_it() -> None:
+        with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
+            for event in (RunStarted(), step(1), RunEnded(status="stopped", step=1)):
+                tell(event)
+        await ann.http_client.post(f"/api/v1/jobs/{made['id']}/pause", headers=headers)
+        await ann.open(f"/runs/{folder.id}")
+        await until(ann, words.STOPPED)
+
+    async def becomes(state: str) -> None:
+        for _ in range(100):
+            (job,) = (await ann.http_client.get(f"/api/v1/jobs?run={folder.id}")).json()["items"]
+            if job["state"] == state:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(job["state"])
+
+    monkeypatch.setattr(Queue, "claim", take_nothing)
+    headers = {"Origin": "http://localhost", "x-gkt-request": "1"}
+    wanted = {"kind": "train", "recipe": {"recipe_name": "spam_classifier"}}
+    made = (await ann.http_client.post("/api/v1/jobs", json=wanted, headers=headers)).json()
+    folder = RunFolder(app.state.settings.root / "runs" / made["run"])
+    await stop_it()
+    ann.find(marker="control-go-on").click()
+    await becomes("queued")
+    await stop_it()
+    ann.find(marker="control-cancel").click()
+    await ann.should_see(words.CANCEL_TEXT)
+    ann.find(marker="confirm").click()
+    await becomes("cancelled")
 
 
 async def test_curves_for_experts_are_drawn_when_somebody_opens_them(

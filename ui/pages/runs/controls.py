@@ -9,7 +9,7 @@ from nicegui import ui
 from gemma_keras_tune.errors import RecipeError
 from gemma_keras_tune.recipe_files import load_recipe
 
-from ...api.jobs import cancel_job
+from ...api.jobs import cancel_job, resume_job
 from ...api.run_rows import folder_of
 from ...api.runs import NewCommand, control_run
 from ...api.submitting import Wanted, submit
@@ -101,12 +101,13 @@ class Controls:
         for button in (self._ask, self._save, self._change, self._finish):
             button.set_visibility(trains)
         self._stop.set_visibility(is_at_work and may(Action.CONTROL_RUN))
-        waits = job is not None and not is_at_work and job.state != "paused"
+        waits = job is not None and not is_at_work
+        rests = job is not None and waits and job.state == "paused"  # stopped, with a checkpoint
         self._cancel.set_visibility(waits and may(Action.CANCEL_JOB))
-        ended = row_state in _RESUMABLE and job is None and not is_at_work
+        ended = rests or (row_state in _RESUMABLE and job is None and not is_at_work)
         is_lost = row_state == "failed" and is_lasting(state.code)  # as its recipe stays as it is
         self._resume.set_visibility(ended and not is_lost and may(Action.SUBMIT_TRAIN))
-        self._resume.text = words.RESUME_RUN if state.step else words.TRY_AGAIN
+        self._resume.text = words.RESUME_RUN if state.step or rests else words.TRY_AGAIN
         self._again.set_visibility((ended or waits) and may(Action.SUBMIT_TRAIN))
         named = words.CHANGE_SETTINGS if ended else words.ANOTHER
         self._again.text = words.REPAIR_DATA if is_lost else named
@@ -180,8 +181,11 @@ class Controls:
             await cancel_job(self._visit.asked(Action.CANCEL_JOB), job.id)
 
     async def _resume_run(self) -> None:
-        asked = self._visit.asked(Action.SUBMIT_TRAIN)
-        await submit(asked, Wanted(kind="train", run=self._run_id, args={}))
+        if self._job is not None:
+            await resume_job(self._visit.asked(Action.RESUME_JOB), self._job.id)
+        else:
+            asked = self._visit.asked(Action.SUBMIT_TRAIN)
+            await submit(asked, Wanted(kind="train", run=self._run_id, args={}))
         ui.notify(words.GOES_ON)
 
 

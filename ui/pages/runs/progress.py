@@ -117,6 +117,8 @@ def _stage_of(state: RunState, standing: Standing, reader: Reader) -> tuple[str,
     if job is not None and job.state == "queued":
         text = words.WAITING.format(ahead=reader.number(standing.ahead))
         return (text if standing.ahead else words.WAITING_NEXT), share
+    if job is not None and job.state == "paused":
+        return words.STOPPED, share
     if job is not None:
         return words.STARTING, share
     ends = {"done": (words.DONE, 1.0), "stopped": (words.STOPPED, share),
