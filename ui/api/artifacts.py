@@ -29,6 +29,7 @@ from .asking import Asking, to
 from .naming import Shown
 from .predictions import predictions_sheet
 from .problems import PREFIX, REFUSALS
+from .run_curves import curves_sheet
 from .run_rows import folder_of, has_unfinished_job, run_row
 from .runs import RunId
 
@@ -170,16 +171,30 @@ async def download_predictions(asked: MayDownload, request: Request, run_id: Run
     row = await run_row(asked.rows, run_id)
     folder = folder_of(asked.root, run_id).path
     path = await asyncio.to_thread(file_in, folder, "predictions.jsonl", allowed=_RUN_FILES)
-    locale = reader_of(request.headers, request.cookies).locale
-    comma = get_decimal_symbol(locale) == ","
+    comma = _has_decimal_comma(request)
     lines = await asyncio.to_thread(predictions_sheet, path, decimal_comma=comma)
     headers = attached(f"{row['name']}-rows.csv")
+    return StreamingResponse(lines, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/curves.csv", response_class=StreamingResponse, responses={200: _MADE})
+async def download_curves(asked: MayDownload, request: Request, run_id: RunId) -> Response:
+    """Downloads the figures of each step as a CSV, as the reader's spreadsheet expects it."""
+    row = await run_row(asked.rows, run_id)
+    events, comma = folder_of(asked.root, run_id).events, _has_decimal_comma(request)
+    lines = await asyncio.to_thread(curves_sheet, events, decimal_comma=comma)
+    headers = attached(f"{row['name']}-curves.csv")
     return StreamingResponse(lines, media_type="application/octet-stream", headers=headers)
 
 
 async def find_artifacts(asked: Asking, run_id: str) -> list[ArtifactView]:
     """All that a run of the workspace was exported to."""
     return await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
+
+
+def _has_decimal_comma(request: Request) -> bool:
+    locale = reader_of(request.headers, request.cookies).locale
+    return get_decimal_symbol(locale) == ","
 
 
 def zip_of(folder: FilePath, names: Sequence[str]) -> ZipStream:

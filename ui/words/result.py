@@ -85,6 +85,10 @@ LIKELIHOOD_TEXT = (
     "mean that it knows them by heart; a good answer in other words counts little here."
 )
 EXPERTS = "For experts"
+FIGURE_FILES = {
+    "Download all figures (JSON)": "report.json",
+    "As a page (Markdown)": "report.md",
+}
 FIGURE_COLUMNS = ("Figure", "Before", "After", "Change")
 FIGURE_NAMES = {
     "accuracy": "Accuracy",

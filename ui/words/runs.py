@@ -189,12 +189,16 @@ TRENDS_ENDED = {
     "rises": "The loss rose: it has unlearned. Try again with a lower learning rate.",
 }
 MORE_CURVES = "For experts: smoothed loss, perplexity, learning rate and gradient norm"
+CURVES_SHEET = "Download the figures of each step (CSV)"
 MACHINE = "Machine"
 SAMPLES = "Samples"
 RECIPE = "Settings"
 RECIPE_TEXT = (
-    "The run as a recipe: what isn't in it has its default. A terminal and the API take it too."
+    "The run as a recipe: what isn't in it has its default. New run takes it under “As a file”, "
+    "and so does the API."
 )
+RECIPE_COMMAND_TEXT = "In a terminal, in the folder in which the app keeps its data:"
+RECIPE_COMMAND = "gemma-keras-tune train runs/{run}/recipe.json --root ."
 NO_RECIPE = "This run has no settings that this version can read."
 RECIPE_FILE = "With all defaults (JSON)"
 LINEAGE_FILE = "What went into it: hashes, versions, device (JSON)"

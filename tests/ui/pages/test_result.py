@@ -105,6 +105,9 @@ async def test_the_result_is_told_in_figures_and_in_words(app: FastAPI, ann: Use
     }
     assert figures["Accuracy"] == ["50.0%", "75.0%", "25.0% better"]
     assert figures["Surprise a token (loss)"] == ["2", "0.2", "1.8 better"]
+    for text, name in words.FIGURE_FILES.items():
+        (link,) = ann.find(text).elements
+        assert link.props["href"] == f"/api/v1/runs/{folder.id}/files/{name}"
     await ann.should_see("<b>Win</b>")
     await ann.should_see(words.WRITTEN.format(text=f"no idea {words.CUT}"))
 

@@ -347,6 +347,7 @@ async def test_the_settings_of_a_run_are_shown_as_a_recipe_that_begins_another(
     await until(ann, "learning_rate = 0.003")
     await ann.should_see('path = "shipped:spam_train.csv"')
     await ann.should_see(words.RECIPE_FILE)
+    await ann.should_see(words.RECIPE_COMMAND.format(run=folder.id))
     await ann.should_not_see(words.LINEAGE_FILE)
     assert f"/configure?run={folder.id}" in shown_links(ann, folder.id)
 
@@ -421,6 +422,9 @@ async def test_curves_for_experts_are_drawn_when_somebody_opens_them(
     for is_open in (True, False, True):
         more.value = is_open
         assert len(ann.find(marker="live-chart").elements) == charts + 4
+    (sheet,) = ann.find(words.CURVES_SHEET).elements
+    address = str(sheet.props["href"])
+    assert (await ann.http_client.get(address)).text.splitlines()[1].startswith("1,0.5,3.0,")
     plots = [one.figure for one in ann.find(kind=ui.plotly).elements]
     assert [
         one["data"][0]["y"] for one in plots if one["layout"]["yaxis"].get("type") == "log"

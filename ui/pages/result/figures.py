@@ -8,6 +8,7 @@ from typing import Any
 
 from nicegui import ui
 
+from ...identity.access import Action
 from ...words import common
 from ...words import result as words
 from ..tables import Chip, Column, Line, LinesTable
@@ -21,7 +22,7 @@ _OF_LABELS = ("precision", "recall", "f1")
 _LESS_IS_BETTER = ("loss", "perplexity")
 
 
-def show_figures(visit: Visit, report: Mapping[str, Any]) -> None:
+def show_figures(visit: Visit, run_id: str, report: Mapping[str, Any]) -> None:
     """The card with both models' figures."""
     is_labelled = "accuracy" in report["tuned"]
     with card(words.FIGURES, term="held_back"):
@@ -36,6 +37,10 @@ def show_figures(visit: Visit, report: Mapping[str, Any]) -> None:
             _all_figures(visit, report)
             if is_labelled:
                 _classes(visit, report["tuned"].get("per_class") or {})
+            if visit.may(Action.DOWNLOAD):
+                with ui.row().classes("gap-4 mt-4"):
+                    for text, name in words.FIGURE_FILES.items():
+                        ui.link(text, f"/api/v1/runs/{run_id}/files/{name}").props("download")
 
 
 def right_rows(measures: Mapping[str, Any]) -> int:

@@ -53,7 +53,7 @@ def register(app: FastAPI) -> None:
         _verdict(visit, shown)
         show_trust(visit, shown, None if recipe is None else recipe.data)
         await _tell_labels(visit, folder)
-        show_figures(visit, shown)
+        show_figures(visit, run_id, shown)
         is_labelled = bool(shown["tuned"].get("confusion"))
         has_wrong = is_labelled and right_rows(shown["tuned"]) < shown["rows"]
         rows = Rows(visit, folder, is_labelled=is_labelled, has_wrong=has_wrong)

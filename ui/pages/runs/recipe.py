@@ -33,11 +33,14 @@ def show_recipe(visit: Visit, folder: RunFolder, recipe: Recipe | None) -> None:
         ui.label(words.RECIPE_TEXT).classes("gkt-soft max-w-prose")
         named = Shown(visit.parts.settings.root).value(json.loads(recipe.to_json()))
         code(parse_recipe(named, where=folder.id).to_toml())
+        if folder.recipe_json.is_file():  # not before it has begun
+            ui.label(words.RECIPE_COMMAND_TEXT).classes("gkt-soft max-w-prose")
+            code(words.RECIPE_COMMAND.format(run=folder.id))
         if visit.may(Action.SUBMIT_TRAIN):
             again = link_button(words.ANOTHER, f"/configure?run={quote(folder.id)}", icon="tune")
             again.props("outline")
         if visit.may(Action.DOWNLOAD):
             files = {folder.recipe_json: words.RECIPE_FILE, folder.lineage_json: words.LINEAGE_FILE}
             for path, text in files.items():
-                if path.is_file():  # not before it has begun
+                if path.is_file():
                     ui.link(text, f"/api/v1/runs/{folder.id}/files/{path.name}").props("download")

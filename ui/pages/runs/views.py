@@ -10,6 +10,7 @@ from nicegui import ui
 from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.run_folder import RunFolder
 
+from ...identity.access import Action
 from ...live.broadcast import LiveRun
 from ...live.run_state import SMOOTH_LOSS, Mark, RunState
 from ...live.trend import trend_of
@@ -137,6 +138,10 @@ class Views:
         """The curves that few look at, drawn when somebody opens them first."""
         if not place.value or place.default_slot.children:
             return
+        if self._visit.may(Action.DOWNLOAD):
+            with place:
+                sheet = f"/api/v1/runs/{self._folder.id}/curves.csv"
+                ui.link(words.CURVES_SHEET, sheet).props("download")
         with place, ui.element("div").classes("gkt-halves"):
             self._chart(
                 words.CHART_SMOOTH, words.CHART_SMOOTH_LABEL, words.AXIS_NATS, "loss",
