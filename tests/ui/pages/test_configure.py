@@ -120,8 +120,18 @@ async def test_other_data_takes_back_what_was_raised_and_news_about_the_same_are
     data = {"path": "dataset:a", "task": "text", "max_length": 64, "bad_rows": "skip"}
     assert made.settings["data"] == data and made.get("train.epochs") == 10
     made.choose_data("dataset:b", {"task": "chat"})
-    assert made.settings == {"name": "mine", "data": {"path": "dataset:b", "task": "chat"}}
+    data = {"path": "dataset:b", "task": "chat", "max_length": 64}
+    assert made.settings == {"name": "mine", "data": data}, "the length of rows is the run's"
     assert made.kept.may_raise
+    made.choose_data("dataset:c", {"task": "chat", "max_length": 96})
+    assert made.get("data.max_length") == 64
+    made.set("data.max_length", 96)
+    made.choose_data("dataset:d", {"task": "chat"})
+    assert made.get("data.max_length") == 512, "what was said of other data isn't taken along"
+    made.choose_data("dataset:c", {"task": "chat", "max_length": 96})
+    made.set("data.max_length", 512)
+    made.choose_data("dataset:e", {"task": "chat", "max_length": 128})
+    assert made.get("data.max_length") == 512
 
 
 async def test_settings_of_a_recipe_from_elsewhere_go_before_what_was_said_of_the_data() -> None:

@@ -155,6 +155,11 @@ async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann
     losses = [one for one in plots if len(one["data"][0]["x"]) == 2]
     shown = {one["layout"]["yaxis"].get("type"): one["data"][0]["y"] for one in losses}
     assert shown == {None: [3.0, 1.5], "log": pytest.approx([3.0, 4.2 / 1.9])}
+    await ann.should_not_see(marker="too-many")
+    more = [run_of(app, f"more-{number}", RunEnded(status="done")) for number in range(7)]
+    await listed(app, *more)
+    await ann.open(f"/compare?runs={','.join(one.id for one in [one, two, *more])}")
+    await ann.should_see(words.COMPARE_MANY.format(count="9", most="8"))
     await ann.open("/compare?runs=")
     await ann.should_see(words.COMPARE_FEW_TITLE)
 

@@ -125,15 +125,20 @@ class Draft:
     def choose_data(self, path: str, said: Mapping[str, Any]) -> None:
         """Takes other data, or what has been said anew of the same.
 
-        What was raised for a small table isn't for another one. Settings of before that belong
-        to no data yet, as those of a recipe from another machine, go before what was said.
+        What was raised for a small table isn't for another one, but the length of the rows that
+        somebody chose stays. Settings of before that belong to no data yet, as those of a recipe
+        from another machine, go before what was said.
 
         Args:
             path: Its name.
             said: What was said of it on its own page.
         """
         if path != self.get("data.path"):
-            own = {} if is_name(self.get("data.path")) else self.settings.get("data", {})
+            own = self.settings.get("data", {})
+            if is_name(own.get("path")):  # what is so of other data isn't of these
+                length = self.get("data.max_length")
+                said_length = self.kept.said.get("max_length", default_of("data.max_length"))
+                own = {} if length == said_length else {"max_length": length}
             data = {**said, **own, "path": path}
             self._put({**self._before(), "data": data}, raised={}, may_raise=True, said=said)
         elif said != self.kept.said:

@@ -23,7 +23,7 @@ from ..charts import COLOURS, LOGARITHMIC, chart, figure
 from ..frame import page
 from ..tables import Column, Line, LinesTable
 from ..visit import Visit
-from ..widgets import card, empty_state, link_button
+from ..widgets import card, empty_state, link_button, note
 
 _MOST_RUNS = 8
 _MOST_POINTS = 1000
@@ -54,11 +54,16 @@ def register(app: FastAPI) -> None:
 
     @page(app, "/compare", title=words.COMPARE_TITLE, needs=Action.VIEW_RUNS, wide=True)
     async def show(visit: Visit, runs: str = "") -> None:
-        ids = list(dict.fromkeys(one for one in runs.split(",") if one))[:_MOST_RUNS]
+        wanted = list(dict.fromkeys(one for one in runs.split(",") if one))
+        ids = wanted[:_MOST_RUNS]
         if len(ids) < 2:
             with empty_state("compare_arrows", words.COMPARE_FEW_TITLE, words.COMPARE_FEW):
                 link_button(words.TO_RUNS, "/runs")
             return
+        if len(wanted) > len(ids):
+            number = visit.reader.number
+            left = words.COMPARE_MANY.format(most=number(_MOST_RUNS), count=number(len(wanted)))
+            note(left, kind="warning").mark("too-many")
         found = [await _read_run(visit, run_id) for run_id in ids]
         _curves(found)
         _figures(visit, found)
