@@ -129,6 +129,31 @@ async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
     assert (view["name"], view["tags"]) == (f"new {HOSTILE}", ["a", "b"])
 
 
+async def test_several_runs_get_tags_besides_those_that_they_have(app: FastAPI, ann: User) -> None:
+    one, two = run_of(app, "batch-1", RunEnded(status="done")), run_of(app, "batch-2")
+    await listed(app, one, two)
+    await ann.http_client.patch(
+        f"/api/v1/runs/{one.id}", json={"tags": ["old"]},
+        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
+    )  # fmt: skip
+    await ann.open("/runs?search=batch-")
+    shown = table(ann, words.TITLE)
+    shown.selected = shown.rows
+    for handler in shown._selection_handlers:
+        handler(None)  # type: ignore[arg-type, call-arg]
+    ann.find(words.EDIT).click()
+    await ann.should_see(words.EDIT_SEVERAL)
+    await ann.should_not_see(words.NAME)
+    ann.find(words.TAGS).type("sweep, old")
+    ann.notify.messages.clear()
+    ann.find(marker="save").click()
+    await wait_for(lambda: words.SAVED in ann.notify.messages)
+    views = [(await ann.http_client.get(f"/api/v1/runs/{run.id}")).json() for run in (one, two)]
+    assert [(view["name"], view["tags"]) for view in views] == [
+        ("batch-1", ["old", "sweep"]), ("batch-2", ["sweep", "old"]),
+    ]  # fmt: skip
+
+
 async def test_settings_are_compared_by_dotted_key_where_they_differ() -> None:
     one = flat({"name": "a", "train": {"epochs": 1, "seed": 0}, "data": {"columns": {"text": "m"}}})
     two = flat({"name": "b", "train": {"epochs": 2, "seed": 0}, "data": {"columns": {}}})

@@ -86,7 +86,7 @@ class _Listing:
 
     def _buttons(self) -> None:
         self._compare = secondary(words.COMPARE, self._go_compare, icon="compare_arrows")
-        self._edit = secondary(words.EDIT, self._visit.tells(self._rename), icon="edit")
+        self._edit = secondary(words.EDIT, self._visit.tells(self._change), icon="edit")
         self._delete = secondary(words.DELETE, self._visit.tells(self._remove), icon="delete")
         self._edit.set_visibility(self._visit.may(Action.TAG_RUN))
         self._delete.set_visibility(self._visit.may(Action.DELETE_RUN))
@@ -123,7 +123,7 @@ class _Listing:
     def _choose(self, ids: list[str]) -> None:
         self._chosen = ids
         self._compare.set_enabled(len(ids) >= 2)
-        self._edit.set_enabled(len(ids) == 1)
+        self._edit.set_enabled(bool(ids))
         self._delete.set_enabled(bool(ids))
         count = self._visit.reader.number(len(ids))
         self._hint.text = words.CHOSEN.format(count=count) if ids else words.COMPARE_HINT
@@ -131,13 +131,13 @@ class _Listing:
     def _go_compare(self) -> None:
         ui.navigate.to(f"/compare?runs={quote(','.join(self._chosen))}")
 
-    async def _rename(self) -> None:
+    async def _change(self) -> None:
         asked = self._visit.asked(Action.TAG_RUN)
-        (run_id,) = self._chosen
-        row = await run_row(asked.rows, run_id)
-        changes = await _asked_changes(row)
+        rows = [await run_row(asked.rows, run_id) for run_id in self._chosen]
+        changes = await _asked_changes(rows)
         if changes is not None:
-            await change_run(self._visit.asked(Action.TAG_RUN), run_id, changes)
+            for row, new in zip(rows, changes, strict=True):
+                await change_run(self._visit.asked(Action.TAG_RUN), row["id"], new)
             ui.notify(words.SAVED, type="positive")
             await self._refresh()
 
@@ -155,12 +155,18 @@ class _Listing:
         await self._refresh()
 
 
-async def _asked_changes(row: RowMapping) -> RunChanges | None:
-    """What to call and to file a run under; None if somebody thought better of it."""
+async def _asked_changes(rows: Sequence[RowMapping]) -> list[RunChanges] | None:
+    """What to call and to file runs under; None if somebody thought better of it.
+
+    One run is renamed, and its tags are changed; several get tags besides those that they have.
+    """
+    is_one = len(rows) == 1
     with ui.dialog() as dialog, ui.card().classes("gkt-dialog"):
-        heading(words.EDIT, level=2)
-        name = ui.input(words.NAME, value=row["name"]).props("outlined maxlength=80 autofocus")
-        tags = ui.input(words.TAGS, value=", ".join(row["tags"])).props("outlined")
+        heading(words.EDIT if is_one else words.EDIT_SEVERAL, level=2)
+        name = ui.input(words.NAME, value=rows[0]["name"]).props("outlined maxlength=80 autofocus")
+        name.set_visibility(is_one)
+        known = ", ".join(rows[0]["tags"]) if is_one else ""
+        tags = ui.input(words.TAGS, value=known).props("outlined")
         for field in (name, tags):
             field.classes("w-full")
         with ui.row().classes("w-full justify-end gap-2"):
@@ -170,8 +176,10 @@ async def _asked_changes(row: RowMapping) -> RunChanges | None:
     dialog.delete()
     if not saved:
         return None
-    chosen = [tag.strip() for tag in tags.value.split(",") if tag.strip()]
-    return RunChanges(name=name.value.strip() or None, tags=list(dict.fromkeys(chosen)))
+    chosen = list(dict.fromkeys(tag.strip() for tag in tags.value.split(",") if tag.strip()))
+    if is_one:
+        return [RunChanges(name=name.value.strip() or None, tags=chosen)]
+    return [RunChanges(tags=list(dict.fromkeys([*row["tags"], *chosen]))) for row in rows]
 
 
 def _line(visit: Visit, row: RowMapping) -> Line:
