@@ -198,6 +198,24 @@ async def test_what_would_make_a_run_fit_is_a_button(
     assert field(ann, "train.remat").value == "full"
 
 
+async def test_the_memory_is_that_of_the_verdict_with_the_process_that_checks_the_export(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = gkt.plan(load_recipe("spam_classifier"), count=False).to_json()
+    (memory,) = plan["memories"]
+    assert memory["needed_bytes"] > memory["peak_bytes"]
+
+    async def answer(*_: Any) -> Any:
+        return plan
+
+    monkeypatch.setattr(PlanView, "_answer", answer)
+    await ann.open("/configure?recipe=spam_classifier")
+    used, free = (f"{memory[key] / 1e9:.3g}\u00a0GB" for key in ("needed_bytes", "free_bytes"))
+    await until(ann, words.PLAN_OF.format(used=used, free=free), within_s=10)
+    (beside,) = next(one["beside"] for one in memory["stages"] if one["beside"])
+    await ann.should_see(beside["words"])
+
+
 async def test_start_waits_for_the_plan_that_is_being_worked_out(
     ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

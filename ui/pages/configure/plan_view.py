@@ -279,15 +279,19 @@ class PlanView:
                 Figure(words.PLAN_MEASURING, took, words.PLAN_MEASURING_NOTE, term="held_back")
 
     def _memory(self, plan: Mapping[str, Any]) -> None:
-        """A bar of the highest stage, a shade for each of its largest terms; their names below."""
+        """A bar of the highest stage, a shade for each of its largest terms; their names below.
+
+        What a process beside the run takes counts too, as it does for whether the run fits.
+        """
         reader = self._visit.reader
         memory = plan["memories"][-1]
-        stage = next(s for s in memory["stages"] if s["name"] == memory["peak_stage"])
-        terms = sorted((t for t in stage["terms"] if t["bytes"] > 0), key=lambda t: -t["bytes"])
+        stages = [[*stage["terms"], *stage["beside"]] for stage in memory["stages"]]
+        highest = max(stages, key=lambda stage: sum(term["bytes"] for term in stage))
+        terms = sorted((t for t in highest if t["bytes"] > 0), key=lambda t: -t["bytes"])
         first, rest = terms[:_TERMS_SHOWN], sum(t["bytes"] for t in terms[_TERMS_SHOWN:])
         shown = [(term["words"], term["bytes"]) for term in first] + [(words.PLAN_REST, rest)]
         whole = max(memory["free_bytes"] or 0, sum(size for _, size in shown))
-        used, free = reader.size(memory["peak_bytes"]), reader.size(memory["free_bytes"])
+        used, free = reader.size(memory["needed_bytes"]), reader.size(memory["free_bytes"])
         ui.label(words.PLAN_MEMORY).classes("gkt-label")
         said = words.PLAN_OF.format(used=used, free=free)
         with ui.element("div").classes("gkt-bar").props(f'role=img aria-label="{said}"'):
