@@ -11,7 +11,7 @@ from nicegui import ui
 COLOURS = ("#3b82f6", "#d97706", "#059669", "#c026d3", "#0891b2", "#dc2626", "#7c8493")
 
 
-LOGARITHMIC = {"type": "log", "exponentformat": "e"}
+LOGARITHMIC = {"type": "log", "exponentformat": "e", "dtick": "D2"}
 """An axis on which equal distances are equal ratios."""
 
 

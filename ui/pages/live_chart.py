@@ -168,6 +168,7 @@ class LiveChart:
         self._marks = tuple(self._state.marks)
         layout = {} if self._is_time else _marked(self._marks)
         layout["meta"] = self._drawing
+        layout["uirevision"] = "always"  # drawn anew, it shows the part that somebody chose
         if self._is_time:
             layout["xaxis"] = {"type": "date"}
         if self._is_share:

@@ -190,6 +190,10 @@ TRENDS_ENDED = {
     "rises": "The loss rose: it has unlearned. Try again with a lower learning rate.",
 }
 MORE_CURVES = "For experts: smoothed loss, perplexity, learning rate and gradient norm"
+CHARTS_HELP = (
+    "In every chart: draw over a part with the mouse to look closer, double-click to see all of "
+    "it again, click a name above it to hide that line."
+)
 CURVES_SHEET = "Download the figures of each step (CSV)"
 MACHINE = "Machine"
 SAMPLES = "Samples"

@@ -47,6 +47,8 @@ FILLS_ITS_PLACE = """() => {
   const gap = one => one.closest('.js-plotly-plot').parentElement.clientWidth - one.clientWidth;
   return drawn.length > 0 && drawn.every(one => Math.abs(gap(one)) < 2);
 }"""
+PART = """() => [...document.querySelectorAll('.js-plotly-plot')]
+  .find(one => one.data && one.data[0].name === 'Training').layout.xaxis.range"""
 FOLLOWS = """text => {
   const log = document.querySelector('.gkt-log');
   const end = log && log.scrollTop + log.clientHeight;
@@ -130,6 +132,18 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
         assert length_of_bar(page) == pytest.approx(31 / TOTAL)
 
 
+def look_closer(page: Any) -> None:  # noqa: F811
+    """Draws with the mouse over a part of the first chart, which then shows that part."""
+    place = page.locator(".js-plotly-plot .nsewdrag").first
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 90, steps=4)
+    page.mouse.up()
+    page.wait_for_function(f"JSON.stringify(({PART})()) !== '[1,5]'")
+
+
 def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
     page: Any,  # noqa: F811
     server: AppServer,  # noqa: F811
@@ -137,6 +151,8 @@ def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
     sign_in(page, server.address)
     with run_at_work(server, "again", steps=5) as tell:
         look_at(page, server, "again", steps=5)
+        look_closer(page)
+        part = page.evaluate(PART)
         tell(RunStarted(resumed_from=2))
         page.get_by_text("Step 2 of 1,000").wait_for()
         for number in range(3, 9):
@@ -144,6 +160,7 @@ def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(
             page.wait_for_timeout(100)
         wait_for_steps(page, 8)
         assert steps_drawn(page) == [float(number) for number in range(1, 9)]
+        assert page.evaluate(PART) == part, "drawn anew, it shows the part that somebody chose"
         assert complaints(page) == []
 
 

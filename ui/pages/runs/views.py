@@ -138,8 +138,9 @@ class Views:
         """The curves that few look at, drawn when somebody opens them first."""
         if not place.value or place.default_slot.children:
             return
-        if self._visit.may(Action.DOWNLOAD):
-            with place:
+        with place:
+            ui.label(words.CHARTS_HELP).classes("gkt-note")
+            if self._visit.may(Action.DOWNLOAD):
                 sheet = f"/api/v1/runs/{self._folder.id}/curves.csv"
                 ui.link(words.CURVES_SHEET, sheet).props("download")
         with place, ui.element("div").classes("gkt-halves"):
