@@ -26,7 +26,7 @@ from .asking import Asking, to
 from .naming import Shown
 from .pages import Limit, Listed, Offset, Sort
 from .problems import PREFIX, REFUSALS
-from .run_rows import folder_of, has_unfinished_job, run_row, runs_page
+from .run_rows import folder_of, has_unfinished_job, job_on_run, run_row, runs_page
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
 from .text_files import TAIL_BYTES, log_tail
 
@@ -200,7 +200,11 @@ async def change_run(asked: MayTag, run_id: RunId, changes: RunChanges) -> RunWh
 async def delete_run(asked: MayDelete, run_id: RunId) -> None:
     """Deletes a run with all its files; of an adopted one only that it is listed."""
     await run_row(asked.rows, run_id)
-    if not await asked.parts.runs.delete(run_id, workspace_id=asked.principal.workspace_id):
+    workspace_id = asked.principal.workspace_id
+    job = await job_on_run(asked.rows, run_id)
+    if job is not None and job.state == "paused":  # nobody works on it, nor will
+        await asked.parts.queue.ask(job.id, "cancel", workspace_id=workspace_id)
+    if not await asked.parts.runs.delete(run_id, workspace_id=workspace_id):
         raise not_found("The run")
     await asked.note("run.deleted", run_id)
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from gemma_keras_tune.control_file import read_commands
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune_ui.api import streams
 from gemma_keras_tune_ui.api.artifacts import zip_of
+from gemma_keras_tune_ui.store.tables import jobs
 from tests.ui.api.world import World, write_events, write_run
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,6 +81,16 @@ async def test_a_deleted_run_is_gone_with_its_folder_and_its_events(world):
     assert not run.path.exists()
     for path in ("", "/events?follow=false", "/report", "/artifacts", "/files/report.md"):
         assert (await world.ask("editor", "GET", f"/runs/{run.id}{path}")).status_code == 404
+
+
+async def test_a_run_that_rests_is_deleted_and_its_job_cancelled(world):
+    run = await a_run(world)
+    editor = world.people["editor"]
+    job = await world.job(world.here, editor.user_id, state="paused", kind="train")
+    await world.sql(update(jobs).where(jobs.c.id == job).values(run_id=run.id))
+    assert (await world.ask("editor", "DELETE", f"/runs/{run.id}")).status_code == 204
+    assert not run.path.exists()
+    assert (await world.ask("editor", "GET", f"/jobs/{job}")).json()["state"] == "cancelled"
 
 
 async def test_a_run_at_work_takes_commands_and_is_not_deleted(world):
