@@ -65,7 +65,8 @@ class Views:
             words.LOG: self._log,
         }
         built: set[str] = set()
-        with ui.tabs().props("no-caps align=left inline-label") as tabs:
+        with ui.tabs().classes("max-w-full") as tabs:
+            tabs.props("no-caps align=left inline-label outside-arrows mobile-arrows")
             for name in builders:
                 ui.tab(name)
         with ui.tab_panels(tabs, value=words.LEARNING, animated=False, keep_alive=True) as panels:
