@@ -181,6 +181,20 @@ async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann
     shown = {one["layout"]["yaxis"].get("type"): one["data"][0]["y"] for one in losses}
     assert shown == {None: [3.0, 1.5], "log": pytest.approx([3.0, 4.2 / 1.9])}
     await ann.should_not_see(marker="too-many")
+    ids = [await upload(ann, f"text,label\nhello,{label}\n", "mine.csv") for label in "ab"]
+    same = [
+        run_of(app, f"of-{id}", RunEnded(status="done"), **{
+            "data.path": str(app.state.settings.root / "datasets" / id / "data.csv"),
+            "data.test_path": None,
+        })
+        for id in ids
+    ]  # fmt: skip
+    await listed(app, *same)
+    await ann.open(f"/compare?runs={','.join(one.id for one in same)}")
+    (row,) = table(ann, words.DIFFERENCES).rows
+    assert [row["c0"], row["c1"], row["c2"]] == [
+        "data.path", *(words.NAMED_DATA.format(file="mine.csv", name=id[:8]) for id in ids),
+    ]  # fmt: skip
     more = [run_of(app, f"more-{number}", RunEnded(status="done")) for number in range(7)]
     await listed(app, *more)
     await ann.open(f"/compare?runs={','.join(one.id for one in [one, two, *more])}")
@@ -466,13 +480,16 @@ async def test_warnings_name_a_persons_rows_and_what_was_dealt_with_is_only_told
 ) -> None:
     id = await upload(ann, "text,label\nhello,a\n", "mine.csv")
     left = Warned(code="EMPTY_TEXT", message="EMPTY_TEXT (1x: data.csv:22): It is empty.")
+    also = Warned(code="EMPTY_TEXT", message="EMPTY_TEXT (1x: data.csv:3): It is empty.")
     twice = Warned(code="DUPLICATE_ROWS", message="DUPLICATE_ROWS (1x: data.csv:5): Twice.")
     data = {"data.path": str(app.state.settings.root / "datasets" / id / "data.csv")}
     unnamed = Warned(code="UNNAMED_COLUMN", message="UNNAMED_COLUMN: Column 5 has no name.")
-    folder = run_of(app, "warned", left, left, unnamed, twice, **data, **{"data.test_path": None})
+    told = (also, left, left, unnamed, twice)
+    folder = run_of(app, "warned", *told, **data, **{"data.test_path": None})
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}")
-    await until(ann, "Row 22 of mine.csv: It is empty.")
+    await until(ann, f"Row 22 of mine.csv: It is empty.\n{words.MORE_REMARKS_ONE}")
+    await ann.should_not_see("Row 3 of mine.csv")
     shown = ann.find(marker="remark").elements
     kinds = [kind for one in shown for kind in one.classes if kind in ("gkt-info", "gkt-warning")]
     assert sorted(kinds) == ["gkt-info", "gkt-info", "gkt-warning"]

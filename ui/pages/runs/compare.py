@@ -20,6 +20,7 @@ from ...identity.access import Action
 from ...live.run_state import SMOOTH_LOSS, RunState
 from ...words import runs as words
 from ..charts import COLOURS, LOGARITHMIC, chart, figure
+from ..data.plain import file_name_of
 from ..frame import page
 from ..tables import Column, Line, LinesTable
 from ..visit import Visit
@@ -27,6 +28,7 @@ from ..widgets import card, empty_state, link_button, note
 
 _MOST_RUNS = 8
 _MOST_POINTS = 1000
+_NAME_SHOWN = 8  # of a data set's long name, to tell apart two files that are called the same
 _FIGURES = {"loss": 4, "perplexity": 3, "accuracy": None, "macro_f1": None}  # None: a share
 _LESS_IS_BETTER = ("loss", "perplexity")
 
@@ -77,8 +79,12 @@ async def _read_run(visit: Visit, run_id: str) -> Compared:
     async with visit.live.watched(folder) as run:
         state = run.state
     recipe, report = await asyncio.to_thread(_read_files, folder)
-    shown = Shown(asked.root).value(recipe)
-    return Compared(run_id, row["name"], state, flat(shown), (report or {}).get("tuned") or {})
+    settings = flat(Shown(asked.root).value(recipe))
+    if file_name := await file_name_of(visit, recipe.get("data") or {}):
+        kind, _, name = str(settings["data.path"]).partition(":")
+        known = words.NAMED_DATA.format(file=file_name, name=name[:_NAME_SHOWN])
+        settings["data.path"] = known if kind == "dataset" else file_name
+    return Compared(run_id, row["name"], state, settings, (report or {}).get("tuned") or {})
 
 
 def _read_files(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -122,7 +128,7 @@ def best_of(name: str, values: Sequence[float | None]) -> set[int]:
 
 def _curves(found: Sequence[Compared]) -> None:
     with card(words.CURVES, term="loss"):
-        with ui.element("div").classes("gkt-two"):
+        with ui.element("div").classes("gkt-halves"):
             for curve, title in (
                 ("loss", words.TRAINING_CURVES),
                 ("validation_loss", words.VALIDATION_CURVES),

@@ -28,7 +28,7 @@ from .log import Log
 from .recipe import show_recipe
 
 _GIGA = 1e-9
-_REMARKS = 3  # the newest, each once
+_REMARKS = 3  # kinds of them, the newest
 _MARKS = 5  # steps, the newest
 _MOST_COMPARED = 100  # points of a curve that a trend is found in
 
@@ -97,14 +97,23 @@ class Views:
             self._show_remarks()
 
     def _show_remarks(self) -> None:
-        """What may spoil the result is a warning; what was dealt with as asked is only told."""
+        """What may spoil the result is a warning; what was dealt with as asked is only told.
+
+        Of each kind the newest stands here, and how many more the log has.
+        """
+        kinds: dict[str, list[str]] = {}
+        for code, message in dict.fromkeys(self._state.remarks):
+            kinds[code] = [*kinds.pop(code, []), message]
         self._remarks.clear()
         with self._remarks:
-            for code, message in list(dict.fromkeys(self._state.remarks))[-_REMARKS:]:
-                told = plain(self._visit.without_paths(message), file_name=self._file_name)
-                details = data_words.CODES.format(codes=code)
+            for code, messages in list(kinds.items())[-_REMARKS:]:
+                told = plain(self._visit.without_paths(messages[-1]), file_name=self._file_name)
+                lines = [told.text, data_words.CODES.format(codes=code)]
+                if more := len(messages) - 1:
+                    text = words.MORE_REMARKS_ONE if more == 1 else words.MORE_REMARKS
+                    lines.insert(1, text.format(count=self._visit.reader.number(more)))
                 kind = "info" if is_remark(code) else "warning"
-                note(f"{told.text}\n{details}", kind=kind).mark("remark")
+                note("\n".join(lines), kind=kind).mark("remark")
 
     def _learning(self) -> None:
         self._trend = LiveText(self._news).classes("max-w-prose").mark("trend")
