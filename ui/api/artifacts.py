@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -154,15 +154,16 @@ async def download_archive(asked: MayDownload, run_id: RunId, format: Format) ->
     return StreamingResponse(parts, media_type="application/octet-stream", headers=headers)
 
 
-@router.get("/files/{name}", response_class=FileResponse, responses={**FILE})
+@router.get("/files/{name}", response_class=StreamingResponse, responses={200: _MADE})
 async def download_run_file(
     asked: MayDownload, run_id: RunId, name: Annotated[str, Path(examples=["report.md"])]
 ) -> Response:
-    """Downloads the report, the predictions, the recipe or the lineage, as they stand."""
+    """Downloads the report, the predictions, the recipe or the lineage, with names for paths."""
     await run_row(asked.rows, run_id)
     folder = folder_of(asked.root, run_id).path
     path = await asyncio.to_thread(file_in, folder, name, allowed=_RUN_FILES)
-    return download(path, name=name)
+    lines = _with_names(path, Shown(asked.root))
+    return StreamingResponse(lines, media_type="application/octet-stream", headers=attached(name))
 
 
 @router.get("/predictions.csv", response_class=StreamingResponse, responses={200: _MADE})
@@ -190,6 +191,13 @@ async def download_curves(asked: MayDownload, request: Request, run_id: RunId) -
 async def find_artifacts(asked: Asking, run_id: str) -> list[ArtifactView]:
     """All that a run of the workspace was exported to."""
     return await asyncio.to_thread(_all, folder_of(asked.root, run_id), Shown(asked.root))
+
+
+def _with_names(path: FilePath, shown: Shown) -> Iterator[bytes]:
+    """A text file line by line, with names in the place of the server's paths."""
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in file:
+            yield shown.text(line).encode()
 
 
 def _has_decimal_comma(request: Request) -> bool:

@@ -54,6 +54,20 @@ async def test_a_run_has_its_recipe_with_names_in_the_place_of_paths(world):
     assert got["lineage"] == {"data": [], "recipe": None}
 
 
+async def test_files_are_downloaded_with_names_in_the_place_of_paths(world):
+    run = await a_run(world)
+    table = json.loads(run.recipe_json.read_text())["data"]["path"]
+    assert table.startswith("/"), "the run itself keeps the path"
+    answered = [{"row": 2, "file": table, "prompt": "a\u2028b\r"}, {"row": 3, "file": "x.csv"}]
+    run.predictions.write_text("\n".join(json.dumps(one) for one in answered) + "\n")
+    recipe = await world.ask("viewer", "GET", f"/runs/{run.id}/files/recipe.json")
+    assert recipe.json()["data"]["path"] == "shipped:spam_train.csv"
+    assert recipe.headers["content-disposition"] == "attachment; filename*=UTF-8''recipe.json"
+    lines = (await world.ask("viewer", "GET", f"/runs/{run.id}/files/predictions.jsonl")).text
+    found = [json.loads(line) for line in lines.split("\n")[:-1]]
+    assert found == [answered[0] | {"file": "shipped:spam_train.csv"}, answered[1]]
+
+
 async def test_the_list_is_paged_sorted_and_filtered_by_known_fields_only(world):
     for _ in range(3):
         await a_run(world)
