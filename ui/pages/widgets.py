@@ -50,7 +50,7 @@ def explain(term: str) -> None:
 
 def labelled(text: str, *, term: str = "") -> None:
     """A name for what stands below it, with its explanation."""
-    with ui.row().classes("items-center gap-1 no-wrap"):
+    with ui.row().classes("items-center gap-1 no-wrap min-h-6"):
         ui.label(text).classes("gkt-label")
         if term:
             explain(term)
