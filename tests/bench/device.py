@@ -1,6 +1,6 @@
-"""Training speed on an accelerator, on Gemma 3's shapes with random weights.
+"""Training speed on an accelerator, on the shapes of Gemma 3 and Gemma 2 with random weights.
 
-    python -m tests.bench.device [--shapes 270m,1b,4b] [--length 1024] [--peft]
+    python -m tests.bench.device [--shapes 270m,1b,4b,gemma2-2b] [--length 1024] [--peft]
                                  [--attention auto,fused]
 
 Prints one Markdown table: LoRA of rank 8 on all seven projections, packed rows of random tokens of
@@ -22,15 +22,13 @@ from typing import Any
 
 SHARE_ANSWERS = 0.35
 RANK = 8
-SHAPES: dict[str, dict[str, int]] = {
-    "270m": {"width": 640, "layers": 18, "heads": 4, "kv_heads": 1, "hidden_dim": 2048},
-    "1b": {"width": 1152, "layers": 26, "heads": 4, "kv_heads": 1, "hidden_dim": 6912},
-    "4b": {"width": 2560, "layers": 34, "heads": 8, "kv_heads": 4, "hidden_dim": 10_240},
+SHAPES = {
+    "270m": "gemma3_instruct_270m",
+    "1b": "gemma3_instruct_1b",
+    "4b": "gemma3_instruct_4b_text",
+    "gemma2-2b": "gemma2_2b_en",
 }
-"""Sizes of `google/gemma-3-*` as their published configurations have them."""
-
-VOCABULARY, HEAD_DIM = 262_144, 256
-WINDOWS = {"270m": 512, "1b": 512, "4b": 1024}
+"""Models by name; their sizes are those of their published configurations."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Work:
 def main() -> None:
     """Print the table; each line is measured in a process that has the device alone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", default="270m,1b,4b")
+    parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--length", type=int, default=1024, help="tokens of a row")
     parser.add_argument("--rows", type=int, default=8, help="rows of a step")
     parser.add_argument("--steps", type=int, default=5)
@@ -105,21 +103,19 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     import jax
     import jax.numpy as jnp
 
-    from gemma_keras_tune.model.config import GemmaConfig, layer_pattern
     from gemma_keras_tune.model.lora import init_adapters
+    from gemma_keras_tune.model.paths import check_attention
     from gemma_keras_tune.model.weights import weight_shapes
     from gemma_keras_tune.planning.speed import needed_operations
     from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
     from gemma_keras_tune.training.step import initial_state, train_step
 
-    sizes: dict[str, Any] = SHAPES[work.shape]
-    config = GemmaConfig(
-        **sizes,
-        vocab_size=VOCABULARY,
-        head_dim=HEAD_DIM,
-        query_scale=HEAD_DIM**-0.5,
-        sliding_window=WINDOWS[work.shape],
-        layer_is_local=layer_pattern(sizes["layers"]),
+    config, attention = config_of(work), work.attention
+    check_attention(
+        config,
+        platform=jax.default_backend(),
+        dtype="bfloat16",
+        asked=attention,  # type: ignore[arg-type]  # a word of the command line
     )
     shapes = weight_shapes(config)
     keys = iter(jax.random.split(jax.random.key(0), 64))
@@ -130,14 +126,14 @@ def our_row(work: Work, steps: int, peak: float) -> str:
 
     weights = jax.tree.map(random, shapes, is_leaf=lambda value: isinstance(value, tuple))
     recipe = TrainRecipe(
-        remat=work.remat,  # type: ignore[arg-type]  # a word of the command line
-        attention=work.attention,  # type: ignore[arg-type]
+        remat=work.remat,  # type: ignore[arg-type]
+        attention=attention,  # type: ignore[arg-type]
         loss_chunk=1024,
         learning_rate=1e-5,
     )
     lora = LoraRecipe(rank=RANK)
     state = initial_state(init_adapters(config, lora), recipe)
-    batch = random_batch(work)
+    batch = random_batch(work, config.vocab_size)
     begun = time.perf_counter()
     state, found = train_step(state, weights, batch, config=config, recipe=recipe, step=1)
     first = time.perf_counter() - begun
@@ -153,19 +149,27 @@ def our_row(work: Work, steps: int, peak: float) -> str:
     stats = jax.local_devices()[0].memory_stats() or {}
     return (
         f"| ours, {work.shape}, {work.rows} x {work.length}, remat {work.remat}, "
-        f"attention {work.attention} "
+        f"attention {attention} "
         f"| {work.tokens / seconds:,.0f} | {found.answer_tokens / seconds:,.0f} | {share:.0%} "
         f"| {stats.get('peak_bytes_in_use', 0) / 1e6:,.0f} | {first:.1f} |"
     )
 
 
-def random_batch(work: Work) -> dict[str, Any]:
+def config_of(work: Work) -> Any:
+    """The sizes of the work's model."""
+    from gemma_keras_tune.planning.known_models import model_config
+    from gemma_keras_tune.recipe import ModelRecipe
+
+    return model_config(ModelRecipe(preset=SHAPES[work.shape]))
+
+
+def random_batch(work: Work, words: int) -> dict[str, Any]:
     """One micro-batch of rows that hold one segment each."""
     import jax.numpy as jnp
     import numpy as np
 
     rng = np.random.default_rng(0)
-    ids = rng.integers(3, VOCABULARY, (1, work.rows, work.length))
+    ids = rng.integers(3, words, (1, work.rows, work.length))
     mask = rng.random(ids.shape) < SHARE_ANSWERS
     arrays = {
         "token_ids": ids,
@@ -178,30 +182,43 @@ def random_batch(work: Work) -> dict[str, Any]:
 
 
 def peft_row(work: Work, steps: int) -> str:
-    """`transformers` with PEFT on the same shapes and tokens: plain loop, AdamW, SDPA attention."""
+    """`transformers` with PEFT on the same shapes and tokens: plain loop, AdamW.
+
+    Its attention is SDPA; of Gemma 2, whose scores are capped, its own ("eager").
+    """
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     import numpy as np
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
-
-    sizes = SHAPES[work.shape]
-    config = Gemma3TextConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=sizes["width"],
-        num_hidden_layers=sizes["layers"],
-        num_attention_heads=sizes["heads"],
-        num_key_value_heads=sizes["kv_heads"],
-        intermediate_size=sizes["hidden_dim"],
-        head_dim=HEAD_DIM,
-        query_pre_attn_scalar=HEAD_DIM,
-        sliding_window=WINDOWS[work.shape],
+    from transformers import (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
     )
-    config._attn_implementation = "sdpa"
+
+    sizes = config_of(work)
+    is_capped = sizes.attention_softcap is not None
+    kinds: Any = (Gemma3ForCausalLM, Gemma3TextConfig)
+    if is_capped:
+        kinds = (Gemma2ForCausalLM, Gemma2Config)
+    config = kinds[1](
+        vocab_size=sizes.vocab_size,
+        hidden_size=sizes.width,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.kv_heads,
+        intermediate_size=sizes.hidden_dim,
+        head_dim=sizes.head_dim,
+        query_pre_attn_scalar=round(sizes.query_scale**-2),
+        sliding_window=sizes.sliding_window,
+    )
+    attention = "eager" if is_capped else "sdpa"
+    config._attn_implementation = attention
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
-        model: Any = Gemma3ForCausalLM(config)
+        model: Any = kinds[0](config)
         torch.set_default_dtype(torch.float32)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
@@ -211,7 +228,7 @@ def peft_row(work: Work, steps: int) -> str:
     chosen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(chosen, lr=1e-5)
     rng = np.random.default_rng(0)
-    ids = torch.tensor(rng.integers(3, VOCABULARY, (work.rows, work.length)), device=device)
+    ids = torch.tensor(rng.integers(3, sizes.vocab_size, (work.rows, work.length)), device=device)
     mask = torch.tensor(rng.random((work.rows, work.length)) < SHARE_ANSWERS, device=device)
     labels = torch.where(mask, ids, -100)
 
@@ -233,7 +250,7 @@ def peft_row(work: Work, steps: int) -> str:
     memory = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else 0
     answers = int(mask.sum())
     return (
-        f"| PEFT, {work.shape}, {work.rows} x {work.length}, checkpointed, SDPA "
+        f"| PEFT, {work.shape}, {work.rows} x {work.length}, checkpointed, {attention} "
         f"| {work.tokens / seconds:,.0f} | {answers / seconds:,.0f} | "
         f"| {memory:,.0f} | {first:.1f} |"
     )
