@@ -1,21 +1,25 @@
-"""How time and memory grow: of a step with the length of a row and with the adapters' rank, and of
-the data's way into the first batch with the number of rows.
+"""How time and memory grow: of a step with the length of a row, the adapters' rank and the number
+of devices, and of the data's way into the first batch with the number of rows.
 
-    python -m tests.bench.growth [--lengths 256,512,...] [--ranks 4,16,...] [--rows 1000,...]
+    python -m tests.bench.growth [--lengths 256,512,...] [--ranks 4,16,...] [--meshes 1x1,2x1,...]
+                                 [--rows 1000,...]
 
 The real 270M in float32, one row of one example a step, 35 % of it answers, only one state a layer
 kept (`remat = "full"`). Each line is a process of its own: one step that compiles, then one that is
 measured. "Beyond the weights" is the process's peak less the weights, imports included. The text is
 that of `tests.bench.rows`; where there are more rows than it has, they come again with another
 number before them. Of the data's way, what can't be given back to the system (anonymous memory) is
-told apart from all that was resident, which counts files that were looked at. Prints three Markdown
-tables.
+told apart from all that was resident, which counts files that were looked at. For the devices eight
+rows of 512 tokens are compiled for virtual ones, groups x devices of a group: what XLA reserves on
+each, and no time, as they share the same cores. Prints four Markdown tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,7 +34,7 @@ from gemma_keras_tune.text.turns import Turn
 from tests.bench.rows import instruction_rows
 
 ANSWERS = 0.35
-_RANK, _LENGTH = 8, 512  # of the other table
+_RANK, _LENGTH = 8, 512  # of the other tables
 _CONTENT = (
     0.97  # of a row's tokens: what is joined again may have a few more, and markers come on top
 )
@@ -41,12 +45,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", default="256,512,1024,2048,4096,8192")
     parser.add_argument("--ranks", default="4,16,64,256")
+    parser.add_argument("--meshes", default="1x1,2x1,4x1,8x1,1x2,1x4,2x4")
     parser.add_argument("--rows", default="1000,10000,100000,1000000")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--mesh", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.file:
         print(json.dumps(read_in(given.file)))
+        return
+    if given.mesh:
+        print(json.dumps(reserved(given.mesh)))
         return
     if given.one:
         length, rank = map(int, given.one.split(","))
@@ -60,6 +69,11 @@ def main() -> None:
         for length, rank in settings:
             print(line(length if title == "tokens" else rank, length, rank), flush=True)
         print()
+    print("| groups x devices | devices | inputs on each MB | between them MB |")
+    print("|---|---|---|---|", flush=True)
+    for mesh in (mesh for mesh in given.meshes.split(",") if mesh):
+        print(line_of_mesh(mesh), flush=True)
+    print()
     print("| rows | file MB | s | rows/s | beyond the program MB | with files looked at MB |")
     print("|---|---|---|---|---|---|", flush=True)
     for rows in (int(number) for number in given.rows.split(",") if number):
@@ -79,6 +93,31 @@ def line(first: int, length: int, rank: int) -> str:
         f"| {found['peak'] / 1e6:,.0f} | {beyond / 1e6:,.0f} "
         f"| {found['first'] - found['seconds']:.1f} |"
     )
+
+
+def line_of_mesh(mesh: str) -> str:
+    """One line: a step compiled for a mesh of virtual devices."""
+    command = [sys.executable, "-m", "tests.bench.growth", "--mesh", mesh]
+    devices = math.prod(map(int, mesh.split("x")))
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    there = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=there)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return f"| {mesh} | {devices} | {found['inputs'] / 1e6:,.0f} | {found['between'] / 1e6:,.0f} |"
+
+
+def reserved(mesh: str) -> dict[str, int]:
+    """What XLA reserves on each device: weights, adapters and rows, and what lies between."""
+    from gemma_keras_tune.recipe import ModelRecipe, TrainRecipe
+    from tests.support.traced_step import traced_step
+
+    groups, cuts = map(int, mesh.split("x"))
+    shape = None if groups == cuts == 1 else (groups, cuts)
+    train = TrainRecipe(remat="full", batch_tokens=4096, micro_batch_tokens=4096)
+    model = ModelRecipe(preset="gemma3_instruct_270m", dtype="float32")
+    step = traced_step(model, train, _LENGTH, "cpu", shape)
+    found = step.lower().compile().memory_analysis()
+    return {"inputs": found.argument_size_in_bytes, "between": found.temp_size_in_bytes}
 
 
 def line_of_rows(rows: int) -> str:
