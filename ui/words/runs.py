@@ -302,7 +302,7 @@ TO_RUNS = "Go to the list"
 CURVES = "Curves"
 TRAINING_CURVES = "Training loss"
 VALIDATION_CURVES = "Validation loss"
-SMOOTH_CURVES = "For experts: training loss, smoothed, on a logarithmic scale"
+MORE_CURVES = "For experts: smoothed loss, learning rate, gradient norm and speed"
 DIFFERENCES = "What is different in their settings"
 NO_DIFFERENCE = "Their settings are the same."
 SETTING_COLUMN = "Setting"
@@ -314,5 +314,6 @@ FIGURE_NAMES = {
     "perplexity": "Perplexity",
     "accuracy": "Accuracy",
     "macro_f1": "Mean of the labels (macro F1)",
+    "lowest_validation_loss": "Lowest validation loss",
 }
-NO_REPORTS = "None of them has been measured on held-back rows yet."
+NO_REPORTS = "None of them has been measured yet."

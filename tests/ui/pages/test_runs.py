@@ -166,7 +166,8 @@ async def test_settings_are_compared_by_dotted_key_where_they_differ() -> None:
 
 
 async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann: User) -> None:
-    one = run_of(app, "slow", step(1), step(2), RunEnded(status="done"))
+    measured = Validation(step=2, loss=0.7, perplexity=2.0, tokens=9, best=True)
+    one = run_of(app, "slow", step(1), step(2), measured, RunEnded(status="done"))
     two = run_of(app, "fast", step(1), RunEnded(status="done"), **{"train.learning_rate": 0.01})
     (two.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.25, "accuracy": 0.9}}))
     (one.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.5, "accuracy": 0.8}}))
@@ -176,10 +177,16 @@ async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann
     figures = {row["c0"]: (row["c1"], row["c2"]) for row in table(ann, words.FIGURES).rows}
     assert figures["Loss"] == ("0.5", words.BETTER.format(value="0.25"))
     assert figures["Accuracy"] == ("80.0%", words.BETTER.format(value="90.0%"))
-    plots = [one.figure for one in ann.find(ui.plotly).elements if one.figure["data"]]
-    losses = [one for one in plots if len(one["data"][0]["x"]) == 2]
-    shown = {one["layout"]["yaxis"].get("type"): one["data"][0]["y"] for one in losses}
-    assert shown == {None: [3.0, 1.5], "log": pytest.approx([3.0, 4.2 / 1.9])}
+    plots = {one.props["aria-label"]: one.figure for one in ann.find(ui.plotly).elements}
+    drawn = {name: plot["data"][0]["y"] for name, plot in plots.items()}
+    assert drawn == {
+        words.TRAINING_CURVES: [3.0, 1.5], words.VALIDATION_CURVES: [0.7],
+        words.CHART_SMOOTH: pytest.approx([3.0, 4.2 / 1.9]),
+        words.CHART_RATE: [1e-4, 1e-4], words.CHART_NORM: [1.0, 1.0],
+        words.CHART_SPEED: [16.0, 16.0],
+    }  # fmt: skip
+    assert plots[words.CHART_SMOOTH]["layout"]["yaxis"]["type"] == "log"
+    assert figures["Lowest validation loss"] == ("0.7", "\u2013")
     await ann.should_not_see(marker="too-many")
     ids = [await upload(ann, f"text,label\nhello,{label}\n", "mine.csv") for label in "ab"]
     same = [

@@ -29,8 +29,17 @@ from ..widgets import card, empty_state, link_button, note
 _MOST_RUNS = 8
 _MOST_POINTS = 1000
 _NAME_SHOWN = 8  # of a data set's long name, to tell apart two files that are called the same
-_FIGURES = {"loss": 4, "perplexity": 3, "accuracy": None, "macro_f1": None}  # None: a share
-_LESS_IS_BETTER = ("loss", "perplexity")
+_FIGURES = {  # with digits; None: a share
+    "loss": 4, "perplexity": 3, "accuracy": None, "macro_f1": None, "lowest_validation_loss": 4,
+}  # fmt: skip
+_LESS_IS_BETTER = ("loss", "perplexity", "lowest_validation_loss")
+_FOR_EXPERTS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    SMOOTH_LOSS: (words.CHART_SMOOTH, words.AXIS_NATS, LOGARITHMIC),
+    "learning_rate": (words.CHART_RATE, words.AXIS_RATE, {"exponentformat": "e"}),
+    "grad_norm": (words.CHART_NORM, words.AXIS_NORM, {}),
+    "tokens_per_s": (words.CHART_SPEED, words.AXIS_SPEED, {}),
+}
+"""Of each curve its title, and the name and the look of its axis."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,14 @@ class Compared:
         id, name: The run.
         state: Its curves.
         recipe: Its settings by dotted key.
-        tuned: What was measured on the held-back rows; empty if nothing was.
+        measured: On the held-back rows, where it was, and the lowest loss on the validation rows.
     """
 
     id: str
     name: str
     state: RunState
     recipe: Mapping[str, Any]
-    tuned: Mapping[str, Any]
+    measured: Mapping[str, Any]
 
 
 def register(app: FastAPI) -> None:
@@ -84,7 +93,10 @@ async def _read_run(visit: Visit, run_id: str) -> Compared:
         kind, _, name = str(settings["data.path"]).partition(":")
         known = words.NAMED_DATA.format(file=file_name, name=name[:_NAME_SHOWN])
         settings["data.path"] = known if kind == "dataset" else file_name
-    return Compared(run_id, row["name"], state, settings, (report or {}).get("tuned") or {})
+    losses = state.curve("validation_loss").thinned(_MOST_POINTS)[1]
+    lowest = min((loss for loss in losses if loss is not None), default=None)
+    measured = {**((report or {}).get("tuned") or {}), "lowest_validation_loss": lowest}
+    return Compared(run_id, row["name"], state, settings, measured)
 
 
 def _read_files(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -133,36 +145,45 @@ def _curves(found: Sequence[Compared]) -> None:
                 ("loss", words.TRAINING_CURVES),
                 ("validation_loss", words.VALIDATION_CURVES),
             ):
-                with ui.column().classes("w-full min-w-0"):
-                    ui.label(title).classes("gkt-label")
-                    _overlaid(found, curve, label=title)
-        with ui.expansion(words.SMOOTH_CURVES).classes("w-full gkt-expansion"):
-            _overlaid(found, SMOOTH_LOSS, label=words.SMOOTH_CURVES, layout={"yaxis": LOGARITHMIC})
+                _overlaid(found, curve, title)
+        with (
+            ui.expansion(words.MORE_CURVES).classes("w-full gkt-expansion"),
+            ui.element("div").classes("gkt-halves"),
+        ):
+            for curve, (title, y, axis) in _FOR_EXPERTS.items():
+                _overlaid(found, curve, title, y=y, axis=axis)
 
 
 def _overlaid(
-    found: Sequence[Compared], curve: str, *, label: str, layout: Mapping[str, Any] | None = None
+    found: Sequence[Compared],
+    curve: str,
+    title: str,
+    *,
+    y: str = words.AXIS_NATS,
+    axis: Mapping[str, Any] | None = None,
 ) -> None:
     """One curve of every run in one chart."""
     data = []
     for place, run in enumerate(found):
-        x, y = run.state.curve(curve).thinned(_MOST_POINTS)
+        steps, values = run.state.curve(curve).thinned(_MOST_POINTS)
         line = {"color": COLOURS[place % len(COLOURS)], "width": 2}
         mode = "lines+markers" if curve == "validation_loss" else "lines"
         data.append({"type": "scatter", "mode": mode, "name": f"{place + 1}: {run.name}",
-                     "x": x, "y": y, "line": line})  # fmt: skip
-    chart(figure(data, x=words.AXIS_STEP, y=words.AXIS_NATS, layout=layout), label=label)
+                     "x": steps, "y": values, "line": line})  # fmt: skip
+    with ui.column().classes("w-full min-w-0"):
+        ui.label(title).classes("gkt-label")
+        chart(figure(data, x=words.AXIS_STEP, y=y, layout={"yaxis": axis or {}}), label=title)
 
 
 def _figures(visit: Visit, found: Sequence[Compared]) -> None:
     with card(words.FIGURES, term="held_back"):
-        if not any(run.tuned for run in found):
+        if all(_number(run.measured.get(name)) is None for name in _FIGURES for run in found):
             ui.label(words.NO_REPORTS).classes("gkt-soft")
             return
         table = LinesTable(words.FIGURES, _columns(words.FIGURE_COLUMN, found))
         lines = []
         for name, digits in _FIGURES.items():
-            values = [_number(run.tuned.get(name)) for run in found]
+            values = [_number(run.measured.get(name)) for run in found]
             if any(value is not None for value in values):
                 texts = [
                     visit.reader.percent(value) if digits is None
