@@ -6,11 +6,12 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 from fastapi import FastAPI
 from nicegui import ui
 from nicegui.functions.download import download
@@ -26,8 +27,9 @@ Element = TypeVar("Element", bound=ui.element)
 
 NAME, PASSWORD = "ann", "violet horses eat 42 pears"
 _ORIGIN = {"Origin": "http://localhost"}
-_HEADERS = {**_ORIGIN, "X-GKT-Request": "1"}
-_PIECE = {**_HEADERS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+HEADERS = {**_ORIGIN, "X-GKT-Request": "1"}
+"""With which a browser's own page changes something."""
+_PIECE = {**HEADERS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 
 
 @contextmanager
@@ -56,6 +58,15 @@ async def app_at_work(root: Path, **settings: Any) -> AsyncIterator[FastAPI]:
                 yield app
         finally:
             ui.navigate, ui.notify, ui.download = Navigate(), notify, download
+            _end_children(root)
+
+
+def _end_children(root: Path) -> None:
+    """Ends what still works in the data root: a server's children outlive it."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(root) in word for word in process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @asynccontextmanager
@@ -123,12 +134,12 @@ async def upload(user: User, text: str, name: str, *, encoding: str = "utf-8") -
     """The id of a new data set."""
     http, content = user.http_client, text.encode(encoding)
     new = {"purpose": "dataset", "name": name, "size": len(content)}
-    made = await http.post("/api/v1/uploads", json=new, headers=_HEADERS)
+    made = await http.post("/api/v1/uploads", json=new, headers=HEADERS)
     assert made.status_code == 201, made.text
     id = made.json()["id"]
     sent = await http.patch(f"/api/v1/uploads/{id}", content=content, headers=_PIECE)
     assert sent.status_code == 204, sent.text
-    done = await http.post("/api/v1/datasets", json={"upload": id}, headers=_HEADERS)
+    done = await http.post("/api/v1/datasets", json={"upload": id}, headers=HEADERS)
     return str(done.json()["id"])
 
 

@@ -14,7 +14,6 @@ from nicegui.testing import User
 
 from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import recipe_keys
-from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.pages.configure import models, plan_view
 from gemma_keras_tune_ui.pages.configure.draft import Draft, Drafts, Kept, default_of
 from gemma_keras_tune_ui.pages.configure.fields import field_of, keys_of
@@ -333,13 +332,10 @@ async def test_the_picture_colours_what_is_trained(ann: User) -> None:
     assert trained == {"q_proj", "up_proj", words.TRAINED}
 
 
+@pytest.mark.usefixtures("nothing_begins")
 async def test_two_clicks_on_start_make_one_run(
     app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def take_nothing(*_: Any, **__: Any) -> None:
-        return None
-
-    monkeypatch.setattr(Queue, "claim", take_nothing)
     monkeypatch.setattr(plan_view, "_PATIENCE_S", 0.1)  # no plan will come
     await ann.open(SHIPPED)
     await until(ann, words.PLAN_STEPS)

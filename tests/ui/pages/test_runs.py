@@ -29,14 +29,13 @@ from gemma_keras_tune.event_types import (
 from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
-from gemma_keras_tune_ui.jobs.queue import Queue
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import run
 from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
-from tests.support.pages import field, only, until, upload, wait_for
+from tests.support.pages import HEADERS, field, only, until, upload, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -403,18 +402,11 @@ async def test_the_settings_of_a_run_are_shown_as_a_recipe_that_begins_another(
     assert f"/configure?run={folder.id}" in shown_links(ann, folder.id)
 
 
-async def test_a_run_that_waits_can_be_begun_anew_with_a_change(
-    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def take_nothing(*_: Any, **__: Any) -> None:
-        return None
-
-    monkeypatch.setattr(Queue, "claim", take_nothing)
+@pytest.mark.usefixtures("nothing_begins")
+async def test_a_run_that_waits_can_be_begun_anew_with_a_change(ann: User) -> None:
     recipe = {"recipe_name": "spam_classifier", "set": {"name": "sweep", "train.epochs": 7}}
-    made = await ann.http_client.post(
-        "/api/v1/jobs", json={"kind": "train", "recipe": recipe},
-        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
-    )  # fmt: skip
+    wanted = {"kind": "train", "recipe": recipe}
+    made = await ann.http_client.post("/api/v1/jobs", json=wanted, headers=HEADERS)
     run_id = made.json()["run"]
     await ann.open(f"/runs/{run_id}")
     await until(ann, words.ANOTHER)
@@ -424,17 +416,15 @@ async def test_a_run_that_waits_can_be_begun_anew_with_a_change(
     assert field(ann, "name").value == "sweep-2"
 
 
+@pytest.mark.usefixtures("nothing_begins")
 async def test_a_run_that_somebody_stopped_goes_on_with_its_job_or_is_given_up(
-    app: FastAPI, ann: User, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, ann: User
 ) -> None:
-    async def take_nothing(*_: Any, **__: Any) -> None:
-        return None
-
     async def stop_it() -> None:
         with open_for_writing(folder) as writer, EventWriter(folder.events, writer.attempt) as tell:
             for event in (RunStarted(), step(1), RunEnded(status="stopped", step=1)):
                 tell(event)
-        await ann.http_client.post(f"/api/v1/jobs/{made['id']}/pause", headers=headers)
+        await ann.http_client.post(f"/api/v1/jobs/{made['id']}/pause", headers=HEADERS)
         await ann.open(f"/runs/{folder.id}")
         await until(ann, words.STOPPED)
 
@@ -446,10 +436,8 @@ async def test_a_run_that_somebody_stopped_goes_on_with_its_job_or_is_given_up(
             await asyncio.sleep(0.05)
         raise AssertionError(job["state"])
 
-    monkeypatch.setattr(Queue, "claim", take_nothing)
-    headers = {"Origin": "http://localhost", "x-gkt-request": "1"}
     wanted = {"kind": "train", "recipe": {"recipe_name": "spam_classifier"}}
-    made = (await ann.http_client.post("/api/v1/jobs", json=wanted, headers=headers)).json()
+    made = (await ann.http_client.post("/api/v1/jobs", json=wanted, headers=HEADERS)).json()
     folder = RunFolder(app.state.settings.root / "runs" / made["run"])
     await stop_it()
     ann.find(marker="control-go-on").click()
