@@ -57,6 +57,14 @@ def choose(page: Any, name: str, content: bytes) -> None:  # noqa: F811
     page.locator("input[type=file]").set_input_files(file)
 
 
+SHOWN = {
+    "Tokens": "What the colours mean",
+    "Lengths": "Half have at most",
+    "Split": "Held back to measure",
+}
+"""What each part shows when its job is done."""
+
+
 def pick(page: Any, label: str, option: str) -> None:  # noqa: F811
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
@@ -97,11 +105,7 @@ def test_a_file_that_wants_to_be_run_is_only_shown(data, axe):  # noqa: F811
     left_out.nth(1).wait_for()  # beside the way on, and in the check-up
     assert 0 < place <= data.evaluate("scrollY") + 100, "a change leaves the reader where he was"
     assert violations(data, axe) == []
-    for tab, text in (
-        ("Tokens", "What the colours mean"),
-        ("Lengths", "Half have at most"),
-        ("Split", "Held back to measure"),
-    ):
+    for tab, text in SHOWN.items():
         data.get_by_role("tab", name=tab).click()
         data.get_by_text(text).first.wait_for()
         shot(data, f"data-{tab.lower()}")
@@ -222,9 +226,9 @@ def test_rows_are_pasted_on_a_phone_by_keyboard(data, server, axe):  # noqa: F81
     data.get_by_text("what is 3?").wait_for()
     assert data.get_by_label("A row is").input_value() == "a question with its answer"
     assert kept(server, data.url).startswith(b"prompt\tresponse\nwhat is 0?")
-    for tab in ("Check-up", "Tokens", "Lengths", "Split"):
+    for tab, text in {"Check-up": "No row needs attention", **SHOWN}.items():
         data.get_by_role("tab", name=tab).click()
-        data.get_by_role("status").wait_for(state="detached")
+        data.get_by_text(text).first.wait_for()  # and no job reads the rows any more
         assert fits(data), tab
         assert violations(data, axe) == [], tab
     data.get_by_role("button", name="Delete").click()
