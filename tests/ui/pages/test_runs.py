@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -31,7 +30,6 @@ from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import run
-from gemma_keras_tune_ui.pages.runs.compare import best_of, differences, flat
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
@@ -68,145 +66,6 @@ def table(user: User, label: str) -> ui.table:
     assert user.client is not None
     tables = [one for one in user.client.elements.values() if isinstance(one, ui.table)]
     return next(one for one in tables if one.props["aria-label"] == label)
-
-
-async def test_runs_are_listed_and_found_by_name_state_and_tag(app: FastAPI, ann: User) -> None:
-    one = run_of(app, "first", step(1), step(2), RunEnded(status="done", step=2))
-    two = run_of(app, "second", step(1), RunEnded(status="stopped", step=1))
-    await listed(app, one, two)
-    await ann.http_client.patch(
-        f"/api/v1/runs/{two.id}", json={"tags": ["mail"]},
-        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
-    )  # fmt: skip
-    for query, names in (
-        ("", {"first", "second"}), ("?search=FIR", {"first"}), ("?state=stopped", {"second"}),
-        ("?tag=mail", {"second"}), ("?tag=mai", set()), ("?search=%25", set()),
-    ):  # fmt: skip
-        await ann.open(f"/runs{query}")
-        assert {row["c0"] for row in table(ann, words.TITLE).rows} == names, query
-    await ann.should_see(words.NOTHING_FOUND)
-
-
-async def test_runs_are_sorted_by_what_was_measured_with_the_others_last(
-    app: FastAPI, ann: User
-) -> None:
-    for name, accuracy in (("good", 0.9), ("none", None), ("poor", 0.5)):
-        folder = run_of(app, f"sorted-{name}", step(1), RunEnded(status="done"))
-        if accuracy is not None:
-            folder.report_json.write_text(
-                json.dumps({"tuned": {"loss": 0.1, "accuracy": accuracy}})
-            )
-    await app.state.parts.runs.sweep(all_of_them=True)
-    for sort, names in (
-        ("-accuracy", ["good", "poor", "none"]),
-        ("accuracy", ["poor", "good", "none"]),
-    ):
-        found = await ann.http_client.get(f"/api/v1/runs?search=sorted-&sort={sort}")
-        assert [row["name"] for row in found.json()["items"]] == [
-            f"sorted-{name}" for name in names
-        ]
-    await ann.open("/runs?search=sorted-good")
-    (row,) = table(ann, words.TITLE).rows
-    assert (row["c3"], row["c4"], row["c5"]) == ("3", "0.1", "90.0%")
-
-
-async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
-    folder = run_of(app, "plain", RunEnded(status="done"))
-    await listed(app, folder)
-    await ann.open("/runs?search=plain")
-    shown = table(ann, words.TITLE)
-    shown.selected = shown.rows
-    for handler in shown._selection_handlers:  # as a click on the box does
-        handler(None)  # type: ignore[arg-type, call-arg]
-    ann.find(words.EDIT).click()
-    await ann.should_see(words.TAGS)
-    ann.find(kind=ui.input, content=words.NAME).clear().type(f"new {HOSTILE}")
-    ann.find(words.TAGS).type("a, b,, a")
-    ann.find(marker="save").click()
-    await ann.should_see(words.SAVED)
-    view = (await ann.http_client.get(f"/api/v1/runs/{folder.id}")).json()
-    assert (view["name"], view["tags"]) == (f"new {HOSTILE}", ["a", "b"])
-
-
-async def test_several_runs_get_tags_besides_those_that_they_have(app: FastAPI, ann: User) -> None:
-    one, two = run_of(app, "batch-1", RunEnded(status="done")), run_of(app, "batch-2")
-    await listed(app, one, two)
-    await ann.http_client.patch(
-        f"/api/v1/runs/{one.id}", json={"tags": ["old"]},
-        headers={"Origin": "http://localhost", "x-gkt-request": "1"},
-    )  # fmt: skip
-    await ann.open("/runs?search=batch-")
-    shown = table(ann, words.TITLE)
-    shown.selected = shown.rows
-    for handler in shown._selection_handlers:
-        handler(None)  # type: ignore[arg-type, call-arg]
-    ann.find(words.EDIT).click()
-    await ann.should_see(words.EDIT_SEVERAL)
-    await ann.should_not_see(words.NAME)
-    ann.find(words.TAGS).type("sweep, old")
-    ann.notify.messages.clear()
-    ann.find(marker="save").click()
-    await wait_for(lambda: words.SAVED in ann.notify.messages)
-    views = [(await ann.http_client.get(f"/api/v1/runs/{run.id}")).json() for run in (one, two)]
-    assert [(view["name"], view["tags"]) for view in views] == [
-        ("batch-1", ["old", "sweep"]), ("batch-2", ["sweep", "old"]),
-    ]  # fmt: skip
-
-
-async def test_settings_are_compared_by_dotted_key_where_they_differ() -> None:
-    one = flat({"name": "a", "train": {"epochs": 1, "seed": 0}, "data": {"columns": {"text": "m"}}})
-    two = flat({"name": "b", "train": {"epochs": 2, "seed": 0}, "data": {"columns": {}}})
-    assert differences([one, two]) == [
-        ("train.epochs", ["1", "2"]), ("data.columns", ['{"text": "m"}', "{}"]),
-    ]  # fmt: skip
-    assert best_of("loss", [0.2, None, 0.1]) == {2}
-    assert best_of("accuracy", [0.2, 0.9, 0.9]) == {1, 2}
-    assert best_of("accuracy", [0.9, 0.9]) == set() and best_of("loss", [None, 0.1]) == set()
-
-
-async def test_runs_are_compared_with_their_curves_and_results(app: FastAPI, ann: User) -> None:
-    measured = Validation(step=2, loss=0.7, perplexity=2.0, tokens=9, best=True)
-    one = run_of(app, "slow", step(1), step(2), measured, RunEnded(status="done"))
-    two = run_of(app, "fast", step(1), RunEnded(status="done"), **{"train.learning_rate": 0.01})
-    (two.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.25, "accuracy": 0.9}}))
-    (one.path / "report.json").write_text(json.dumps({"tuned": {"loss": 0.5, "accuracy": 0.8}}))
-    await listed(app, one, two)
-    await ann.open(f"/compare?runs={one.id},{two.id}")
-    assert table(ann, words.DIFFERENCES).rows[0]["c0"] == "train.learning_rate"
-    figures = {row["c0"]: (row["c1"], row["c2"]) for row in table(ann, words.FIGURES).rows}
-    assert figures["Loss"] == ("0.5", words.BETTER.format(value="0.25"))
-    assert figures["Accuracy"] == ("80.0%", words.BETTER.format(value="90.0%"))
-    plots = {one.props["aria-label"]: one.figure for one in ann.find(ui.plotly).elements}
-    drawn = {name: plot["data"][0]["y"] for name, plot in plots.items()}
-    assert drawn == {
-        words.TRAINING_CURVES: [3.0, 1.5], words.VALIDATION_CURVES: [0.7],
-        words.CHART_SMOOTH: pytest.approx([3.0, 4.2 / 1.9]),
-        words.CHART_RATE: [1e-4, 1e-4], words.CHART_NORM: [1.0, 1.0],
-        words.CHART_SPEED: [16.0, 16.0],
-    }  # fmt: skip
-    assert plots[words.CHART_SMOOTH]["layout"]["yaxis"]["type"] == "log"
-    assert figures["Lowest validation loss"] == ("0.7", "\u2013")
-    await ann.should_not_see(marker="too-many")
-    ids = [await upload(ann, f"text,label\nhello,{label}\n", "mine.csv") for label in "ab"]
-    same = [
-        run_of(app, f"of-{id}", RunEnded(status="done"), **{
-            "data.path": str(app.state.settings.root / "datasets" / id / "data.csv"),
-            "data.test_path": None,
-        })
-        for id in ids
-    ]  # fmt: skip
-    await listed(app, *same)
-    await ann.open(f"/compare?runs={','.join(one.id for one in same)}")
-    (row,) = table(ann, words.DIFFERENCES).rows
-    assert [row["c0"], row["c1"], row["c2"]] == [
-        "data.path", *(words.NAMED_DATA.format(file="mine.csv", name=id[:8]) for id in ids),
-    ]  # fmt: skip
-    more = [run_of(app, f"more-{number}", RunEnded(status="done")) for number in range(7)]
-    await listed(app, *more)
-    await ann.open(f"/compare?runs={','.join(one.id for one in [one, two, *more])}")
-    await ann.should_see(words.COMPARE_MANY.format(count="9", most="8"))
-    await ann.open("/compare?runs=")
-    await ann.should_see(words.COMPARE_FEW_TITLE)
 
 
 async def test_another_workspace_s_or_no_run_is_told_so(ann: User) -> None:

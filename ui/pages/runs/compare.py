@@ -89,8 +89,9 @@ async def _read_run(visit: Visit, run_id: str) -> Compared:
         state = run.state
     recipe, report = await asyncio.to_thread(_read_files, folder)
     settings = flat(Shown(asked.root).value(recipe))
-    if file_name := await file_name_of(visit, recipe.get("data") or {}):
-        kind, _, name = str(settings["data.path"]).partition(":")
+    path = settings.get("data.path")
+    if file_name := await file_name_of(visit, {"path": path}):
+        kind, _, name = str(path).partition(":")
         known = words.NAMED_DATA.format(file=file_name, name=name[:_NAME_SHOWN])
         settings["data.path"] = known if kind == "dataset" else file_name
     losses = state.curve("validation_loss").thinned(_MOST_POINTS)[1]
