@@ -33,13 +33,16 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Work:
-    """One measurement: a shape, and how many tokens an optimizer step sees."""
+    """One measurement: a shape, and how many tokens an optimizer step sees.
+
+    How it trains are words of the command line, which the recipe checks.
+    """
 
     shape: str
     length: int
     rows: int
-    remat: str = "dots"
-    attention: str = "auto"
+    remat: Any = "dots"
+    attention: Any = "auto"
 
     @property
     def tokens(self) -> int:
@@ -115,7 +118,7 @@ def our_row(work: Work, steps: int, peak: float) -> str:
         config,
         platform=jax.default_backend(),
         dtype="bfloat16",
-        asked=attention,  # type: ignore[arg-type]  # a word of the command line
+        asked=attention,
     )
     shapes = weight_shapes(config)
     keys = iter(jax.random.split(jax.random.key(0), 64))
@@ -126,8 +129,8 @@ def our_row(work: Work, steps: int, peak: float) -> str:
 
     weights = jax.tree.map(random, shapes, is_leaf=lambda value: isinstance(value, tuple))
     recipe = TrainRecipe(
-        remat=work.remat,  # type: ignore[arg-type]
-        attention=attention,  # type: ignore[arg-type]
+        remat=work.remat,
+        attention=attention,
         loss_chunk=1024,
         learning_rate=1e-5,
     )

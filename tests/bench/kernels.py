@@ -17,6 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,9 +37,7 @@ SHARED_LIMIT = 101_376
 
 def main() -> None:
     """Print the table."""
-    try:
-        import triton  # noqa: F401
-    except ImportError:
+    if find_spec("triton") is None:
         sys.exit("Triton is missing: pip install --no-deps triton==3.9.0")
     warnings.filterwarnings("ignore", category=UserWarning, module="triton")
     print("| head | kernel | " + " | ".join(CAPABILITIES.values()) + " |")

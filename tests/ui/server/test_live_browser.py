@@ -132,16 +132,16 @@ def test_figures_bar_and_curves_move_on_and_a_reload_has_all_of_it(
         assert length_of_bar(page) == pytest.approx(31 / TOTAL)
 
 
-def look_closer(page: Any) -> None:  # noqa: F811
+def look_closer(tab: Any) -> None:
     """Draws with the mouse over a part of the first chart, which then shows that part."""
-    place = page.locator(".js-plotly-plot .nsewdrag").first
+    place = tab.locator(".js-plotly-plot .nsewdrag").first
     place.scroll_into_view_if_needed()
     box = place.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 90, steps=4)
-    page.mouse.up()
-    page.wait_for_function(f"JSON.stringify(({PART})()) !== '[1,5]'")
+    tab.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 20)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 90, steps=4)
+    tab.mouse.up()
+    tab.wait_for_function(f"JSON.stringify(({PART})()) !== '[1,5]'")
 
 
 def test_steps_that_are_done_again_are_drawn_anew_and_appended_to(

@@ -55,23 +55,23 @@ def some_mails(folder: Path, count: int = 60) -> Path:
     return path
 
 
-def walk_the_pieces(page) -> None:  # noqa: F811
+def walk_the_pieces(tab: Any) -> None:
     """An answer is one stop of the Tab key; within it the arrow keys choose, and say of what."""
     from playwright.sync_api import expect
 
-    answers = page.get_by_role("listbox")
+    answers = tab.get_by_role("listbox")
     assert [answers.nth(at).locator("[tabindex='0']").count() for at in range(2)] == [1, 1]
     pieces = answers.first.get_by_role("option")
     last = pieces.count() - 1
     pieces.first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("End")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("End")
     expect(pieces.nth(last)).to_be_focused()
     expect(pieces.nth(last)).to_have_attribute("aria-selected", "true")
     expect(answers.first.locator("[tabindex='0']")).to_have_count(1)
     said = pieces.nth(last).get_attribute("aria-label")
-    expect(page.locator(".gkt-said-of").first).to_have_text(str(said))
-    page.keyboard.press("Tab")
+    expect(tab.locator(".gkt-said-of").first).to_have_text(str(said))
+    tab.keyboard.press("Tab")
     expect(answers.nth(1).get_by_role("option").first).to_be_focused()
 
 
