@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 _TOP_K_SIZES = 64  # top-k's compiled size is this, doubled until it holds k
+_RUN = 1024  # tokens among which the largest logit's place is looked for
 _NUCLEUS_SIZE = 1024  # top-p looks among so many tokens first, and sorts all only if it must
 
 
@@ -82,10 +84,26 @@ def choose(logits: jax.Array, sampling: Sampling, keys: jax.Array) -> jax.Array:
         sampling: The settings.
         keys: `[batch]` random keys, one a row, so that a row's choice is its own affair.
     """
-    if sampling.greedy:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    kept = filtered_logits(logits, sampling)
-    return jax.vmap(jax.random.categorical)(keys, kept).astype(jnp.int32)
+    if not sampling.greedy:
+        noise = jax.vmap(partial(jax.random.gumbel, shape=logits.shape[1:]))(keys)
+        logits = filtered_logits(logits, sampling) + noise
+    return argmax(logits)
+
+
+def argmax(logits: jax.Array) -> jax.Array:
+    """The place of each row's largest number, `[batch]` int32; of equal ones the first.
+
+    First among runs of a row, then within one run: a CPU finds a maximum many times faster than
+    its place.
+
+    Args:
+        logits: `[batch, vocab]`.
+    """
+    size = math.gcd(logits.shape[-1], _RUN)
+    runs = jax.lax.optimization_barrier(logits).reshape(len(logits), -1, size)
+    best = jnp.argmax(runs.max(axis=-1), axis=-1, keepdims=True)
+    run = jnp.take_along_axis(runs, best[:, :, None], axis=1)[:, 0]
+    return (best[:, 0] * size + jnp.argmax(run, axis=-1)).astype(jnp.int32)
 
 
 def filtered_logits(logits: jax.Array, sampling: Sampling) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .config import GemmaConfig
+from .narrow import is_narrow
 
 SinCos = tuple[jax.Array, jax.Array]
 """Sines and cosines of the rotary tables of one layer."""
@@ -59,15 +60,40 @@ def attention(
         mask: `[batch, length, keys]` bool, True where a query sees a key.
         softcap: Scores become `softcap * tanh(scores / softcap)`.
     """
+    key, value = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
+    return attention_heads_first(query, key, value, mask=mask, softcap=softcap)
+
+
+def attention_heads_first(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    mask: jax.Array,
+    softcap: float | None = None,
+) -> jax.Array:
+    """What `attention` gives, from keys and values `[batch, kv_heads, keys, head_dim]`.
+
+    Products read them so where they lie; any other order costs a copy of all of them.
+    """
     batch, length, heads, head_dim = query.shape
-    kv_heads = key.shape[2]
-    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, key, preferred_element_type=jnp.float32)
-    scores = softcap_scores(scores, softcap)
+    kv_heads = key.shape[1]
+    grouped = jnp.swapaxes(query, 1, 2).reshape(batch, kv_heads, -1, length, head_dim)
+    scores = softcap_scores(_scores(grouped, key), softcap)
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
     shares = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    out = jnp.einsum("bkgts,bskd->btkgd", shares, value)
-    return out.reshape(batch, length, heads, head_dim)
+    wide = jnp.float32 if is_narrow(value) else None
+    out = jnp.einsum("bkgts,bksd->bkgtd", shares, value, preferred_element_type=wide)
+    out = out.astype(value.dtype)
+    return jnp.swapaxes(out.reshape(batch, heads, length, head_dim), 1, 2)
+
+
+def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
+    """`[batch, kv_heads, group, length, keys]` float32; of one token without turning the keys."""
+    in_float32 = {"preferred_element_type": jnp.float32}
+    if query.shape[3] > 1:
+        return jnp.einsum("bkgtd,bksd->bkgts", query, key, **in_float32)
+    return jnp.moveaxis(jnp.einsum("bksd,bkgtd->bksgt", key, query, **in_float32), 2, -1)
 
 
 def attention_masks(

@@ -17,13 +17,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from .attention import RopeTables, attention, rope_tables
+from .attention import RopeTables, attention_heads_first, rope_tables
 from .config import GemmaConfig, LayerKind
 from .forward import embed, single_layers, stacked_layers
 from .layers import decoder_layer, projector, rms_norm
 from .lora import Adapters
-from .narrow import layer_of
+from .narrow import layer_of, numbers, put, stored_dtype
 from .tiles import MOST_AT_ONCE, cache_slots
 
 
@@ -33,9 +34,9 @@ class Cache:
     """Keys and values of all layers.
 
     Attributes:
-        keys: Arrays `[layers, batch, slots, kv_heads, head_dim]`: one, or one for each layer that
+        keys: Arrays `[layers, batch, kv_heads, slots, head_dim]`: one, or one for each layer that
             has keys of its own, where layers differ or local ones keep fewer slots.
-        values: Shaped like `keys`.
+        values: Shaped like `keys`; both of `stored_dtype`.
     """
 
     keys: tuple[jax.Array, ...]
@@ -49,7 +50,7 @@ class Cache:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The slots of its arrays, each size once, smallest first: all but the last are rings."""
-        return tuple(sorted({keys.shape[2] for keys in self.keys}))
+        return tuple(sorted({keys.shape[3] for keys in self.keys}))
 
 
 def empty_cache(
@@ -73,12 +74,12 @@ def empty_cache(
         by_layer: Whether each layer has arrays of its own even where all are alike.
     """
     shapes = [
-        (layers, batch, own, kind.kv_heads, kind.head_dim)
+        (layers, batch, kind.kv_heads, own, kind.head_dim)
         for layers, own, kind in _stacks(config, slots, rings=rings, by_layer=by_layer)
     ]
 
     def zeros() -> tuple[jax.Array, ...]:
-        return tuple(jnp.zeros(shape, dtype) for shape in shapes)
+        return tuple(jnp.zeros(shape, stored_dtype(dtype)) for shape in shapes)
 
     return Cache(keys=zeros(), values=zeros())
 
@@ -91,7 +92,7 @@ def grow_cache(config: GemmaConfig, cache: Cache, *, slots: int) -> Cache:
         if len(arrays) < len(stacks):  # from here on local layers keep less
             arrays = tuple(arrays[0][layer, None] for layer in range(config.layers))
         return tuple(
-            jnp.pad(array, [(0, 0), (0, 0), (0, own - array.shape[2]), (0, 0), (0, 0)])
+            jnp.pad(array, [(0, 0), (0, 0), (0, 0), (0, own - array.shape[3]), (0, 0)])
             for array, (_, own, _) in zip(arrays, stacks, strict=True)
         )
 
@@ -297,24 +298,25 @@ def one_layer(
         layer: Its weights and LoRA matrices.
         tokens: Where the tokens are.
         x: `[batch, length, width]`.
-        keys: `[layers, batch, slots, kv_heads, head_dim]`, with the layer's at `index`.
+        keys: `[layers, batch, kv_heads, slots, head_dim]`, with the layer's at `index`.
         values: Shaped like `keys`.
         index: Where in them the layer is.
         is_local: Whether it has a window, where that isn't what `kind` says.
     """
     after = [keys, values]
     rows = jnp.arange(x.shape[0])[:, None]
-    written, distance = tokens.places[keys.shape[2]]
+    written, distance = tokens.places[keys.shape[3]]
     is_local = kind.is_local if is_local is None else is_local
 
     def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         if kind.has_key:
-            after[0] = keys.at[index, rows, written].set(key, mode="drop")
-            after[1] = values.at[index, rows, written].set(value, mode="drop")
+            after[0] = put(keys, np.index_exp[index, rows, :, written], key)
+            after[1] = put(values, np.index_exp[index, rows, :, written], value)
         window = jnp.where(is_local, config.sliding_window, max(tokens.places))
         mask = (distance >= 0) & (distance < window)
+        key, value = (numbers(array[index]) for array in after)
         softcap = config.attention_softcap
-        return attention(query, after[0][index], after[1][index], mask=mask, softcap=softcap)
+        return attention_heads_first(query, key, value, mask=mask, softcap=softcap)
 
     x, _ = decoder_layer(
         config,

@@ -50,6 +50,32 @@ def rows_of(table: jax.Array, rows: jax.Array) -> jax.Array:
     return _derived_as(_from_bits(_to_bits(whole)[at]), table[rows])
 
 
+def stored_dtype(dtype: Any) -> jnp.dtype:
+    """Of arrays of these numbers that are written to again and again: uint16 bits of narrow ones.
+
+    Written as bfloat16, they would be converted to float32 and back as a whole each time.
+    """
+    narrow = jnp.dtype(dtype) == jnp.bfloat16 and jax.default_backend() == "cpu"
+    return jnp.dtype(jnp.uint16 if narrow else dtype)
+
+
+def put(array: jax.Array, at: Any, new: jax.Array) -> jax.Array:
+    """The array with `new` at those entries; what lies beyond it is dropped.
+
+    Args:
+        array: Of `stored_dtype`.
+        at: An index as of `array.at`.
+        new: Shaped like `array[at]`, of the numbers' own dtype.
+    """
+    bits = array.dtype == jnp.uint16
+    return array.at[at].set(_to_bits(new) if bits else new, mode="drop")
+
+
+def numbers(array: jax.Array) -> jax.Array:
+    """The numbers of an array of `stored_dtype`."""
+    return _from_bits(array) if array.dtype == jnp.uint16 else array
+
+
 def layer_of(stacks: Any, slices: Any, index: jax.Array) -> Any:
     """One layer's arrays, within a scan.
 

@@ -21,6 +21,9 @@ PRODUCT = "product"
 """What is kept of a layer where the backward pass computes the rest again."""
 
 
+_FEW = 64  # rows of states for which a product with a table is bound by reading the table
+
+
 @jax.custom_vjp
 def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """`x @ matrix`, `[..., out]` in the dtype of `x`, and its gradients likewise.
@@ -100,11 +103,19 @@ def scores(hidden: jax.Array, table: jax.Array) -> jax.Array:
         hidden: `[..., width]`.
         table: `[rows, width]`.
     """
+    if is_narrow(hidden):
+        return _of_two_rows(partial(_scores, table=table), hidden)
+    few = 1 < math.prod(hidden.shape[:-1]) <= _FEW
+    if few and hidden.dtype == jnp.float32 and jax.default_backend() == "cpu":
+        # With the table first, XLA's kernel reads it in place and not through a copy of each tile;
+        # the barrier keeps XLA from putting it second again.
+        found = jnp.einsum("vw,nw->vn", table, _flat(hidden), preferred_element_type=jnp.float32)
+        return jax.lax.optimization_barrier(found).T.reshape(*hidden.shape[:-1], -1)
+    return _scores(hidden, table)
 
-    def multiply(hidden: jax.Array) -> jax.Array:
-        return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
 
-    return _of_two_rows(multiply, hidden) if is_narrow(hidden) else multiply(hidden)
+def _scores(hidden: jax.Array, table: jax.Array) -> jax.Array:
+    return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
 
 
 def _of_two_rows(multiply: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

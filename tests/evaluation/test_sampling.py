@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.evaluation import sampling as sampling_module
-from gemma_keras_tune.evaluation.sampling import choose, filtered_logits, make_sampling
+from gemma_keras_tune.evaluation.sampling import argmax, choose, filtered_logits, make_sampling
 
 
 def _theirs(logits, *, temperature, top_k, top_p):
@@ -75,3 +75,23 @@ def test_temperature_0_takes_the_most_probable_whatever_else_is_set():
     sampling = make_sampling(0.0, 2, 0.5, vocab_size=3)
     keys = jax.random.split(jax.random.key(0), 2)
     assert choose(logits, sampling, keys).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 1024, 2560, 5000])
+def test_the_largest_is_where_numpy_finds_it(tokens):
+    rng = np.random.default_rng(0)
+    logits = rng.integers(0, 30, (6, tokens)).astype(np.float32)  # many are equal
+    logits[1] = -np.inf
+    logits[2, -1] = 99
+    found = argmax(jnp.asarray(logits))
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, logits.argmax(axis=-1))
+
+
+def test_draws_are_those_of_jax():
+    logits = jax.random.normal(jax.random.key(1), (5, 2560))
+    keys = jax.random.split(jax.random.key(0), 5)
+    sampling = make_sampling(0.8, 40, 0.9, vocab_size=2560)
+    kept = filtered_logits(logits, sampling)
+    expected = jax.vmap(jax.random.categorical)(keys, kept)
+    np.testing.assert_array_equal(choose(logits, sampling, keys), expected)

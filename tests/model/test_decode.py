@@ -173,7 +173,7 @@ def test_local_layers_keep_their_window_only_and_give_the_same(name, way):
     expected = np.asarray(_whole(config, weights, token_ids))
     cache = empty_cache(config, batch=3, slots=60, dtype=jnp.float32, by_layer=way.by_layer)
     of_kind = dict(zip((k.is_local for k in config.kinds if k.has_key), cache.keys, strict=False))
-    assert of_kind[True].shape[2] == 12 and of_kind[False].shape[2] == cache.slots == 60
+    assert of_kind[True].shape[3] == 12 and of_kind[False].shape[3] == cache.slots == 60
     kept = jnp.arange(24) < lengths[:, None]
     prompts = jnp.where(kept, token_ids[:, :24], 7)
     last, cache = way.prefill(config, weights, prompts, lengths=lengths, cache=cache, chunk=4)
@@ -199,7 +199,7 @@ def test_a_cache_that_grows_beyond_the_window_keeps_its_tokens(name, way):
         part = token_ids[:, first : first + 4]
         hidden, cache = way.extend(config, weights, part, starts=starts, cache=cache)
         np.testing.assert_allclose(hidden, expected[:, first : first + 4], atol=3e-5)
-    assert min(keys.shape[2] for keys in cache.keys) == 12 and cache.slots == 32
+    assert min(keys.shape[3] for keys in cache.keys) == 12 and cache.slots == 32
 
 
 @pytest.mark.usefixtures("small_rings")
@@ -215,7 +215,39 @@ def test_more_at_once_than_a_ring_takes_is_refused():
             config, weights, token_ids[:, :5], starts=jnp.zeros(3, int), cache=by_layer
         )
     whole = empty_cache(config, batch=3, slots=30, dtype=jnp.float32, rings=False)
-    assert {keys.shape[2] for keys in whole.keys} == {30}
+    assert {keys.shape[3] for keys in whole.keys} == {30}
+
+
+@pytest.mark.parametrize("name", slow_but(["gemma2", "gemma3", "gemma4-small"], "gemma3"))
+def test_in_bfloat16_it_errs_no_more_than_the_whole_sequence(name, way):
+    config = TINY_FAMILIES[name]
+    weights = init_random(config, seed=0, dtype=jnp.bfloat16)
+    token_ids = _sequences(config, length=24)
+    whole = np.asarray(_whole(config, weights, token_ids), np.float32)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), weights)
+    exact = np.asarray(_whole(config, wide, token_ids))
+    cache = empty_cache(config, batch=3, slots=24, dtype=jnp.bfloat16, by_layer=way.by_layer)
+    parts = []
+    for first, length in ((0, 16), (16, 1), (17, 1), (18, 5)):
+        part = token_ids[:, first : first + length]
+        starts = jnp.full(3, first, jnp.int32)
+        hidden, cache = way.extend(config, weights, part, starts=starts, cache=cache)
+        parts.append(np.asarray(hidden, np.float32))
+    errors = np.concatenate(parts, axis=1) - exact[:, :23]
+    assert 0 < np.abs(errors).mean() < 1.3 * np.abs(whole - exact).mean()
+
+
+def test_a_bfloat16_cache_is_written_without_a_float32_copy_of_it():
+    config = tiny_gemma3()
+    weights = init_random(config, seed=0, dtype=jnp.bfloat16)
+    cache = empty_cache(config, batch=3, slots=64, dtype=jnp.bfloat16, by_layer=True)
+    tokens = decode.tokens_at(config, jnp.zeros(3, int), None, length=1, slots=cache.sizes)
+    layer, x = in_place(config, weights)[0], jnp.ones((3, 1, config.width), jnp.bfloat16)
+    step = jax.jit(decode.one_layer, static_argnames=("config", "kind"))
+    given = (config, config.kinds[0], None, tokens, layer, x, cache.keys[0], cache.values[0])
+    program = step.lower(*given).compile().as_text() or ""
+    shape = ",".join(map(str, cache.keys[0].shape))
+    assert f"u16[{shape}]" in program and f"f32[{shape}]" not in program
 
 
 def test_each_layers_matrices_are_read_where_the_stacked_ones_lie():

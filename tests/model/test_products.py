@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from gemma_keras_tune.model.products import low_rank_product, product, scores
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("shape", [(64,), (1, 64), (1, 1, 64), (3, 64), (2, 3, 64)])
+@pytest.mark.parametrize("shape", [(64,), (1, 64), (1, 1, 64), (3, 64), (2, 3, 64), (70, 64)])
 def test_however_many_rows_there_are_the_product_is_that_in_float64(dtype, shape):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=shape), dtype)
@@ -24,6 +26,11 @@ def test_however_many_rows_there_are_the_product_is_that_in_float64(dtype, shape
     of_table = scores(x, matrix.T)
     assert of_table.dtype == jnp.float32 and of_table.shape == found.shape
     np.testing.assert_allclose(np.asarray(of_table, np.float64), expected, atol=1e-5)
+
+
+def test_a_table_is_read_where_it_lies_for_a_few_rows():
+    program = jax.jit(scores).lower(jnp.ones((8, 64)), jnp.ones((5000, 64))).compile()
+    assert re.search(r"= f32\[5000,8\].*dot\(", program.as_text() or "")
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
