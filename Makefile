@@ -28,6 +28,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench.compare
 	$(BIN)/python -m tests.bench.answers
 	$(BIN)/python -m tests.bench.answers --dtype bfloat16
+	$(BIN)/python -m tests.bench.token_parts
 	$(BIN)/python -m tests.bench.engine
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.loading
