@@ -4,7 +4,7 @@
 
 Prompts are cut from the rows of `tests.bench.rows`, one after another; each side has a process of
 its own and answers twice: the second time nothing is compiled. Prints one Markdown table, and how
-many answers are the same.
+many answers are the same, in another dtype also as those in float32.
 """
 
 from __future__ import annotations
@@ -47,20 +47,34 @@ def main() -> None:
         print(json.dumps(measured(given.one, sizes, given.dtype)))
         return
     print("| what | new tokens/s | s | first time s | peak MB |\n|---|---|---|---|---|")
-    answers = []
+    answers = {}
     for name in SIDES:
-        command = [sys.executable, "-m", "tests.bench.answers", *sys.argv[1:], "--one", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        answers.append(found["answers"])
+        found = of_process(name)
+        answers[name] = found["answers"]
         rate = given.rows * given.new / found["seconds"]
         print(
             f"| {name} | {rate:,.0f} | {found['seconds']:.1f} | {found['first']:.1f} "
             f"| {found['peak'] / 1e6:,.0f} |",
             flush=True,
         )
-    same = sum(ours == theirs for ours, theirs in zip(*answers, strict=True))
-    print(f"\n{same} of {given.rows} answers are the same.")
+    print(f"\n{same(*answers.values())} of {given.rows} answers are the same.")
+    if given.dtype != "float32":
+        exact = of_process(next(iter(SIDES)), "--dtype", "float32")["answers"]
+        for name, own in answers.items():
+            print(f"{name}: {same(own, exact)} of {given.rows} are those in float32.")
+
+
+def of_process(name: str, *more: str) -> dict[str, Any]:
+    """What `measured` finds in a process of its own, with the arguments of this one and more."""
+    command = [sys.executable, "-m", "tests.bench.answers", *sys.argv[1:], *more, "--one", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def same(some: list[list[int]], others: list[list[int]]) -> int:
+    """How many answers are the same."""
+    return sum(one == other for one, other in zip(some, others, strict=True))
 
 
 def measured(name: str, sizes: Sizes, dtype: str) -> dict[str, Any]:
