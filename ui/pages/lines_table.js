@@ -1,4 +1,4 @@
-// A table whose cells are text, links and states, and whose rows are cards on a phone.
+// A table whose cells are text, links, states and tags, and whose rows are cards on a phone.
 //
 // Its cells are this component's own. In slots given as text NiceGUI would make them anew whenever
 // anything on the page changes, and a press on a link that falls between would do nothing.
@@ -7,6 +7,9 @@ const LineCell = {
   template: `
     <a v-if="row[name + '_href']" class="gkt-rowlink" :href="row[name + '_href']">{{ row[name] }}</a>
     <span v-else-if="row[name + '_tone']" :class="'gkt-chip gkt-' + row[name + '_tone']">{{ row[name] }}</span>
+    <span v-else-if="row[name + '_tags']" class="gkt-tags">
+      <a v-for="tag in row[name + '_tags']" :key="tag.text" class="gkt-chip" :href="tag.href">{{ tag.text }}</a>
+    </span>
     <span v-else>{{ row[name] }}</span>
   `,
   props: { row: Object, name: String },

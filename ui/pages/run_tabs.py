@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -35,7 +36,7 @@ def run_tabs(visit: Visit, row: Mapping[Any, Any], *, at: str) -> StateChip:
     with ui.row().classes("items-center gap-3"):
         chip = StateChip(row["state"])
         for tag in row["tags"]:
-            ui.label(tag).classes("gkt-chip")
+            ui.link(tag, runs_with(tag)).classes("gkt-chip")
     with ui.element("nav").classes("gkt-tabs").props(f'aria-label="{words.PARTS}"'):
         for path, name, icon in _PARTS:
             link = ui.link(target=f"/runs/{row['id']}{path}")
@@ -46,3 +47,8 @@ def run_tabs(visit: Visit, row: Mapping[Any, Any], *, at: str) -> StateChip:
             if path == at:
                 link.props("aria-current=page")
     return chip
+
+
+def runs_with(tag: str) -> str:
+    """The address of the list of runs that have a tag."""
+    return f"/runs?tag={quote(tag, safe='')}"

@@ -1,4 +1,4 @@
-"""Tables whose pages come from the server, and whose cells are text, links and states."""
+"""Tables whose pages come from the server, and whose cells are text, links, states and tags."""
 
 from __future__ import annotations
 
@@ -30,7 +30,19 @@ class Chip:
     tone: Tone = "plain"
 
 
-Cell = str | Link | Chip
+@dataclass(frozen=True)
+class Tags:
+    """A cell of words, each of which leads to what has it, too."""
+
+    links: Sequence[Link]
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        return ", ".join(link.text for link in self.links)
+
+
+Cell = str | Link | Chip | Tags
 
 
 def shortened(text: str | None, most: int) -> str:
@@ -208,6 +220,8 @@ def _row(line: Line) -> dict[str, Any]:
             row[f"{name}_href"] = cell.href
         elif isinstance(cell, Chip):
             row[f"{name}_tone"] = cell.tone
+        elif isinstance(cell, Tags):
+            row[f"{name}_tags"] = [{"text": link.text, "href": link.href} for link in cell.links]
     return row
 
 
@@ -220,6 +234,7 @@ __all__ = [
     "Link",
     "Load",
     "PagedTable",
+    "Tags",
     "Tone",
     "Wanted",
 ]

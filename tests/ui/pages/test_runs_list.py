@@ -84,6 +84,24 @@ async def test_a_run_is_renamed_and_tagged(app: FastAPI, ann: User) -> None:
     assert (view["name"], view["tags"]) == (f"new {HOSTILE}", ["a", "b"])
 
 
+async def test_a_tag_leads_to_the_runs_that_have_it(app: FastAPI, ann: User) -> None:
+    one, two = run_of(app, "tagged-1", RunEnded(status="done")), run_of(app, "tagged-2")
+    await listed(app, one, two)
+    for run, tags in ((one, ["50 % & more", "mail"]), (two, ["50 %"])):
+        address = f"/api/v1/runs/{run.id}"
+        await ann.http_client.patch(address, json={"tags": tags}, headers=HEADERS)
+    await ann.open("/runs?search=tagged-1")
+    (row,) = table(ann, words.TITLE).rows
+    assert row["c7"] == "50 % & more, mail"
+    first, second = row["c7_tags"]
+    assert second == {"text": "mail", "href": "/runs?tag=mail"}
+    await ann.open(f"/runs/{one.id}")
+    (chip,) = ann.find(kind=ui.link, content="50 % & more").elements
+    assert chip.props["href"] == first["href"]
+    await ann.open(first["href"])
+    assert [row["c0"] for row in table(ann, words.TITLE).rows] == ["tagged-1"]
+
+
 async def test_several_runs_get_tags_besides_those_that_they_have(app: FastAPI, ann: User) -> None:
     one, two = run_of(app, "batch-1", RunEnded(status="done")), run_of(app, "batch-2")
     await listed(app, one, two)

@@ -16,8 +16,9 @@ from ...words import common
 from ...words import home as states
 from ...words import runs as words
 from ..frame import page
+from ..run_tabs import runs_with
 from ..states import state_chip
-from ..tables import Column, Line, Link, PagedTable, Wanted
+from ..tables import Column, Line, Link, PagedTable, Tags, Wanted
 from ..visit import Visit
 from ..widgets import confirm, empty_state, heading, link_button, primary, secondary
 
@@ -197,7 +198,7 @@ def _line(visit: Visit, row: RowMapping) -> Line:
             *("" if row[name] is None else reader.number(row[name], digits=4) for name in _LOSSES),
             "" if row["accuracy"] is None else reader.percent(row["accuracy"]),
             reader.size(row["size"]),
-            ", ".join(row["tags"]),
+            Tags([Link(tag, runs_with(tag)) for tag in row["tags"]]),
             reader.time(row["created_at"]),
         ),
     )
