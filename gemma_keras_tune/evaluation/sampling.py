@@ -94,7 +94,7 @@ def argmax(logits: jax.Array) -> jax.Array:
     """The place of each row's largest number, `[batch]` int32; of equal ones the first.
 
     First among runs of a row, then within one run: a CPU finds a maximum many times faster than
-    its place.
+    its place. The barrier has the numbers made once, not for each of the two.
 
     Args:
         logits: `[batch, vocab]`.

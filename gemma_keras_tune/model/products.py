@@ -20,7 +20,6 @@ from .narrow import is_narrow, kept, turned
 PRODUCT = "product"
 """What is kept of a layer where the backward pass computes the rest again."""
 
-
 _FEW = 64  # rows of states for which a product with a table is bound by reading the table
 
 
