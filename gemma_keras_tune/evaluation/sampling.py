@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 _TOP_K_SIZES = 64  # top-k's compiled size is this, doubled until it holds k
 _RUN = 1024  # tokens among which the largest logit's place is looked for
-_NUCLEUS_SIZE = 1024  # top-p looks among so many tokens first, and sorts all only if it must
+_NUCLEUS_SIZE = 1024  # top-p looks among so many tokens first, and among all only if it must
 
 
 @partial(
@@ -132,22 +132,49 @@ def filtered_logits(logits: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def _last_of_nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
-    """The smallest logit that top-p keeps, `[batch]`.
+    """The smallest logit that top-p keeps, `[batch]`, or a number between it and the next smaller.
 
     A token is kept while the tokens above it have less than `top_p` together.
     """
-    vocab_size = logits.shape[-1]
     total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    largest = jax.lax.top_k(logits, min(_NUCLEUS_SIZE, logits.shape[-1]))[0]
+    shares = jnp.exp(largest - total)
+    together = jnp.cumsum(shares, axis=-1)
+    kept = jnp.sum(together - shares < top_p, axis=-1)
+    last = jnp.take_along_axis(largest, kept[:, None] - 1, axis=-1)[:, 0]
+    if logits.shape[-1] <= _NUCLEUS_SIZE:
+        return last
+    enough = jnp.all(together[:, -1] >= top_p)
+    return jax.lax.cond(enough, lambda: last, lambda: _bisected(logits, total, top_p))
 
-    def among(size: int) -> tuple[jax.Array, jax.Array]:
-        largest = jax.lax.top_k(logits, size)[0]
-        shares = jnp.exp(largest - total)
-        together = jnp.cumsum(shares, axis=-1)
-        kept = jnp.sum(together - shares < top_p, axis=-1)
-        last = jnp.take_along_axis(largest, kept[:, None] - 1, axis=-1)[:, 0]
-        return last, jnp.all(together[:, -1] >= top_p)
 
-    if vocab_size <= _NUCLEUS_SIZE:
-        return among(vocab_size)[0]
-    last, enough = among(_NUCLEUS_SIZE)
-    return jax.lax.cond(enough, lambda: last, lambda: among(vocab_size)[0])
+def _bisected(logits: jax.Array, total: jax.Array, top_p: jax.Array) -> jax.Array:
+    """What `_last_of_nucleus` gives, looked for among all tokens.
+
+    What lies between the smallest and the largest float32 number is halved 32 times, in the order
+    of their bits: so many sums over the tokens are many times quicker than sorting them.
+    """
+    shares, places = jnp.exp(logits - total), _in_order(logits)
+    batch = len(logits)
+
+    def halve(_: int, between: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = between
+        middle = (low & high) + ((low ^ high) >> 1)
+        above = jnp.where(places > middle[:, None], shares, 0).sum(axis=-1)
+        is_kept = above < top_p
+        return jnp.where(is_kept, low, middle), jnp.where(is_kept, middle, high)
+
+    low = jnp.full(batch, _in_order(jnp.float32(-jnp.inf)) - 1)
+    high = jnp.full(batch, _in_order(jnp.float32(jnp.inf)))
+    _, found = jax.lax.fori_loop(0, 32, halve, (low, high))
+    return jax.lax.bitcast_convert_type(_in_order_bits(found), jnp.float32)
+
+
+def _in_order(numbers: jax.Array) -> jax.Array:
+    """int32 in the order of float32 numbers."""
+    return _in_order_bits(jax.lax.bitcast_convert_type(numbers, jnp.int32))
+
+
+def _in_order_bits(bits: jax.Array) -> jax.Array:
+    """From the bits of float32 numbers to integers in their order, and back."""
+    return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)

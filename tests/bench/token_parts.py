@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,12 +50,18 @@ def main() -> None:
     head, choice = jax.jit(logits, static_argnums=0), jax.jit(choose)
     hidden = through_layers()
     found = head(config, weights, hidden)
-    sampling = make_sampling(0, None, None, vocab_size=config.vocab_size)
+    flat = jax.random.normal(jax.random.key(1), found.shape)
     keys = jax.random.split(jax.random.key(0), rows)
     print("| part | ms |\n|---|---|")
     print(f"| layers | {milliseconds(through_layers):.1f} |")
     print(f"| head | {milliseconds(lambda: head(config, weights, hidden)):.1f} |")
-    print(f"| choice | {milliseconds(lambda: choice(found, sampling, keys)):.1f} |")
+    for what, of, temperature, top_p in (
+        ("the largest", found, 0.0, None),
+        ("temperature 1", found, 1.0, None),
+        ("top-p 0.95 of a flat distribution", flat, 1.0, 0.95),
+    ):
+        how = make_sampling(temperature, None, top_p, vocab_size=config.vocab_size)
+        print(f"| choice: {what} | {milliseconds(partial(choice, of, how, keys)):.1f} |")
 
 
 def milliseconds(work: Callable[[], jax.Array]) -> float:

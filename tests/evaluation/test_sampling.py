@@ -44,7 +44,7 @@ def test_the_filtered_distribution_is_that_of_transformers(temperature, top_k, t
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_top_p_is_the_same_when_it_must_sort_all_tokens(monkeypatch):
+def test_top_p_is_the_same_when_it_must_look_among_all_tokens(monkeypatch):
     logits = np.random.default_rng(1).normal(size=(2, 300)).astype(np.float32)
     sampling = make_sampling(1.0, None, 0.9, vocab_size=300)
     expected = np.asarray(filtered_logits(jnp.asarray(logits), sampling))
@@ -52,6 +52,24 @@ def test_top_p_is_the_same_when_it_must_sort_all_tokens(monkeypatch):
     found = np.asarray(filtered_logits(jnp.asarray(logits), sampling))
     np.testing.assert_array_equal(found, expected)
     assert 8 < np.isfinite(found).sum(axis=-1).min() < 300
+
+
+@pytest.mark.parametrize("top_p", [0.02, 0.5, 0.95, 0.99999])
+def test_among_all_tokens_it_finds_the_last_that_a_sort_finds(monkeypatch, top_p):
+    monkeypatch.setattr(sampling_module, "_NUCLEUS_SIZE", 1)
+    rng = np.random.default_rng(2)
+    logits = np.stack([
+        rng.normal(size=900), rng.normal(size=900).round(1), rng.normal(size=900) - 50,
+        np.where(rng.random(900) < 0.5, -np.inf, rng.normal(size=900)), np.zeros(900),
+        np.where(rng.random(900) < 0.5, -0.0, 0.0), np.append(rng.normal(size=899), 80.0),
+    ]).astype(np.float32)  # fmt: skip
+    sampling = make_sampling(1.0, None, top_p, vocab_size=900)
+    kept = np.isfinite(filtered_logits(jnp.asarray(logits), sampling))
+    for row, mask in zip(logits.astype(np.float64), np.asarray(kept), strict=True):
+        shares = np.exp(row - row.max())
+        shares /= shares.sum()
+        above = np.asarray([shares[row > logit].sum() for logit in row])
+        np.testing.assert_array_equal(mask, (above < top_p) & np.isfinite(row))
 
 
 def test_tokens_of_equal_logits_stay_together():
