@@ -410,22 +410,29 @@ def generate(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Don't put the run's prompt format around the prompt.")
     ] = False,
+    goes_on: Annotated[
+        bool, typer.Option("--continue", help="Go on with the text; nothing is put around it.")
+    ] = False,
     root: Root = None,
     json_output: Json = False,
 ) -> None:
     """Let a trained run, or any model, answer a prompt.
 
-    A run's prompt format and system text are put around the prompt, as in training.
+    A run's prompt format and system text are put around the prompt, as in training. A run on plain
+    texts goes on with it.
 
     Example: gemma-keras-tune generate latest "Win a free prize, call now!"
     """
     from .console import answering
 
+    if as_is and goes_on:
+        raise typer.BadParameter("Give either --as-is, for a question, or --continue, for a text.")
     answering.answer(
         name,
         prompt,
         root=root or data_root(),
         as_is=as_is,
+        goes_on=goes_on,
         json_output=json_output,
         max_tokens=max_tokens,
         temperature=temperature,

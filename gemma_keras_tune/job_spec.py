@@ -160,6 +160,8 @@ class GenerateArgs(_Plain):
     """One question, within the text that the run's recipe puts around every prompt."""
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1, max_length=1000)
     """A conversation instead, taken as it is; the user has the last word."""
+    text: Prompt | None = None
+    """The beginning of a text instead, which is gone on with; it stands in no turn."""
     max_tokens: int = Field(default=128, ge=1, le=131_072)
     """The longest answer."""
     temperature: float = Field(default=0.0, ge=0, le=10)
@@ -179,8 +181,8 @@ class GenerateArgs(_Plain):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("prompt: give either a prompt or messages")
+        if sum(asked is not None for asked in (self.prompt, self.messages, self.text)) != 1:
+            raise ValueError("prompt: give either a prompt, messages or a text")
         return self
 
 

@@ -116,6 +116,8 @@ def answer(
         turns = [Turn("user", args.prompt or "")]
     if args.messages is not None:
         turns = _conversation(args.messages)
+    elif args.text is not None:
+        turns = [Turn("text", args.text)]
     how = args.model_dump(include={"max_tokens", "temperature", "top_k", "top_p", "seed"})
     writing = _Writing(model, tell)
     (found,) = generate(model, [turns], batch_rows=1, on_event=tell, on_token=writing.add, **how)

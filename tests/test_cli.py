@@ -201,6 +201,12 @@ def test_a_name_that_is_neither_run_nor_model_says_where_both_are_listed():
     assert "RUN_NOT_FOUND" in result.stderr and "models" in result.stderr
 
 
+def test_a_prompt_is_either_a_question_or_a_text_to_go_on_with():
+    result = call("generate", "nobody", "Hello", "--as-is", "--continue")
+    assert result.exit_code == 2
+    assert "--as-is" in result.output and "--continue" in result.output
+
+
 def test_a_table_that_cannot_be_answered_is_one_clear_error(tmp_path, home):
     result = call("answer", "nobody", tmp_path / "t.csv", "--out", tmp_path / "o.csv")
     assert result.exit_code == 2 and "RUN_NOT_FOUND" in result.stderr
@@ -421,6 +427,9 @@ def test_a_small_run_from_training_to_the_doctor(recipe, home):
     found = json.loads(answer.stdout.splitlines()[-1])
     assert set(found) == {"prompt_ids", "ids", "text", "stop_reason"}
     assert found["prompt_ids"][0] == 2 and 1 <= len(found["ids"]) <= 4
+    goes_on = call("generate", "latest", "free prize", "--continue", "--max-tokens", 4, "--json")
+    text_ids = json.loads(goes_on.stdout.splitlines()[-1])["prompt_ids"]
+    assert text_ids[0] == 2 and 1 < len(text_ids) < len(found["prompt_ids"])
 
     out = home / "answered.csv"
     told = call("answer", "latest", other, "--out", out, "--doubt-below", 1)

@@ -81,6 +81,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         changed("generate", messages=[{"role": "user", "content": "x"}]),
         "either a prompt",
     ),
+    "a prompt and a text": (changed("generate", text="Once"), "either a prompt"),
     "a relative table": (changed("answer", data="z.csv"), "absolute"),
     "a delimiter of two letters": (changed("answer", delimiter=", "), "delimiter"),
     "too many rows": (changed("data", rows=10_001), "rows"),

@@ -303,6 +303,16 @@ def test_a_conversation_must_end_with_the_user(root, trained):
     assert result.code == "ROLE_ORDER"
 
 
+def test_a_text_is_gone_on_with_and_stands_in_no_turn(root, trained):
+    prompt_ids = {}
+    for given in ("text", "prompt"):
+        job = make_job(root, "generate", {given: "free prize", "max_tokens": 3}, run="first")
+        assert work(job.path) == 0, read_result(job)
+        prompt_ids[given] = values_of(job)["prompt_ids"]
+    bos, *content = prompt_ids["text"]
+    assert bos == prompt_ids["prompt"][0] and 0 < len(content) < len(prompt_ids["prompt"]) - 1
+
+
 def test_two_processes_on_one_job_the_second_is_refused(root, model):
     job = make_job(root, "train", {"recipe": tiny_recipe(root, model, epochs=200)}, run="two")
     first = start(job)

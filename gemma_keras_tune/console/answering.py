@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def answer(
-    name: str, prompt: str, *, root: Path, as_is: bool, json_output: bool, **how: Any
+    name: str,
+    prompt: str,
+    *,
+    root: Path,
+    as_is: bool,
+    goes_on: bool,
+    json_output: bool,
+    **how: Any,
 ) -> None:
     """Prints the model's answer.
 
@@ -26,6 +33,7 @@ def answer(
         prompt: The user's text.
         root: The data root.
         as_is: Whether a run's prompt format and system text are left out.
+        goes_on: Whether the prompt is the beginning of a text that stands in no turn.
         json_output: Print `prompt_ids`, `ids`, `text` and `stop_reason` instead of the text.
         **how: What `generate` takes.
 
@@ -40,10 +48,10 @@ def answer(
     found = sources.named_model(name, root)
     if not json_output:
         running.show_licence()
-    turns = [Turn("user", prompt)]
+    turns = [Turn("text" if goes_on else "user", prompt)]
     if isinstance(found, RunFolder):
         recipe, model = load_run(found.path)
-        if not as_is:
+        if not as_is and not goes_on:
             turns = turns_as_trained(recipe.data, prompt)
     else:
         model = load_model(found)

@@ -10,7 +10,12 @@ from .turns import Turn
 
 
 def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
-    """The prompt within the text that the recipe puts around every prompt."""
+    """The prompt within the text that the recipe puts around every prompt.
+
+    Where texts were learned that stand in no turn, it is the beginning of one.
+    """
+    if recipe.task == "text":
+        return [Turn("text", prompt)]
     system = [Turn("system", recipe.system)] if recipe.system.strip() else []
     before, after = _around(recipe)
     return [*system, Turn("user", f"{before}{prompt}{after}")]
@@ -21,12 +26,15 @@ def bare_prompt(recipe: DataRecipe, question: str) -> str | None:
 
     Args:
         recipe: The recipe of the run.
-        question: A question as a report shows it: the user's turn, or turns with their roles.
+        question: A question as a report shows it: the user's turn, turns with their roles, or the
+            beginning of a text.
 
     Returns:
-        The prompt; None where no single prompt asks it: of a longer conversation, of a row with a
-        system text of its own, and of raw text.
+        The prompt; None where no single prompt asks it: of a longer conversation, and of a row with
+        a system text of its own.
     """
+    if recipe.task == "text":
+        return question or None
     text, system = question, recipe.system.strip()
     if system:
         text = question.removeprefix(f"system: {system}\nuser: ")
@@ -37,7 +45,7 @@ def bare_prompt(recipe: DataRecipe, question: str) -> str | None:
     before, after = _around(recipe)
     before, after = before.lstrip(), after.rstrip()
     fits = text.startswith(before) and text.endswith(after)
-    if recipe.task == "text" or not fits or len(text) < len(before) + len(after):
+    if not fits or len(text) < len(before) + len(after):
         return None
     return text[len(before) : len(text) - len(after)].strip()
 

@@ -23,14 +23,17 @@ inputs = tokenizer.apply_chat_template(
 )
 answer = model.generate(**inputs, max_new_tokens=64{stops})
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))"""
-_CODE = {
+_GO_ON = """
+inputs = tokenizer({text}, return_tensors="pt")
+whole = model.generate(**inputs, max_new_tokens=64{stops})
+print(tokenizer.decode(whole[0], skip_special_tokens=True))"""
+_LOAD = {
     "hf": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
-"""
-    + _ASK,
+""",
     "peft": """\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,8 +41,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = AutoModelForCausalLM.from_pretrained("{base}")
 model = PeftModel.from_pretrained(base, "{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
-"""
-    + _ASK,
+""",
 }
 
 
@@ -55,20 +57,21 @@ def asking_code(
 
     Args:
         format: `hf` or `peft`.
-        turns: What is asked; none: a place for the reader's own text.
+        turns: What is asked, or the `text` that is to be gone on with; none: a place for the
+            reader's own text.
         folder: The export, from where the code is run.
         base: What an adapter is loaded beside: a name on the Hugging Face hub, or None for
             `BASE_FOLDER`.
         stop_ids: Token ids that end an answer; needed beside a base model, which has its own.
     """
+    load = _LOAD[format].format(folder=folder, base=base or BASE_FOLDER)
+    stops = f", eos_token_id={[*stop_ids]}" if stop_ids else ""
+    if turns and turns[0].role == "text":
+        text = json.dumps(turns[0].text, ensure_ascii=False)
+        return load + _GO_ON.format(text=text, stops=stops)
     said = [{"role": turn.role, "content": turn.text} for turn in turns]
-    messages = said or [{"role": "user", "content": YOUR_TEXT}]
-    return _CODE[format].format(
-        folder=folder,
-        base=base or BASE_FOLDER,
-        messages=json.dumps(messages, ensure_ascii=False),
-        stops=f", eos_token_id={[*stop_ids]}" if stop_ids else "",
-    )
+    messages = json.dumps(said or [{"role": "user", "content": YOUR_TEXT}], ensure_ascii=False)
+    return load + _ASK.format(messages=messages, stops=stops)
 
 
 def make_base(name: str) -> str:

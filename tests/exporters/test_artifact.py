@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ from gemma_keras_tune.exporters import consumer as consumer_module
 from gemma_keras_tune.exporters import gate_worker
 from gemma_keras_tune.exporters.artifact import export
 from gemma_keras_tune.lineage import collect_lineage
-from gemma_keras_tune.text.how_to_ask import YOUR_TEXT
+from gemma_keras_tune.text.how_to_ask import YOUR_TEXT, asking_code
+from gemma_keras_tune.text.turns import Turn
 
 REPORT = {
     "base": {"loss": 2.5, "perplexity": 12.18, "accuracy": 0.5, "tokens": 40},
@@ -118,6 +120,28 @@ def test_the_snippet_of_the_card_runs(published, tuned, tmp_path, monkeypatch, c
         monkeypatch.chdir(out / name)
     exec(code, {})
     assert len(capsys.readouterr().out) > 1, "a random model writes anything, but something"
+
+
+@pytest.mark.parametrize("stop_ids", [(), (1, 106)])
+def test_the_snippet_of_a_run_on_plain_texts_goes_on_with_one(
+    published, tuned, monkeypatch, capsys, stop_ids
+):
+    monkeypatch.chdir(published[0])
+    turns = [Turn("text", 'Say "once"\nupon')]
+    found: dict[str, Any] = {}
+    exec(asking_code("hf", turns, folder="hf", stop_ids=stop_ids), found)
+    theirs = found["inputs"]["input_ids"][0].tolist()
+    assert theirs == [*tuned.template.render(turns, add_generation_prompt=True).ids]
+    assert capsys.readouterr().out.startswith(turns[0].text)
+
+
+def test_the_card_of_a_run_on_plain_texts_goes_on_with_one(tuned, tmp_path):
+    lineage = collect_lineage(data={"rows.csv": "ab" * 32})
+    lineage["recipe"] = {"data": {"task": "text"}}
+    with consumer_in_this_process():
+        artifact = export(tuned, "hf", tmp_path, lineage=lineage)
+    code = (artifact.path / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert f'tokenizer("{YOUR_TEXT}", ' in code and "chat_template" not in code
 
 
 def test_the_card_of_a_base_model_has_no_training_in_it(tuned, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from gemma_keras_tune.evaluation.held_back import _spoken
 from gemma_keras_tune.recipe import DataRecipe
 from gemma_keras_tune.text.as_trained import asked_rows, bare_prompt, turns_as_trained
+from gemma_keras_tune.text.turns import Turn
 
 FORMAT = "\nIs this spam?\n{prompt}\nAnswer: "
 
@@ -24,7 +25,7 @@ def test_what_is_asked_is_found_again_in_the_report(task, system, prompt_format,
 @pytest.mark.parametrize(
     ("settings", "question"),
     [
-        ({"task": "text"}, "Once upon a time"),
+        ({"task": "text"}, ""),
         ({"task": "chat"}, "user: Hi\nmodel: Hello\nuser: And you?"),
         ({"task": "chat", "system": "S"}, "system: S\nuser: Hi\nmodel: Hello\nuser: And you?"),
         ({"task": "instruction"}, "system: of its own\nuser: Hi"),
@@ -35,6 +36,12 @@ def test_what_is_asked_is_found_again_in_the_report(task, system, prompt_format,
 )
 def test_what_no_single_prompt_asks_is_none(settings, question):
     assert bare_prompt(DataRecipe(path="x", **settings), question) is None
+
+
+def test_a_run_on_plain_texts_goes_on_with_the_beginning_of_one():
+    recipe = DataRecipe(path="x", task="text", system="S", prompt_format="Q: {prompt}")
+    assert turns_as_trained(recipe, "Once upon ") == [Turn("text", "Once upon ")]
+    assert bare_prompt(recipe, "Once upon ") == "Once upon "
 
 
 def test_rows_of_a_report_are_asked_where_a_single_prompt_asks_them():

@@ -9,13 +9,27 @@ PROMPT = "What do you ask?"
 PROMPTS = {"classification": "Text to label", "text": "Beginning of a text"}
 ANOTHER = "Another held-back row"
 RIGHT_ANSWER = "A row that the training never saw. Its right answer: {answer}"
-AS_TRAINED = "Ask as in training"
+GOES_ON = "The beginning of a text that the training never saw. It goes on: {answer}"
+WAY = "How it is asked"
+WAYS = {
+    "trained": "As in training",
+    "question": "As a question",
+    "text": "As a text to go on with",
+}
 AS_TRAINED_TEXT = (
     "What stood around each text in the training is put around what you ask, too. The model reads:"
 )
 AS_IS_TEXT = (
     "Your text is sent as it is. The model has learned to answer with the text of the training "
     "around it, so it may answer worse."
+)
+AS_TEXT_TEXT = (
+    "The model goes on where your text ends, as if it had begun it itself. It has learned to "
+    "answer questions, so it may do worse."
+)
+AS_QUESTION_TEXT = (
+    "The model answers your text as a question. It has learned to go on with texts, so it may "
+    "answer worse."
 )
 ASK = "Ask both"
 STOP = "Stop"

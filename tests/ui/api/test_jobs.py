@@ -86,7 +86,7 @@ async def test_a_key_of_another_workspace_is_another_key(world):
         ({"kind": "trian"}, "kind", "'train'"),
         ({"kind": "train"}, "body", "needs a recipe"),
         ({"kind": "export", "run": "RUN", "args": {"format": "pt"}}, "args.format", "'hf'"),
-        ({"kind": "generate", "run": "RUN"}, "args.prompt", "either a prompt or messages"),
+        ({"kind": "generate", "run": "RUN"}, "args.prompt", "either a prompt, messages or a text"),
         ({"kind": "answer", "run": "RUN"}, "", "dataset:ID"),
         ({"kind": "train", "recipe": {"recipe": {"name": "x"}}}, "data", "is missing"),
         ({"kind": "data", "args": {"action": "check", "path": "/etc/passwd"}}, "", "dataset:ID"),

@@ -68,24 +68,52 @@ async def test_a_held_back_row_stands_there_to_be_asked_as_in_training(
     await ann.should_not_see(words.RIGHT_ANSWER.format(answer="answer to h"))
     ann.find(marker="ask").click()
     await wait_for(lambda: len(asked) == 1)
-    switch = only(ann, ui.switch, "as-trained")
-    switch.value = False
+    way = only(ann, ui.radio, "way")
+    assert way.value == "trained"
+    way.value = "question"
     await ann.should_see(words.AS_IS_TEXT)
+    await ann.should_not_see(marker="as-read")
     ann.find(marker="ask").click()
     await wait_for(lambda: len(asked) == 2)
-    assert [one["base"] for one in asked] == [False, False], "the tuned model answers first"
-    assert asked[0]["prompt"] == "Lunch at noon" and "messages" not in asked[0]
-    assert asked[1]["messages"] == [{"role": "user", "content": "Lunch at noon"}]
-    assert "prompt" not in asked[1]
+    way.value = "text"
+    await ann.should_see(words.AS_TEXT_TEXT)
+    ann.find(marker="ask").click()
+    await wait_for(lambda: len(asked) == 3)
+    assert [one["base"] for one in asked] == [False] * 3, "the tuned model answers first"
+    given = [
+        {key: one[key] for key in ("prompt", "messages", "text") if key in one} for one in asked
+    ]
+    assert given == [
+        {"prompt": "Lunch at noon"},
+        {"messages": [{"role": "user", "content": "Lunch at noon"}]},
+        {"text": "Lunch at noon"},
+    ]
 
 
-async def test_without_text_around_prompts_there_is_no_choice(app: FastAPI, ann: User) -> None:
+async def test_without_text_around_prompts_a_question_is_what_was_trained(
+    app: FastAPI, ann: User
+) -> None:
     folder = trained(app, "plain", ("Who?",), prompt_format="{prompt}")
     await listed(app, folder)
     await ann.open(f"/runs/{folder.id}/playground")
     await ann.should_see(words.RIGHT_ANSWER.format(answer="answer to ?"))
-    await ann.should_not_see(marker="as-trained")
+    assert list(only(ann, ui.radio, "way").options) == ["question", "text"]
+    await ann.should_not_see(words.AS_IS_TEXT)
+    await ann.should_not_see(marker="as-read")
     await ann.should_not_see(marker="another")
+
+
+async def test_a_run_on_plain_texts_goes_on_with_one(app: FastAPI, ann: User) -> None:
+    folder = trained(app, "texts", ("Once upon a time",), task="text", columns={})
+    await listed(app, folder)
+    await ann.open(f"/runs/{folder.id}/playground")
+    await ann.should_see(words.PROMPTS["text"])
+    assert only(ann, ui.textarea, "prompt").value == "Once upon a time"
+    await ann.should_see(words.GOES_ON.format(answer="answer to e"))
+    way = only(ann, ui.radio, "way")
+    assert (list(way.options), way.value) == (["text", "question"], "text")
+    way.value = "question"
+    await ann.should_see(words.AS_QUESTION_TEXT)
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ class _Playground:
         with card():
             self._prompt = ui.textarea(questions.asks_for)
             self._prompt.props("outlined autogrow maxlength=20000").classes("w-full").mark("prompt")
-            Suggestions(self._prompt, questions.rows)
-            self._is_as_trained = self._choice()
+            Suggestions(self._prompt, questions)
+            self._way = self._choice()
             with ui.row().classes("gap-2"):
                 self._ask = primary(words.ASK, visit.tells(self._begin), icon="send").mark("ask")
                 self._stop = secondary(words.STOP, visit.tells(self._end), icon="stop")
@@ -81,25 +81,26 @@ class _Playground:
             labelled(words.CHANCES, term="token_probability")
             ui.label(words.HOVER).classes("gkt-note max-w-prose")
 
-    def _choice(self) -> ui.switch | None:
-        """Whether the recipe's text is put around the prompt, where it has any."""
-        if not self._questions.has_frame:
-            return None
+    def _choice(self) -> ui.radio:
+        """In which way the prompt is given, and what that means."""
+        ways = self._questions.ways
         with ui.column().classes("w-full gap-1"):
-            switch = ui.switch(words.AS_TRAINED, value=True).mark("as-trained")
+            radio = ui.radio(ways, value=next(iter(ways))).mark("way")
+            radio.props(f'inline role=radiogroup aria-label="{words.WAY}"').classes("-ml-2")
             text = ui.label().classes("gkt-note max-w-prose")
             whole = ui.label().classes("gkt-note gkt-multiline gkt-quote").props("tabindex=0")
             whole.mark("as-read")
 
         def show() -> None:
-            text.text = words.AS_TRAINED_TEXT if switch.value else words.AS_IS_TEXT
+            text.text = self._questions.about(radio.value)
+            text.set_visibility(bool(text.text))
             whole.text = self._questions.shown_with(self._prompt.value or "")
-            whole.set_visibility(bool(switch.value))
+            whole.set_visibility(radio.value == "trained")
 
-        switch.on_value_change(show)
+        radio.on_value_change(show)
         self._prompt.on_value_change(show)
         show()
-        return switch
+        return radio
 
     def _fields(self) -> dict[str, ui.number]:
         fields = {}
@@ -119,10 +120,7 @@ class _Playground:
         prompt = (self._prompt.value or "").strip()
         if not prompt:
             raise TuneError(words.EMPTY, code="PROMPT_EMPTY")
-        args: dict[str, Any] = {"prompt": prompt, "alternatives": _ALTERNATIVES}
-        if self._is_as_trained is not None and not self._is_as_trained.value:
-            del args["prompt"]
-            args["messages"] = [{"role": "user", "content": prompt}]
+        args: dict[str, Any] = {"alternatives": _ALTERNATIVES, **_given(prompt, self._way.value)}
         for name, field in self._settings.items():
             if field.value is not None:
                 args[name] = int(field.value) if name in _WHOLE else float(field.value)
@@ -145,6 +143,15 @@ class _Playground:
     async def _end(self) -> None:
         for answer in self._answers:
             await answer.cancel()
+
+
+def _given(prompt: str, way: str) -> dict[str, Any]:
+    """A prompt as a job of the kind `generate` takes it."""
+    if way == "trained":
+        return {"prompt": prompt}
+    if way == "text":
+        return {"text": prompt}
+    return {"messages": [{"role": "user", "content": prompt}]}
 
 
 class _Answer:

@@ -16,7 +16,10 @@ from gemma_keras_tune.run_result import read_report
 from gemma_keras_tune.text.as_trained import asked_rows, turns_as_trained
 
 from ...words import playground as words
+from ..tables import shortened
 from ..widgets import secondary
+
+_LONGEST = 500  # characters of a right answer
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,26 @@ class Questions:
     def asks_for(self) -> str:
         """What is to be typed, in the words of the task."""
         return words.PROMPTS.get(self.data.task if self.data else "", words.PROMPT)
+
+    @property
+    def ways(self) -> dict[str, str]:
+        """In which ways a prompt can be given, the one of the training first, with their names."""
+        first = "trained" if self.has_frame else "text" if self.is_of_texts else "question"
+        others = [way for way in ("question", "text") if way != first]
+        return {way: words.WAYS[way] for way in (first, *others)}
+
+    @property
+    def is_of_texts(self) -> bool:
+        """Whether texts were learned that stand in no turn."""
+        return self.data is not None and self.data.task == "text"
+
+    def about(self, way: str) -> str:
+        """What a way does to the prompt, where it isn't plain."""
+        if way == next(iter(self.ways)):
+            return words.AS_TRAINED_TEXT if self.has_frame else ""
+        if way == "text":
+            return words.AS_TEXT_TEXT
+        return words.AS_QUESTION_TEXT if self.is_of_texts else words.AS_IS_TEXT
 
     @property
     def has_frame(self) -> bool:
@@ -75,11 +98,13 @@ class Suggestions:
 
     Args:
         field: The field.
-        rows: The rows; without any, nothing is shown.
+        questions: The rows; without any, nothing is shown.
     """
 
-    def __init__(self, field: ui.textarea, rows: Sequence[HeldBackRow]) -> None:
-        self._field, self._rows, self._at = field, rows, -1
+    def __init__(self, field: ui.textarea, questions: Questions) -> None:
+        self._field, self._rows, self._at = field, questions.rows, -1
+        self._said = words.GOES_ON if questions.is_of_texts else words.RIGHT_ANSWER
+        rows = questions.rows
         if not rows:
             return
         with ui.row().classes("items-center gap-x-3 gap-y-1"):
@@ -97,5 +122,5 @@ class Suggestions:
     def _look(self, prompt: str) -> None:
         """The right answer stands there as long as the row is as it was."""
         row = self._rows[self._at]
-        self._expected.text = words.RIGHT_ANSWER.format(answer=row.expected)
+        self._expected.text = self._said.format(answer=shortened(row.expected, _LONGEST))
         self._expected.set_visibility(prompt == row.prompt)
