@@ -47,6 +47,9 @@ class Work:
             locks.describe(handle)
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGUSR1, self._on_usr1)
+        earlier = self.path / "result.json"
+        if earlier.exists() and json.loads(earlier.read_text())["status"] != "stopped":
+            return 0  # as `work`: what has its result is not done twice
         self._begin_attempt()
         status = self._steps()
         if status:

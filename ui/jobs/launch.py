@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gemma_keras_tune.durable import fsync_folder
-from gemma_keras_tune.job_folder import JobFolder, write_job
+from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.job_folder import JobFolder, read_result, write_job
 from gemma_keras_tune.job_spec import parse_job
 
 from ..logs import logger
@@ -98,7 +99,8 @@ class Launcher:
             {"kind": job.kind, "run": job.run_id, "args": dict(job.args)}, where=f"job {job.id}"
         )
         folder = write_job(self.root, job.id, spec)
-        if folder.result_json.exists():  # of before a pause: it must not be taken for this one's
+        # Of before a pause, or of another job: it must not be taken for this one's.
+        if folder.result_json.exists() and not (job.fence > 1 and _is_at_its_end(folder)):
             folder.result_json.unlink()
             fsync_folder(folder.path)
         return folder
@@ -127,6 +129,15 @@ class Launcher:
             for kind, held in [*self._workers]:
                 if set(held) & set(slots):
                     await self._workers.pop((kind, held)).close(within_s=_ROOM_S)
+
+
+def _is_at_its_end(folder: JobFolder) -> bool:
+    """Whether a child that was given up for dead has brought the job to its end all the same."""
+    try:
+        result = read_result(folder)
+    except TuneError:  # damaged
+        return False
+    return result is not None and result.status != "stopped"
 
 
 def _does_it_itself(kind: str) -> bool:

@@ -137,6 +137,26 @@ async def test_a_result_of_before_is_not_taken_for_this_ones(sqlite: Store, root
         await reach(supervisor.queue, job, "quarantined")
 
 
+@pytest.mark.parametrize(("left", "is_done_again"), [
+    ('{"status": "done"}', False), ('{"status": "stopped"}', True), ('{"status"', True),
+])  # fmt: skip
+async def test_a_job_that_ended_after_it_was_given_up_for_dead_is_not_done_twice(
+    sqlite: Store, root: Path, left: str, is_done_again: bool
+) -> None:
+    """As when a worker is killed between a fork and the fork's taking of its lock."""
+    queue = Queue(sqlite)
+    job = await put(queue, fake_data("steps=2"))
+    claimed = await queue.claim(ONE_OF_EACH)
+    assert claimed is not None and claimed.id == job.id
+    folder = root / "jobs" / job.id
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(left)
+    await queue.died(claimed)
+    async with running(sqlite, root) as supervisor:
+        await reach(supervisor.queue, job, "done")
+    assert bool(done_by(root, job)) == is_done_again
+
+
 async def test_cancelling_asks_then_terminates_then_kills(sqlite: Store, root: Path) -> None:
     async with running(sqlite, root) as supervisor:
         queue = supervisor.queue
