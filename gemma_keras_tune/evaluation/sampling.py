@@ -132,7 +132,7 @@ def filtered_logits(logits: jax.Array, sampling: Sampling) -> jax.Array:
 
 
 def _last_of_nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
-    """The smallest logit that top-p keeps, `[batch]`, or a number between it and the next smaller.
+    """The smallest logit that top-p keeps, `[batch]`, or less where it keeps all.
 
     A token is kept while the tokens above it have less than `top_p` together.
     """

@@ -55,26 +55,11 @@ def attention(
 
     Args:
         query: `[batch, length, heads, head_dim]`, already scaled.
-        key: `[batch, keys, kv_heads, head_dim]`; each serves heads / kv_heads query heads.
+        key: `[batch, kv_heads, keys, head_dim]`; each serves heads / kv_heads query heads. Products
+            read it so where it lies; any other order costs a copy of it.
         value: Shaped like `key`.
         mask: `[batch, length, keys]` bool, True where a query sees a key.
         softcap: Scores become `softcap * tanh(scores / softcap)`.
-    """
-    key, value = jnp.swapaxes(key, 1, 2), jnp.swapaxes(value, 1, 2)
-    return attention_heads_first(query, key, value, mask=mask, softcap=softcap)
-
-
-def attention_heads_first(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    *,
-    mask: jax.Array,
-    softcap: float | None = None,
-) -> jax.Array:
-    """What `attention` gives, from keys and values `[batch, kv_heads, keys, head_dim]`.
-
-    Products read them so where they lie; any other order costs a copy of all of them.
     """
     batch, length, heads, head_dim = query.shape
     kv_heads = key.shape[1]

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .attention import RopeTables, attention_heads_first, rope_tables
+from .attention import RopeTables, attention, rope_tables
 from .config import GemmaConfig, LayerKind
 from .forward import embed, single_layers, stacked_layers
 from .layers import decoder_layer, projector, rms_norm
@@ -316,7 +316,7 @@ def one_layer(
         mask = (distance >= 0) & (distance < window)
         key, value = (numbers(array[index]) for array in after)
         softcap = config.attention_softcap
-        return attention_heads_first(query, key, value, mask=mask, softcap=softcap)
+        return attention(query, key, value, mask=mask, softcap=softcap)
 
     x, _ = decoder_layer(
         config,

@@ -141,7 +141,13 @@ def _attention_of(
     local, everywhere = attention_masks(config, *places)
 
     def attend_in(is_local: bool | jax.Array) -> Attend:
-        return partial(with_mask, mask=jnp.where(is_local, local, everywhere), softcap=softcap)
+        mask = jnp.where(is_local, local, everywhere)
+
+        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+            key, value = (jnp.swapaxes(array, 1, 2) for array in (key, value))
+            return with_mask(query, key, value, mask=mask, softcap=softcap)
+
+        return attend
 
     return attend_in
 

@@ -16,7 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 def is_narrow(array: jax.Array) -> bool:
     """Whether an array is bfloat16 and computed with on a CPU."""
-    return array.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    return _would_be_narrow(array.dtype)
 
 
 def cut(array: jax.Array, start: jax.Array, size: int) -> jax.Array:
@@ -55,8 +55,7 @@ def stored_dtype(dtype: Any) -> jnp.dtype:
 
     Written as bfloat16, they would be converted to float32 and back as a whole each time.
     """
-    narrow = jnp.dtype(dtype) == jnp.bfloat16 and jax.default_backend() == "cpu"
-    return jnp.dtype(jnp.uint16 if narrow else dtype)
+    return jnp.dtype(jnp.uint16 if _would_be_narrow(jnp.dtype(dtype)) else dtype)
 
 
 def put(array: jax.Array, at: Any, new: jax.Array) -> jax.Array:
@@ -103,6 +102,10 @@ def turned(matrix: jax.Array) -> jax.Array:
     if not is_narrow(matrix):
         return matrix.T
     return jax.lax.optimization_barrier(matrix.T[None])[0]
+
+
+def _would_be_narrow(dtype: Any) -> bool:
+    return dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
 
 
 def _to_bits(array: jax.Array) -> jax.Array:

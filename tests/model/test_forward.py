@@ -347,8 +347,8 @@ def test_a_local_layer_sees_the_window_and_a_global_layer_everything_before() ->
 
 def test_attention_with_a_soft_cap_equals_the_numbers_worked_out_by_hand() -> None:
     query = jnp.ones((1, 1, 1, 2))
-    key = jnp.array([[[[1.0, 1.0]], [[0.0, 0.0]]]])
-    value = jnp.array([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    key = jnp.array([[[[1.0, 1.0], [0.0, 0.0]]]])
+    value = jnp.array([[[[1.0, 0.0], [0.0, 1.0]]]])
     out = attention(query, key, value, mask=jnp.ones((1, 1, 2), bool), softcap=1.0)
     share = 1 / (1 + np.exp(-np.tanh(2.0)))  # scores 2 and 0, capped at 1
     np.testing.assert_allclose(out[0, 0, 0], [share, 1 - share], rtol=1e-6)

@@ -98,17 +98,16 @@ class Suggestions:
 
     Args:
         field: The field.
-        questions: The rows; without any, nothing is shown.
+        questions: Has the rows; without any, nothing is shown.
     """
 
     def __init__(self, field: ui.textarea, questions: Questions) -> None:
         self._field, self._rows, self._at = field, questions.rows, -1
         self._said = words.GOES_ON if questions.is_of_texts else words.RIGHT_ANSWER
-        rows = questions.rows
-        if not rows:
+        if not self._rows:
             return
         with ui.row().classes("items-center gap-x-3 gap-y-1"):
-            if len(rows) > 1:
+            if len(self._rows) > 1:
                 secondary(words.ANOTHER, self._next, icon="shuffle").mark("another")
             self._expected = ui.label().classes("gkt-note")
         self._next()
