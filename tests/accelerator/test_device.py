@@ -16,7 +16,6 @@ import pytest
 from gemma_keras_tune.evaluation.generate import generate
 from gemma_keras_tune.event_types import Step
 from gemma_keras_tune.load_watch import LoadWatch
-from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.blockwise import BlockSettings
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.fused import fused_attention
@@ -27,7 +26,12 @@ from gemma_keras_tune.recipe import LoraRecipe, TrainRecipe
 from gemma_keras_tune.text.tokenizer import Tokenizer
 from gemma_keras_tune.training.step import loss_sums
 from gemma_keras_tune.training.train import train
-from tests.model.test_blockwise import places, random_heads, value_and_gradients
+from tests.model.test_blockwise import (
+    attention_with_mask,
+    places,
+    random_heads,
+    value_and_gradients,
+)
 from tests.support.tiny_models import tiny_gemma3
 from tests.support.tiny_runs import spam_rows, tiny_model
 
@@ -116,13 +120,15 @@ def test_the_device_s_kernel_attends_as_the_processor_does_with_a_mask(
     heads = random_heads(where, heads=4, kv_heads=1, head_dim=head_dim, dtype=dtype)
     heads[0] /= head_dim**0.5  # queries come scaled
     settings = BlockSettings(block=block, window=700, softcap=softcap)
-    mask = attention_masks(tiny_gemma3(sliding_window=700), *where)[not is_local]
+    by_mask, by_kernel = (
+        partial(way, is_local=is_local, settings=settings) for way in (attention_with_mask, attend)
+    )
     with jax.default_device(jax.devices("cpu")[0]):
         exact = [head.astype(jnp.float32) for head in heads]
-        expected = value_and_gradients(partial(attention, mask=mask, softcap=softcap), exact)
+        expected = value_and_gradients(partial(by_mask, places=where), exact)
     heads, where = on(device, heads), on(device, where)
-    by_kernel = partial(attend, places=where, is_local=is_local, settings=settings)
-    for one, other in zip(value_and_gradients(by_kernel, heads), expected, strict=True):
+    found = value_and_gradients(partial(by_kernel, places=where), heads)
+    for one, other in zip(found, expected, strict=True):
         assert relative(one, other) < 0.02  # its products are bfloat16's
 
 

@@ -62,6 +62,21 @@ def random_heads(
     return [jnp.asarray(array, dtype) for array in arrays]
 
 
+def attention_with_mask(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    places: Places,
+    is_local: bool,
+    settings: BlockSettings,
+) -> jax.Array:
+    """What blocks and kernels must give, called as they are."""
+    masks = attention_masks(tiny_gemma3(sliding_window=settings.window), *places)
+    key, value = (jnp.swapaxes(array, 1, 2) for array in (key, value))
+    return attention(query, key, value, mask=masks[not is_local], softcap=settings.softcap)
+
+
 def value_and_gradients(attend: Any, heads: list[jax.Array]) -> list[np.ndarray]:
     """The weighted sum of what `attend` gives, and its gradients of query, key and value."""
     query, key, value, weight = heads
@@ -82,9 +97,9 @@ def test_values_and_gradients_equal_those_with_a_mask(
 ) -> None:
     where = places(LENGTHS[lengths], branched=branched)
     heads = random_heads(where)
-    mask = attention_masks(tiny_gemma3(sliding_window=WINDOW), *where)[not is_local]
     settings = BlockSettings(block=BLOCK, window=WINDOW, softcap=softcap)
-    expected = value_and_gradients(partial(attention, mask=mask, softcap=softcap), heads)
+    by_mask = partial(attention_with_mask, places=where, is_local=is_local, settings=settings)
+    expected = value_and_gradients(by_mask, heads)
     for known in (is_local, jnp.asarray(is_local)):  # when compiled, or when run
         by_blocks = partial(blockwise_attention, places=where, is_local=known, settings=settings)
         for one, other in zip(value_and_gradients(by_blocks, heads), expected, strict=True):
@@ -93,10 +108,11 @@ def test_values_and_gradients_equal_those_with_a_mask(
 
 def test_in_bfloat16_blocks_are_as_near_to_float32_as_a_mask_is() -> None:
     where = places(LENGTHS["a rest"])
-    mask = attention_masks(tiny_gemma3(), *where)[1]
     settings = BlockSettings(block=BLOCK, window=WINDOW)
-    by_mask = partial(attention, mask=mask)
-    by_blocks = partial(blockwise_attention, places=where, is_local=False, settings=settings)
+    by_mask, by_blocks = (
+        partial(attend, places=where, is_local=False, settings=settings)
+        for attend in (attention_with_mask, blockwise_attention)
+    )
     heads = random_heads(where, dtype=jnp.bfloat16)
     exact = value_and_gradients(by_mask, [head.astype(jnp.float32) for head in heads])
     ours, theirs = value_and_gradients(by_blocks, heads), value_and_gradients(by_mask, heads)

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from gemma_keras_tune.model import forward as forward_module
-from gemma_keras_tune.model.attention import attention, attention_masks
 from gemma_keras_tune.model.blockwise import BlockSettings, Places
 from gemma_keras_tune.model.forward import hidden_states
 from gemma_keras_tune.model.fused import fused_attention
@@ -27,11 +26,16 @@ from gemma_keras_tune.model.lora import Adapters
 from gemma_keras_tune.model.paths import AttentionPath
 from gemma_keras_tune.model.splash import splash_attention
 from gemma_keras_tune.model.weights import init_random
-from tests.model.test_blockwise import places, random_heads, value_and_gradients
+from tests.model.test_blockwise import (
+    attention_with_mask,
+    places,
+    random_heads,
+    value_and_gradients,
+)
 from tests.model.test_forward import random_adapters, relative
 from tests.support.command_line import ROOT, environment
 from tests.support.mesh_child import EIGHT
-from tests.support.tiny_models import TINY_FAMILIES, tiny_gemma3
+from tests.support.tiny_models import TINY_FAMILIES
 
 WINDOW = 40
 KERNELS = {"splash": (splash_attention, 128), "fused": (fused_attention, 64)}
@@ -42,11 +46,10 @@ ROWS = [[200], [90, 100]]  # whole blocks with 56 of padding; the second row has
 def by_mask_and_by_kernel(
     kernel: str, where: Places, *, softcap: float | None, is_local: bool, known: Any
 ) -> tuple[partial[Any], partial[Any]]:
-    mask = attention_masks(tiny_gemma3(sliding_window=WINDOW), *where)[not is_local]
     attend, block = KERNELS[kernel]
     settings = BlockSettings(block=block, window=WINDOW, softcap=softcap)
     return (
-        partial(attention, mask=mask, softcap=softcap),
+        partial(attention_with_mask, places=where, is_local=is_local, settings=settings),
         partial(attend, places=where, is_local=known, settings=settings),
     )
 
