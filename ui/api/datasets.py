@@ -181,13 +181,18 @@ async def change_dataset(
 async def delete_dataset(
     asked: Annotated[Asking, Depends(to(Action.DELETE_DATA))], dataset_id: DatasetId
 ) -> None:
-    """Deletes a data set that no job uses; its file goes to the trash."""
+    """Deletes a data set that no job needs; its file goes to the trash.
+
+    Jobs of kind `data`, which only look at it, are cancelled.
+    """
     async with asked.services.submitting:  # no job that uses it can come between
         await _row(asked, dataset_id)
         async with asked.rows.begin() as rows:
-            await _refuse_in_use(rows, dataset_id)
+            looks = await _looks_at(rows, dataset_id)
             here = datasets.c.id == dataset_id
             await rows.update(datasets, here, deleted_at=datetime.now(UTC))
+    for job_id in looks:
+        await asked.parts.queue.ask(job_id, "cancel", workspace_id=asked.principal.workspace_id)
     await asyncio.to_thread(_to_trash, asked.root, dataset_id)
     await asked.note("dataset.deleted", dataset_id)
 
@@ -251,26 +256,30 @@ async def _ended(asked: Asking, job: Job, wait_s: float) -> Job | None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def _refuse_in_use(rows: WorkspaceRows, dataset_id: str) -> None:
-    """Returns if no job that waits or works reads the data set.
+async def _looks_at(rows: WorkspaceRows, dataset_id: str) -> list[str]:
+    """The jobs that wait or work and only look at the data set.
 
     Raises:
-        TuneError: `DATASET_IN_USE`.
+        TuneError: `DATASET_IN_USE` if another job reads it.
     """
+    looks: list[str] = []
     start = 0
     while True:
         found = await rows.select(
             jobs, jobs.c.state.in_(UNFINISHED), order_by=[jobs.c.number], offset=start
         )
         for job in found:
-            if f"/datasets/{dataset_id}/" in str(job["args"]):
+            if f"/datasets/{dataset_id}/" not in str(job["args"]):
+                continue
+            if job["kind"] != "data":
                 raise TuneError(
                     f"The {job['kind']} job {job['id']} uses this data set. Cancel it, or wait for "
                     "its end.",
                     code="DATASET_IN_USE",
                 )
+            looks.append(job["id"])
         if len(found) < MOST_ROWS:
-            return
+            return looks
         start += len(found)
 
 

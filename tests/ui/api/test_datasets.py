@@ -88,6 +88,19 @@ async def test_a_data_set_goes_to_the_trash_but_not_while_a_job_uses_it(world):
     assert "this workspace has no dataset" in checked.text
 
 
+async def test_who_only_looks_at_a_data_set_keeps_nobody_from_deleting_it(world, monkeypatch):
+    monkeypatch.setattr(world.parts.supervisor, "slots", {})  # no job starts
+    owner = world.people["editor"].user_id
+    gone, stays = [await world.dataset(world.here, owner) for _ in range(2)]
+    looks = [
+        (await world.ask("editor", "POST", f"/datasets/{data}/check", {"wait_s": 0})).json()["id"]
+        for data in (gone, stays)
+    ]
+    assert (await world.ask("editor", "DELETE", f"/datasets/{gone}")).status_code == 204
+    states = [(await world.ask("editor", "GET", f"/jobs/{id}")).json()["state"] for id in looks]
+    assert states == ["cancelled", "queued"]
+
+
 async def test_a_look_is_answered_at_once_or_as_a_job(world):
     data = await world.dataset(world.here, world.people["editor"].user_id)
     soon = await world.ask("editor", "POST", f"/datasets/{data}/check", {"wait_s": 10})
