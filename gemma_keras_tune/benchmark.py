@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from .data.examples import Split, load_examples
-from .data.tokenize import tokenize_examples
+from .data.parts import tokenize_split
 from .events import Event, Step
 from .machine import matrix_gflops, peak_memory_bytes
 from .model.load import load_model
@@ -124,9 +124,7 @@ def measure_training(
         raise ValueError(f"steps must be from 1 to {MOST_STEPS}, not {steps}")
     changes = {"epochs": steps + 1, "max_steps": steps + 1, "sample_every_steps": None}
     recipe = recipe.model_copy(update=changes)
-    tokens = tokenize_examples(
-        examples, model.template, max_length=examples.max_length, too_long=examples.too_long
-    )
+    tokens = tokenize_split(examples, model.template)
     plan = TrainPlan(
         tokens=tokens, length=examples.max_length, recipe=recipe, pad_id=model.tokenizer.pad_id
     )

@@ -105,7 +105,7 @@ def check_data(recipe: DataRecipe, *, template: Template | None = None) -> DataR
     tokens: dict[str, float] | None = None
     histogram: Histogram = ()
     if template is not None and every:
-        tokens, histogram, about_lengths = _lengths(every, template, recipe)
+        tokens, histogram, about_lengths = _lengths(every, template, recipe, examples.labels)
         findings += about_lengths
     order = ("error", "warning", "info")
     findings.sort(key=lambda item: order.index(item.severity))
@@ -218,7 +218,7 @@ def score_of(findings: Sequence[Finding], *, usable: int) -> int:
 
 
 def _lengths(
-    every: Sequence[Example], template: Template, recipe: DataRecipe
+    every: Sequence[Example], template: Template, recipe: DataRecipe, labels: Sequence[str]
 ) -> tuple[dict[str, float] | None, Histogram, list[Finding]]:
     try:
         tokens = tokenize_examples(every, template, max_length=_NO_LIMIT)
@@ -230,7 +230,11 @@ def _lengths(
     if over:
         try:
             limited = tokenize_examples(
-                every, template, max_length=recipe.max_length, too_long=recipe.too_long
+                every,
+                template,
+                max_length=recipe.max_length,
+                too_long=recipe.too_long,
+                labels=labels,
             )
             findings = list(limited.findings)
         except DataError as error:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..text.template import Template
 from .examples import Example, Split
 from .pack import packing_plan, waste
+from .parts import tokenize_split
 from .preview import PreviewRow, preview_rows
-from .tokenize import tokenize_examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,7 @@ def packed_rows(
     Raises:
         DataError: As `tokenize_examples`: what training would refuse is refused here.
     """
-    tokens = tokenize_examples(
-        train, template, max_length=train.max_length, too_long=train.too_long
-    )
+    tokens = tokenize_split(train, template)
     plan = packing_plan(tokens.lengths, row_length=train.max_length, seed=seed, epoch=0)
     shown = []
     for places in plan[offset : offset + rows]:
@@ -84,4 +82,10 @@ def packed_rows(
 def _segments(
     examples: Sequence[Example], train: Split, template: Template
 ) -> tuple[PreviewRow, ...]:
-    return preview_rows(examples, template, max_length=train.max_length, too_long=train.too_long)
+    return preview_rows(
+        examples,
+        template,
+        max_length=train.max_length,
+        too_long=train.too_long,
+        labels=train.labels,
+    )

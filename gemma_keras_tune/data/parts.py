@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import DataError
 from ..text.template import Template
-from .examples import Example, Examples
+from .examples import Examples, Split
 from .label_answers import label_answers
 from .tokenize import TokenSet, tokenize_examples
 
@@ -28,6 +27,30 @@ class TokenParts:
     test: TokenSet | None
 
 
+def tokenize_split(
+    split: Split, template: Template, *, cache_dir: str | os.PathLike[str] | None = None
+) -> TokenSet:
+    """The tokens of a split's rows, within its limits.
+
+    Args:
+        split: The rows, and what becomes of those that are too long.
+        template: The model's.
+        cache_dir: As in `tokenize_examples`.
+
+    Raises:
+        DataError: As `tokenize_examples`.
+        TuneError: As `tokenize_examples`.
+    """
+    return tokenize_examples(
+        split,
+        template,
+        max_length=split.max_length,
+        too_long=split.too_long,
+        labels=split.labels,
+        cache_dir=cache_dir,
+    )
+
+
 def tokenize_parts(
     examples: Examples, template: Template, *, cache_dir: str | os.PathLike[str] | None = None
 ) -> TokenParts:
@@ -44,22 +67,19 @@ def tokenize_parts(
             holds for all of them; `LABELS_ALIKE`, if the report couldn't tell the labels apart.
         TuneError: As `tokenize_examples`.
     """
-
-    def tokens_of(rows: Sequence[Example], kept: str | os.PathLike[str] | None = None) -> TokenSet:
-        how = examples.train
-        return tokenize_examples(
-            rows, template, max_length=how.max_length, too_long=how.too_long, cache_dir=kept
-        )
-
+    validation, test = examples.validation, examples.test
     try:
         parts = TokenParts(
-            train=tokens_of(examples.train, cache_dir),
-            validation=tokens_of(examples.validation, cache_dir) if examples.validation else None,
-            test=tokens_of(examples.test) if examples.test else None,
+            train=tokenize_split(examples.train, template, cache_dir=cache_dir),
+            validation=tokenize_split(validation, template, cache_dir=cache_dir)
+            if validation
+            else None,
+            test=tokenize_split(test, template) if test else None,
         )
     except DataError:
-        tokens_of(examples.every)  # says it of all rows, where it isn't true of one part alone
+        # says it of all rows, where it isn't true of one part alone
+        tokenize_split(replace(examples.train, examples=examples.every), template)
         raise
-    if examples.test and examples.task == "classification":
+    if test and examples.task == "classification":
         label_answers(template, examples.labels)
     return parts

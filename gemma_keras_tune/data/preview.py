@@ -84,7 +84,15 @@ def preview_data(
         template,
         max_length=recipe.max_length,
         too_long=recipe.too_long,
+        labels=_every_label(recipe) if recipe.too_long == "truncate" else (),
     )
+
+
+def _every_label(recipe: DataRecipe) -> Sequence[str]:
+    """The labels that there are; where the recipe doesn't name them, in all of its rows."""
+    if recipe.task != "classification":
+        return ()
+    return recipe.labels or tuple(read_examples(recipe, recipe.path).labels)
 
 
 def preview_rows(
@@ -93,6 +101,7 @@ def preview_rows(
     *,
     max_length: int,
     too_long: Literal["error", "truncate", "drop"] = "error",
+    labels: Sequence[str] = (),
 ) -> tuple[PreviewRow, ...]:
     """Examples token by token, exactly as `tokenize_examples` would make them.
 
@@ -101,15 +110,17 @@ def preview_rows(
         template: Turns them into ids.
         max_length: Most tokens of an example.
         too_long: What happens to longer ones.
+        labels: As in `tokenize_examples`.
 
     Raises:
         DataError: What `Template.render` raises, with file and row.
     """
     shown = []
     for example in examples:
-        parts, cuts = fit(example, template, max_length=max_length)
+        room_for = labels if too_long == "truncate" else ()
+        parts, cuts = fit(example, template, max_length=max_length, labels=room_for)
         length = sum(len(part.ids) for part in parts)
-        fits = length <= max_length
+        fits = cuts is not None and not any(cuts)
         shortened = cuts is not None and not fits and too_long == "truncate"
         gone = cuts if shortened and cuts is not None else [range(0)] * len(parts)
         shown.append(

@@ -101,6 +101,7 @@ def tokenize_examples(
     *,
     max_length: int,
     too_long: TooLong = "error",
+    labels: Sequence[str] = (),
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> TokenSet:
     """Token ids and answer mask of every example.
@@ -111,6 +112,8 @@ def tokenize_examples(
         max_length: Most tokens of an example.
         too_long: `error` refuses longer ones, `truncate` shortens their prompts
             (`shorten.find_cuts` says how), `drop` leaves them out.
+        labels: All labels of a classification. Prompts are shortened until the longest of them
+            would fit: otherwise the length of a prompt would tell its row's label.
         cache_dir: A folder for the result, named by the hash of examples, tokenizer, template
             and limits. A damaged one is made again.
 
@@ -122,14 +125,19 @@ def tokenize_examples(
     """
     if not examples:
         raise DataError("There are no examples to encode.", code="EMPTY_DATASET")
+    answer_room = _answer_room(template, labels) if too_long == "truncate" else 0
     path = None
     tokens = None
     if cache_dir is not None:
-        key = _cache_key(examples, template, max_length=max_length, too_long=too_long)
+        key = _cache_key(
+            examples, template, max_length=max_length, too_long=too_long, answer_room=answer_room
+        )
         path = Path(cache_dir) / f"tokens-{key}"
         tokens = _read_cache(path)
     if tokens is None:
-        tokens = _encode(examples, template, max_length=max_length, too_long=too_long)
+        tokens = _encode(
+            examples, template, max_length=max_length, too_long=too_long, answer_room=answer_room
+        )
         if path is not None:
             _write_cache(path, tokens)
             tokens = _read_cache(path) or tokens  # so that they aren't on a disk twice
@@ -140,35 +148,64 @@ def tokenize_examples(
 
 
 def fit(
-    example: Tokenizable, template: Template, *, max_length: int
+    example: Tokenizable, template: Template, *, max_length: int, labels: Sequence[str] = ()
 ) -> tuple[list[Part], list[range] | None]:
     """The parts of an example, and what of each must be cut to fit; None if it can't fit.
+
+    Args:
+        example: What to encode.
+        template: Turns it into ids.
+        max_length: Most tokens of it.
+        labels: As in `tokenize_examples`, where it may be shortened.
 
     Raises:
         DataError: What `Template.render` raises, with file and row.
     """
+    answer_room = _answer_room(template, labels)
+    parts, cuts, _ = _fit(example, template, max_length=max_length, answer_room=answer_room)
+    return parts, cuts
+
+
+def _answer_room(template: Template, labels: Sequence[str]) -> int:
+    """Tokens of the longest label and its end; 0 without labels."""
+    return max((len(template.answer(label)) for label in labels), default=0)
+
+
+def _fit(
+    example: Tokenizable, template: Template, *, max_length: int, answer_room: int
+) -> tuple[list[Part], list[range] | None, int]:
+    """What `fit` gives, and the tokens that it would have with the room for its answer."""
     try:
         parts = template.parts(example.turns)
     except DataError as error:
         where = place(example.file, example.row)
         found = finding(error.code, str(error), where=[where])
         raise DataError(f"{where}: {error}", code=error.code, findings=[found]) from error
+    answer = sum(len(part.ids) for part in parts if part.supervised)
+    spare = max(0, answer_room - answer)
+    needed = sum(len(part.ids) for part in parts) + spare
     kept = (0, 0)
-    if sum(len(part.ids) for part in parts) > max_length and any(example.frame):
+    if needed > max_length and any(example.frame):
         first = next(part for part in parts if part.kind == "prompt")
         kept = frame_tokens(first, example.frame, template.tokenizer)
-    return parts, find_cuts(parts, max_length=max_length, kept=kept)
+    return parts, find_cuts(parts, max_length=max_length - spare, kept=kept), needed
 
 
 def _encode(
-    examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
+    examples: Sequence[Tokenizable],
+    template: Template,
+    *,
+    max_length: int,
+    too_long: TooLong,
+    answer_room: int,
 ) -> TokenSet:
     ids, mask, offsets, rows = Scratch(), Scratch(), array("q", [0]), array("q")
     cut_rows, over, hopeless = array("q"), array("q"), array("q")
     cut = longest = 0
     for index, example in enumerate(examples):
-        parts, cuts = fit(example, template, max_length=max_length)
-        length = sum(len(part.ids) for part in parts)
+        parts, cuts, length = _fit(
+            example, template, max_length=max_length, answer_room=answer_room
+        )
         longest = max(longest, length)
         if length > max_length:
             over.append(index)
@@ -188,7 +225,13 @@ def _encode(
         offsets.append(offsets[-1] + len(kept_ids))
         rows.append(index)
     _refuse_long(
-        examples, over, hopeless, too_long=too_long, max_length=max_length, longest=longest
+        examples,
+        over,
+        hopeless,
+        too_long=too_long,
+        max_length=max_length,
+        longest=longest,
+        with_label=answer_room > 0,
     )
     return TokenSet(
         ids=ids.array(np.int32),
@@ -209,6 +252,7 @@ def _refuse_long(
     too_long: TooLong,
     max_length: int,
     longest: int,
+    with_label: bool,
 ) -> None:
     """Stop where long examples may not, or can't, be made to fit.
 
@@ -224,6 +268,8 @@ def _refuse_long(
     elif too_long == "truncate" and hopeless:
         code, rows = "ANSWER_TOO_LONG", hopeless
         what = f"Even without their prompts, {len(hopeless)} of the rows {_are(hopeless)}"
+        if with_label:
+            what += ", with the longest label,"
     if code:
         text = f"{what} longer than {max_length} tokens (the longest has {longest})."
         raise_errors([finding_about(code, text, examples, rows)])
@@ -278,7 +324,12 @@ _ARRAYS = ("ids", "supervised", "offsets", "rows", "cut_rows", "dropped_rows")
 
 
 def _cache_key(
-    examples: Sequence[Tokenizable], template: Template, *, max_length: int, too_long: TooLong
+    examples: Sequence[Tokenizable],
+    template: Template,
+    *,
+    max_length: int,
+    too_long: TooLong,
+    answer_room: int,
 ) -> str:
     markup = (template.user_open, template.user_close, template.model_open, template.answer_end)
     head = (
@@ -288,6 +339,7 @@ def _cache_key(
         (*markup, template.model_close, template.between),
         max_length,
         too_long,
+        answer_room,
     )
     digest = hashlib.sha256(repr(head).encode())
     for example in examples:

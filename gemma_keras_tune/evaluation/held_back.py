@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..data.examples import Example, Split
 from ..data.findings import Finding
 from ..data.label_answers import label_answers
-from ..data.tokenize import TokenSet, tokenize_examples
+from ..data.parts import tokenize_split
+from ..data.tokenize import TokenSet
 from ..errors import DataError
 from ..model.value import Model
 from ..text.turns import Turn
@@ -56,12 +57,9 @@ class HeldBack:
 def read_held_back(model: Model, split: Split) -> HeldBack:
     """The split's rows, tokenized as for training.
 
-    Where prompts are shortened, those of a classification leave room for the longest label,
-    whatever the right one is: otherwise the length of a prompt would tell the answer's.
-
     Raises:
         DataError: `EMPTY_SPLIT`, `LABELS_ALIKE`, `UNKNOWN_LABEL`, `LONGER_THAN_MODEL`, or what
-            `tokenize_examples` raises.
+            `tokenize_split` raises.
     """
     if not len(split):
         raise DataError(
@@ -69,15 +67,11 @@ def read_held_back(model: Model, split: Split) -> HeldBack:
             "data.test_share above 0.",
             code="EMPTY_SPLIT",
         )
-    rows, answers = list(split.examples), None
+    answers = None
     if split.task == "classification":
         _check_labels(split)
         answers = label_answers(model.template, split.labels)
-        if split.too_long == "truncate":
-            rows = _with_longest_label(split, answers)
-    tokens = tokenize_examples(
-        rows, model.template, max_length=split.max_length, too_long=split.too_long
-    )
+    tokens = tokenize_split(split, model.template)
     if answers is None:
         questions = [_open_question(model, split, tokens, i) for i in range(len(tokens))]
     else:
@@ -89,13 +83,6 @@ def read_held_back(model: Model, split: Split) -> HeldBack:
         shortened=len(tokens.cut_rows),
         findings=tokens.findings,
     )
-
-
-def _with_longest_label(split: Split, answers: Sequence[tuple[int, ...]]) -> list[Example]:
-    """The rows, each answered with the label that has the most tokens."""
-    longest = split.labels[max(range(len(answers)), key=lambda place: len(answers[place]))]
-    answer = Turn("model", longest)
-    return [replace(example, turns=(*example.turns[:-1], answer)) for example in split]
 
 
 def _label_question(

@@ -9,6 +9,7 @@ from functools import cache
 
 from ..data.examples import Split
 from ..data.label_answers import label_answers
+from ..data.parts import tokenize_split
 from ..errors import OutOfMemory
 from ..event_types import Event, Progress
 from ..model.value import Model
@@ -70,7 +71,8 @@ def make_measure_labels(
 ) -> MeasureLabels | None:
     """A function that scores the labels of some rows; None where there is nothing to score.
 
-    The rows are spread evenly over the split, and the same at each measurement.
+    The rows are spread evenly over those of the split that are used, and the same at each
+    measurement.
 
     Args:
         model: Has the tokenizer and the template.
@@ -84,11 +86,14 @@ def make_measure_labels(
     if not split or split.task != "classification" or len(split.labels) < 2 or not rows:
         return None
     answers = label_answers(model.template, split.labels)  # refuses labels that can't be told apart
-    count = min(rows, len(split))
-    chosen = tuple(split[index * len(split) // count] for index in range(count))
 
     @cache
     def questions() -> list[Question]:
+        used: Sequence[int] = range(len(split))
+        if split.too_long == "drop":
+            used = tokenize_split(split, model.template).rows.tolist()
+        count = min(rows, len(used))
+        chosen = tuple(split[used[index * len(used) // count]] for index in range(count))
         return read_held_back(model, replace(split, examples=chosen)).questions
 
     def measure(
@@ -110,8 +115,6 @@ def make_measure_labels(
 
 
 def _label_measure(expected: Sequence[str], scores: Sequence[LabelScores]) -> LabelMeasure:
-    if not scores:  # all rows were too long, and dropped
-        return LabelMeasure(rows=0, accuracy=None, macro_f1=None, confidence={})
     shares = defaultdict[str, list[float]](list)
     for label, one in zip(expected, scores, strict=True):
         shares[label].append(one.probabilities[one.labels.index(label)])

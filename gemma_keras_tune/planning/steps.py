@@ -99,6 +99,7 @@ def _from_sample(recipe: Recipe, template: Template, rows_of_step: int) -> Count
         template,
         max_length=data.max_length,
         too_long=data.too_long,
+        labels=tuple(found.labels),
         cache_dir=token_cache(),
     )
     rows = _lines(path) * len(found.examples) / max(1, found.examples[-1].row)

@@ -9,7 +9,8 @@ import jax
 
 from ..control_inbox import Inbox
 from ..data.examples import Split
-from ..data.tokenize import TokenSet, tokenize_examples
+from ..data.parts import tokenize_split
+from ..data.tokenize import TokenSet
 from ..events import Note, Warned
 from ..model.mesh import MODEL
 from ..model.paths import attention_path
@@ -71,13 +72,7 @@ def train(
         tell(Warned(code="NO_SAMPLES", message=text))
 
     def tokens_of(split: Split) -> TokenSet:
-        tokens = tokenize_examples(
-            split,
-            model.template,
-            max_length=split.max_length,
-            too_long=split.too_long,
-            cache_dir=cache_dir,
-        )
+        tokens = tokenize_split(split, model.template, cache_dir=cache_dir)
         for finding in tokens.findings:
             tell(Warned(code=finding.code, message=str(finding)))
         return tokens

@@ -117,6 +117,32 @@ def test_cutting_takes_the_oldest_prompt_first_and_leaves_each_a_token():
     ]
 
 
+def test_the_length_of_a_shortened_prompt_does_not_tell_its_label():
+    """The second prompt would fit with its own label, were that the short one."""
+    labels = ("it", "no n4")
+    room = len(PLAIN.answer("no n4"))
+    for prompt in ("nnnnnnnn", "nnnn"):
+        kept = []
+        for label in labels:
+            row = example(prompt, label)
+            limit = len(PLAIN.render(example("nnn", "no n4").turns).ids)
+            tokens = tokenize_examples(
+                [row], PLAIN, max_length=limit, too_long="truncate", labels=labels
+            )
+            kept.append(tokens.prompt(0).tolist())
+            assert len(tokens.ids) == limit - room + len(PLAIN.answer(label))
+            assert tokens.cut == len(PLAIN.render(row.turns).ids) - len(tokens.ids)
+        assert kept[0] == kept[1]
+
+
+def test_where_the_longest_label_never_fits_no_row_does():
+    rows = [example("nn", "it"), example("nn", "in")]
+    limit = len(PLAIN.render(rows[0].turns).ids)
+    assert len(tokenize_examples(rows, PLAIN, max_length=limit, too_long="truncate")) == 2
+    error = refusal(rows, max_length=limit, too_long="truncate", labels=("it", "in", "nnnnnn"))
+    assert error.code == "ANSWER_TOO_LONG" and "with the longest label" in str(error)
+
+
 def test_an_answer_is_never_cut():
     rows = [example("no", "nnnnnnnnnnnn", row=9), example("no", "it")]
     error = refusal(rows, max_length=8, too_long="truncate")

@@ -95,6 +95,17 @@ def test_only_so_many_rows_are_scored_spread_over_the_split(model: Model) -> Non
     assert measure(model, never, unheard) == expected(model, never, unheard)
 
 
+def test_rows_that_are_dropped_are_not_chosen(model: Model) -> None:
+    long = spam_rows(1).examples[0]
+    long = dataclasses.replace(long, turns=(Turn("user", "prize " * 200), long.turns[1]))
+    short = spam_rows(3)
+    split = dataclasses.replace(short, examples=(long, *short.examples), too_long="drop")
+    measure = make_measure_labels(model, split, rows=1, batch_rows=8)
+    expected = make_measure_labels(model, short, rows=1, batch_rows=8)
+    assert measure is not None and expected is not None
+    assert measure(model, never, unheard) == expected(model, never, unheard)
+
+
 def test_there_is_nothing_to_measure_without_labels_or_rows(model: Model) -> None:
     split = spam_rows(4)
     assert make_measure_labels(model, split, rows=0, batch_rows=8) is None
