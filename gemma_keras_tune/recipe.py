@@ -186,7 +186,7 @@ class TrainRecipe(_Section):
     """Tokens of one optimizer step, padding included; rounded down to whole micro-batches."""
     micro_batch_tokens: int = Field(default=1024, ge=8, json_schema_extra={"unit": "tokens"})
     """Tokens that pass through the model at once, rounded down to whole rows of `max_length`;
-    less takes less memory and gives the same result."""
+    less takes less memory, and gives the same result where a step's tokens stay the same."""
     remat: Literal["none", "dots", "full", "offload"] = "dots"
     """What the backward pass computes again to save memory: nothing, all but products, all; with
     `offload` products wait in the machine's memory, where a device has memory of its own."""

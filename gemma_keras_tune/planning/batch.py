@@ -45,8 +45,8 @@ def judge(memory: Memory, setting: Setting, *, needed: Needed) -> Verdict:
 def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | None:
     """The largest micro-batch that leaves the margin, or None where the recipe's is that already.
 
-    Only sizes that divide the optimizer's batch are looked at, so that a step sees the same rows
-    and gives the same result. Found by bisection: more at once never takes less.
+    Only sizes with which a step sees as many rows are looked at, so that it gives the same result.
+    Found by bisection: more at once never takes less.
 
     Args:
         setting: What was planned.
@@ -56,7 +56,7 @@ def suggest(setting: Setting, room: Room, *, needed: Needed) -> Suggestion | Non
     if room.free_bytes is None:
         return None
     of_step = setting.rows * setting.micro_batches
-    sizes = [rows for rows in range(1, of_step + 1) if of_step % rows == 0]
+    sizes = _sizes(setting)
     limit = MARGIN * room.free_bytes
     low, high = 0, len(sizes)  # the first `low` fit, those from `high` on don't
     while low < high:
@@ -104,8 +104,7 @@ def _changes(setting: Setting, *, free: int, needed: Needed) -> Iterator[tuple[s
 
 def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:
     recipe = setting.recipe
-    of_step = setting.rows * setting.micro_batches
-    smaller = [rows for rows in range(setting.rows - 1, 0, -1) if of_step % rows == 0]
+    smaller = [rows for rows in reversed(_sizes(setting)) if rows < setting.rows]
     for rows in smaller:
         tokens = rows * setting.length
         yield f"train.micro_batch_tokens={tokens}", setting.with_micro_batch(tokens)
@@ -114,13 +113,29 @@ def _candidates(setting: Setting) -> Iterator[tuple[str, Setting]]:
             spared = _with(setting, train={"remat": remat})
             yield f"train.remat={remat}", spared
             if smaller:
-                both = f"train.remat={remat} train.micro_batch_tokens={setting.length}"
-                yield both, spared.with_micro_batch(setting.length)
+                tokens = smaller[-1] * setting.length
+                both = f"train.remat={remat} train.micro_batch_tokens={tokens}"
+                yield both, spared.with_micro_batch(tokens)
     if setting.dtype == "float32":
         yield "model.dtype=bfloat16", _with(setting, model={"dtype": "bfloat16"})
     if recipe.export:
         yield "export=[]", replace(setting, recipe=recipe.model_copy(update={"export": ()}))
     yield from _smaller_models(setting)
+
+
+def _sizes(setting: Setting) -> list[int]:
+    """Rows of a micro-batch with which a step has as many rows, fewest first.
+
+    The optimizer's batch is rounded down to whole micro-batches: smaller ones may fill it further.
+    """
+    of_step = setting.rows * setting.micro_batches
+    divisors = [rows for rows in range(1, of_step + 1) if of_step % rows == 0]
+    found = []
+    for rows in divisors:
+        other = setting.with_micro_batch(rows * setting.length)
+        if other.rows * other.micro_batches == of_step:
+            found.append(rows)
+    return found
 
 
 def _smaller_models(setting: Setting) -> Iterator[tuple[str, Setting]]:

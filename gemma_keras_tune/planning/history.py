@@ -34,7 +34,7 @@ class PastPlan:
     Attributes:
         time: When it ended, ISO 8601 in UTC.
         machine: What it ran on, as `machine_key` says it.
-        model: The model's preset and dtype.
+        model: Family, sizes, dtype and `remat`, as `make.model_key` says them.
         planned_bytes: The formula's peak of the memory that counts, not corrected.
         measured_bytes: The measured one.
         seconds_per_token: Of training, padding included; 0 where no second step was seen.

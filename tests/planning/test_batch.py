@@ -54,6 +54,19 @@ def test_a_batch_that_nothing_divides_is_left_whole():
     assert found is not None and found.micro_batch_tokens == LENGTH  # 2 to 6 rows don't divide 7
 
 
+def test_a_size_that_would_make_a_step_longer_is_neither_suggested_nor_offered():
+    """2,048 tokens are two micro-batches of two rows of 384, but five of one row."""
+    setting = tiny_setting(config=CONFIG, length=384, rows=2, remat="none", batch_tokens=2048)
+    assert (setting.rows, setting.micro_batches) == (2, 2)
+    one_row = setting.with_micro_batch(384)
+    assert (one_row.rows, one_row.micro_batches) == (1, 5)
+    free = int(needed(one_row) / MARGIN) + 1
+    assert needed(setting) > MARGIN * free
+    assert suggest(setting, memory(setting, free).room, needed=needed) is None
+    offered = judge(memory(setting, free), setting, needed=needed).changes
+    assert not [words for words, _ in offered if "micro_batch" in words]
+
+
 def test_no_size_is_suggested_where_not_even_one_row_fits_or_nobody_knows():
     setting = setting_of(4)
     assert suggest(setting, memory(setting, 1000).room, needed=needed) is None
