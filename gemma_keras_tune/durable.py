@@ -100,7 +100,8 @@ def new_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iter
     """A temporary folder beside `target` that becomes `target`, whole and durable, at the end.
 
     If the body raises, the temporary folder is removed and `target` is as it was. What a killed
-    process left of the same target is removed too.
+    process left of the same target is removed too, and an older `target` that it had set aside to
+    put the new one in its place is put back.
 
     Args:
         target: The folder that will be there afterwards.
@@ -111,6 +112,7 @@ def new_folder(target: str | os.PathLike[str], *, replace: bool = False) -> Iter
         OSError: If something can't be written; `target` is as it was.
     """
     target = Path(target)
+    _put_back(target)
     if target.exists() and not replace:
         raise FileExistsError(errno.EEXIST, "the folder is there already", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,12 +157,29 @@ def new_file(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def _put_back(target: Path) -> None:
+    """Ends what a process began that was killed while it replaced `target`."""
+    for aside in _beside(target, "old"):
+        with suppress(OSError):  # taken away meanwhile, or not ours to touch
+            if time.time() - aside.stat().st_ctime < _NEW_S:
+                continue
+            if target.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                rename(aside, target)
+
+
+def _beside(target: Path, ending: str) -> list[Path]:
+    """The hidden folders of a target, by how their names end."""
+    return sorted(target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.{ending}"))
+
+
 def _remove_abandoned(target: Path) -> None:
     """Removes temporary folders of this target whose process is gone, and that are no longer new.
 
     One that was just made may not be locked yet.
     """
-    for left in target.parent.glob(f".{glob.escape(target.name)}.{'[0-9a-f]' * 8}.tmp"):
+    for left in _beside(target, "tmp"):
         with suppress(OSError):  # taken away meanwhile, or not ours to remove
             if time.time() - left.stat().st_mtime < _NEW_S:
                 continue

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +210,39 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         living.kill()
         living.communicate()
     assert (target / "whole").read_text() == "model"
+
+
+KILLED_AT_RENAME = """
+import os, signal, sys
+from gemma_keras_tune import durable
+real, wanted = durable._rename, int(sys.argv[2])
+calls = 0
+def rename(source, target):
+    global calls
+    real(source, target)
+    calls += 1
+    if calls == wanted:
+        os.kill(os.getpid(), signal.SIGKILL)
+durable._rename = rename
+with durable.new_folder(sys.argv[1], replace=True) as folder:
+    (folder / "whole").write_text("new")
+"""
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(1, "old"), (2, "new")])
+def test_a_kill_while_a_folder_is_replaced_loses_nothing_and_leaves_nothing(
+    tmp_path, monkeypatch, renames, kept
+):
+    """After one rename there is no target, only what was set aside; after two it is there twice."""
+    target = tmp_path / "hf"
+    target.mkdir()
+    (target / "whole").write_text("old")
+    command = [sys.executable, "-c", KILLED_AT_RENAME, str(target), str(renames)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(tmp_path.glob(".hf.*.old"))) == 1
+    monkeypatch.setattr(durable, "_NEW_S", -1.0)  # a change of a name is when it happened
+    with pytest.raises(KeyError), durable.new_folder(target, replace=True):
+        raise KeyError  # the new one fails, so that what was there is seen
+    assert (target / "whole").read_text() == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
