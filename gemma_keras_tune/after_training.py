@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .data.examples import Split, load_examples, read_examples
+from .data.examples import Example, Split, load_examples, read_examples, rows_in_common
 from .data.findings import raise_errors
 from .data.whole_table import WholeTable, check_name, read_whole_table
 from .durable import atomic_write_json, atomic_write_text
@@ -119,7 +119,7 @@ def answer_table(
     rows = read_whole_table(source, wanted=wanted, encoding=encoding, delimiter=delimiter)
     _need_columns(rows, wanted)
     check_name(rows, target)
-    labels = _labels_to_choose_from(folder, recipe)
+    labels = _labels_to_choose_from(folder, recipe, tell=on_event or (lambda event: None))
     _, model = load_run(folder.path)
     how = HowToAnswer(
         column=asked,
@@ -155,11 +155,13 @@ def rows_to_measure(
     """
     if data is None:
         examples = load_examples(recipe.data)
-        _warn_of_changes(folder, examples.sources, tell)
+        so = "rows that it learned from may be among those that are measured now"
+        _warn_of_changes(folder, examples.sources, tell, so=so)
         return examples.test
-    labels = _labels_to_choose_from(folder, recipe)
+    labels = _labels_to_choose_from(folder, recipe, tell=tell)
     found = read_examples(recipe.data, str(data.expanduser().absolute()), labels=labels)
     raise_errors(found.findings)
+    _warn_of_learned(recipe, found.examples, tell)
     return Split(
         examples=found.examples,
         task=recipe.data.task,
@@ -209,16 +211,20 @@ def export_run(
         ]
 
 
-def _labels_to_choose_from(folder: RunFolder, recipe: Recipe) -> tuple[str, ...]:
+def _labels_to_choose_from(folder: RunFolder, recipe: Recipe, *, tell: OnEvent) -> tuple[str, ...]:
     """The allowed labels of a classification, in order; else empty.
 
-    Those of the recipe, of the run's report, or of the rows that it was trained on.
+    Those of the recipe, of the run's report, or of its data files as they are now.
     """
     if recipe.data.task != "classification":
         return ()
     report = read_report(folder) or {}
     measured = tuple(report.get("tuned", {}).get("confusion", {}).get("labels", ()))
-    return recipe.data.labels or measured or load_examples(recipe.data).labels
+    if recipe.data.labels or measured:
+        return recipe.data.labels or measured
+    examples = load_examples(recipe.data)
+    _warn_of_changes(folder, examples.sources, tell, so="its labels may be others now")
+    return examples.labels
 
 
 def _asked_part(recipe: Recipe) -> str:
@@ -278,16 +284,30 @@ def _need_columns(table: WholeTable, wanted: Sequence[str]) -> None:
         )
 
 
-def _warn_of_changes(folder: RunFolder, now: Mapping[str, str], tell: OnEvent) -> None:
+def _warn_of_changes(folder: RunFolder, now: Mapping[str, str], tell: OnEvent, *, so: str) -> None:
     """Say so if the files are not those that the run was trained on."""
     then = {entry["sha256"] for entry in (read_lineage(folder) or {}).get("data", [])}
     changed = [Path(path).name for path, digest in now.items() if digest not in then]
     if then and changed:
-        said = (
-            f"{', '.join(changed)} changed since the run was trained; rows that it "
-            "learned from may be among those that are measured now."
-        )
+        said = f"{', '.join(changed)} changed since the run was trained; {so}."
         tell(Warned(code="DATA_CHANGED", message=said))
+
+
+def _warn_of_learned(recipe: Recipe, rows: Sequence[Example], tell: OnEvent) -> None:
+    """Say so if the run learned from some of the rows, or if nobody can know."""
+    try:
+        learned = load_examples(recipe.data).train
+    except TuneError as error:
+        said = f"Whether the run learned from some of these rows isn't known: {error}"
+        tell(Warned(code="LEARNED_ROWS", message=said))
+        return
+    both = len(rows_in_common(rows, learned))
+    if both:
+        said = (
+            f"The run learned from {both} of these {len(rows)} rows: what is measured here "
+            "doesn't say how it does on new ones."
+        )
+        tell(Warned(code="LEARNED_ROWS", message=said))
 
 
 def _make_folder(path: Path) -> None:

@@ -75,6 +75,7 @@ CODES: dict[str, Kind] = {
     # the data set as a whole
     "TRAIN_TEST_LEAKAGE": Kind("error", "Remove these rows from one of the files."),
     "TRAIN_TEST_OVERLAP": Kind("warning", "Remove these rows from one of the files."),
+    "VALIDATION_TEST_OVERLAP": Kind("warning", "Remove these rows from one of the files."),
     "EMPTY_SPLIT": Kind("warning", "Add rows, or raise validation_share or test_share."),
     "DUPLICATE_ROWS": Kind("warning", "Keep one of each, unless the repetition is meant."),
     "CONTRADICTING_ROWS": Kind("warning", "Decide on one answer for the same input."),

@@ -46,7 +46,7 @@ class RunFolder(WorkFolder):
 
     @property
     def recipe_json(self) -> Path:
-        """The resolved recipe, with its hash; never changed."""
+        """The resolved recipe; a resume with other settings of the same result writes it anew."""
         return self.path / "recipe.json"
 
     @property

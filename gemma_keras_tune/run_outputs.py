@@ -109,7 +109,8 @@ def keep_changes(folder: RunFolder, lineage: Mapping[str, Any]) -> dict[str, Any
 def with_changes(folder: RunFolder, lineage: Mapping[str, Any]) -> dict[str, Any]:
     """A run's lineage with `changes`: of each change that counted `after_step`, `setting`, `value`.
 
-    Its recipe says what the run began with; the run's own events say what was changed since.
+    Its recipe says what the newest attempt began with; the run's own events say what was changed
+    in the middle of the work.
 
     Raises:
         TuneError: `EVENT_UNKNOWN`.

@@ -421,6 +421,9 @@ def test_a_small_run_from_training_to_the_doctor(recipe, home):
     elsewhere = call("evaluate", "latest", "--data", other, "--out", home / "out", "--json")
     assert json.loads(elsewhere.stdout.splitlines()[-1])["rows"] == 80
     assert len((home / "out" / "predictions.jsonl").read_text().splitlines()) == 80
+    assert "learned from" not in elsewhere.stderr
+    learned = call("evaluate", "latest", "--data", recipe.with_name("rows.csv"))
+    assert "The run learned from 64 of these 80 rows" in learned.stderr
 
     answer = call("generate", "latest", "free prize", "--max-tokens", 4, "--json")
     assert answer.exit_code == 0, answer.output

@@ -153,7 +153,9 @@ def examine(recipe: DataRecipe) -> Examples:
     held_back = {"validation": validation, "test": test}
     for part, file in given.items():
         held_back[part] = file.examples
-        findings += _leakage(train, file.examples)
+        findings += _leakage(main.examples, file.examples)
+    if len(given) == 2:
+        findings += _overlap(held_back["validation"], held_back["test"])
     findings += _empty_splits(recipe, held_back)
     every = Joined(train, *held_back.values())
     findings += judge_spellings(every, sum((file.labels for file in files), Counter()))
@@ -278,19 +280,39 @@ def _check_settings(recipe: DataRecipe) -> None:
         )
 
 
-def _leakage(train: Iterable[Example], held_back: Sequence[Example]) -> list[Finding]:
-    """Held-back rows whose input is also a training row's: an error above one in a hundred."""
-    both = np.flatnonzero(np.isin(_input_hashes(held_back), _input_hashes(train)))
+def rows_in_common(rows: Sequence[Example], others: Iterable[Example]) -> npt.NDArray[np.int64]:
+    """`[k]` indices of the rows whose input is also one of the others'."""
+    return np.flatnonzero(np.isin(_input_hashes(rows), _input_hashes(others)))
+
+
+def _leakage(main: Iterable[Example], held_back: Sequence[Example]) -> list[Finding]:
+    """Held-back rows whose input is also in the training file: an error above one in a hundred.
+
+    In all of it: what is split off from it for validation chooses the best step.
+    """
+    both = rows_in_common(held_back, main)
     if not len(both):
         return []
     share = len(both) / len(held_back)
     code = "TRAIN_TEST_LEAKAGE" if share > LEAKAGE_LIMIT else "TRAIN_TEST_OVERLAP"
     what = (
-        f"{share:.1%} of the held-back rows are also training rows "
+        f"{share:.1%} of the held-back rows are also in the training file "
         f"({LEAKAGE_LIMIT:.0%} is allowed)."
     )
     found = finding_about(code, what, held_back, both)
     return [replace(found, rows=None)]  # it is about the files as a whole
+
+
+def _overlap(validation: Sequence[Example], test: Sequence[Example]) -> list[Finding]:
+    """Rows of a test file whose input is also in a validation file."""
+    both = rows_in_common(test, validation)
+    if not len(both):
+        return []
+    what = (
+        f"{len(both) / len(test):.1%} of the test rows are also validation rows, which choose the "
+        "best step: the report on them is a little too good."
+    )
+    return [replace(finding_about("VALIDATION_TEST_OVERLAP", what, test, both), rows=None)]
 
 
 def _input_hashes(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:

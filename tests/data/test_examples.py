@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -199,6 +200,30 @@ def test_rows_in_both_files_are_refused_above_one_in_a_hundred(recipe, tmp_path)
     test.write_text("text,label\n" + "".join(f"T{i} ,a\n" for i in range(197, 400)))
     found = refusal(made)
     assert (found.code, found.count) == ("TRAIN_TEST_LEAKAGE", 3)
+
+
+def test_rows_split_off_for_validation_are_in_the_training_file_too(recipe, tmp_path):
+    rows = [f"t{i},a\n" for i in range(100)]
+    made = recipe(
+        "text,label\n" + "".join(rows), task="classification", validation_share=0.2, test_share=0.0
+    )
+    held_back = load_examples(made).validation
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\n" + "".join(rows[example.row - 2] for example in held_back))
+    found = refusal(made.model_copy(update={"test_path": str(test)}))
+    assert (found.code, found.count) == ("TRAIN_TEST_LEAKAGE", 20)
+
+
+def test_rows_of_a_validation_file_that_are_in_the_test_file_are_told(recipe, tmp_path):
+    made = recipe("text,label\n" + "".join(f"t{i},a\n" for i in range(9)), task="classification")
+    paths = {part: str(tmp_path / f"{part}.csv") for part in ("validation", "test")}
+    for path, numbers in zip(paths.values(), [range(10, 20), range(17, 30)], strict=True):
+        Path(path).write_text("text,label\n" + "".join(f"t{i},a\n" for i in numbers))
+    (told,) = load_examples(
+        made.model_copy(update={f"{part}_path": path for part, path in paths.items()})
+    ).findings
+    assert (told.code, told.severity, told.count) == ("VALIDATION_TEST_OVERLAP", "warning", 3)
+    assert told.where == ("test.csv:2", "test.csv:3", "test.csv:4")
 
 
 def test_too_few_rows_to_hold_any_back_are_a_warning(recipe):
