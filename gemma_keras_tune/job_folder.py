@@ -47,6 +47,11 @@ class JobFolder(WorkFolder):
         return self.path / "job.json"
 
     @property
+    def log(self) -> Path:
+        """Standard output and standard error of the process."""
+        return self.path / "log.txt"
+
+    @property
     def result_json(self) -> Path:
         """What came of it; written whole, as the last thing."""
         return self.path / "result.json"

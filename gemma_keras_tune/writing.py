@@ -44,11 +44,6 @@ class WorkFolder:
         return self.path / "control.jsonl"
 
     @property
-    def log(self) -> Path:
-        """Standard output and standard error of the process."""
-        return self.path / "log.txt"
-
-    @property
     def lock(self) -> Path:
         """Held by the one process that writes; says which."""
         return self.path / "lock"

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Text, cast, func
 from sqlalchemy.engine import RowMapping
 
 from gemma_keras_tune.errors import TuneError
+from gemma_keras_tune.job_folder import JobFolder
 from gemma_keras_tune.recipe import Recipe
 from gemma_keras_tune.recipe_files import load_recipe, parse_recipe
 from gemma_keras_tune.run_folder import RunFolder
@@ -128,6 +129,19 @@ async def has_unfinished_job(rows: WorkspaceStore, run_id: str) -> bool:
     """Whether a job on the run waits or works."""
     at_work = (jobs.c.run_id == run_id) & jobs.c.state.in_(UNFINISHED)
     return await rows.count(jobs, at_work) > 0
+
+
+async def log_of(rows: WorkspaceStore, root: Path, run_id: str) -> Path:
+    """Where what the run's training wrote is: the log of the job that trained it last.
+
+    Raises:
+        NotFound: If no job did, as of a run that was adopted.
+    """
+    trains = (jobs.c.run_id == run_id) & (jobs.c.kind == "train")
+    found = await rows.select(jobs, trains, order_by=[jobs.c.number.desc()], limit=1)
+    if not found:
+        raise not_found("The log")
+    return JobFolder(root / "jobs" / found[0]["id"]).log
 
 
 async def job_on_run(rows: WorkspaceStore, run_id: str) -> Job | None:

@@ -26,7 +26,7 @@ from .asking import Asking, to
 from .naming import Shown
 from .pages import Limit, Listed, Offset, Sort
 from .problems import PREFIX, REFUSALS
-from .run_rows import folder_of, has_unfinished_job, job_on_run, run_row, runs_page
+from .run_rows import folder_of, has_unfinished_job, job_on_run, log_of, run_row, runs_page
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
 from .text_files import TAIL_BYTES, log_tail
 
@@ -240,10 +240,10 @@ async def get_report(asked: May, run_id: RunId) -> dict[str, JsonValue]:
 async def run_log(
     asked: Annotated[Asking, Depends(to(Action.DOWNLOAD))], run_id: RunId
 ) -> Response:
-    """Gives the end of the run's log, as a text file."""
+    """Gives the end of what the run's training wrote, as a text file."""
     await run_row(asked.rows, run_id)
-    folder = folder_of(asked.root, run_id)
-    return await log_tail(folder.log, Shown(asked.root), name=f"run-{run_id}.txt")
+    log = await log_of(asked.rows, asked.root, run_id)
+    return await log_tail(log, Shown(asked.root), name=f"run-{run_id}.txt")
 
 
 @router.get("/{run_id}/events", response_class=StreamingResponse, responses={**STREAM})

@@ -220,6 +220,14 @@ def _of_run(body: Any = None, query: str = "", **values: str) -> Make:
     return make
 
 
+async def _logged_run(world: World, who: Person, where: str) -> Sent:
+    run = await _run(world, who, where)
+    if where != "missing":
+        workspace, user = _place(world, who, where)
+        await world.job(workspace, user, kind="train", run=run)
+    return Sent({"run_id": run})
+
+
 async def _control(world: World, who: Person, where: str) -> Sent:
     run = await _run(world, who, where)
     if where != "missing":  # somebody must work on it; let go when the world ends
@@ -416,7 +424,7 @@ REQUESTS: dict[Route, Make] = {
     ("DELETE", "/runs/{run_id}"): _of_run(),
     ("POST", "/runs/{run_id}/control"): _control,
     ("GET", "/runs/{run_id}/report"): _of_run(),
-    ("GET", "/runs/{run_id}/log"): _of_run(),
+    ("GET", "/runs/{run_id}/log"): _logged_run,
     ("GET", "/runs/{run_id}/events"): _of_run(None, "?follow=false"),
     ("GET", "/runs/{run_id}/artifacts"): _of_run(),
     ("GET", "/runs/{run_id}/artifacts/{format}"): _of_run(format="hf"),

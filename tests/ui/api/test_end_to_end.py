@@ -112,6 +112,8 @@ async def test_from_an_upload_to_a_download(world, tmp_path):
 
     report_md = await world.ask("viewer", "GET", f"/runs/{run}/files/report.md")
     assert report_md.status_code == 200
+    log = await world.ask("viewer", "GET", f"/runs/{run}/log")
+    assert log.status_code == 200 and str(world.root) not in log.text
 
     job = {"kind": "export", "run": run, "args": {"format": "peft"}}
     exported = await world.ask("editor", "POST", "/jobs", job)

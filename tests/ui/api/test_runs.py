@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from gemma_keras_tune.control_file import read_commands
+from gemma_keras_tune.job_folder import JobFolder
 from gemma_keras_tune.run_folder import RunFolder, open_for_writing
 from gemma_keras_tune_ui.api import streams
 from gemma_keras_tune_ui.api.artifacts import zip_of
@@ -302,7 +303,12 @@ async def test_an_artifact_is_deleted_but_not_while_somebody_writes(world):
 
 async def test_a_log_is_a_text_file_without_paths(world):
     run = await a_run(world)
-    run.log.write_text(f"{world.root}/jobs/x\n<script>\n")
+    missing = await world.ask("viewer", "GET", f"/runs/{run.id}/log")
+    assert (missing.status_code, missing.json()["code"]) == (404, "NOT_FOUND")
+    editor = world.people["editor"].user_id
+    await world.job(world.here, editor, kind="train", run=run.id)
+    job = await world.job(world.here, editor, kind="train", run=run.id)
+    JobFolder(world.root / "jobs" / job).log.write_text(f"{world.root}/jobs/x\n<script>\n")
     got = await world.ask("viewer", "GET", f"/runs/{run.id}/log")
     assert got.text == "jobs/x\n<script>\n" and got.headers["content-type"].startswith("text/plain")
     assert "attachment" in got.headers["content-disposition"]

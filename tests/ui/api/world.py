@@ -209,7 +209,13 @@ class World:
         return id
 
     async def job(
-        self, workspace_id: str, user_id: str, *, state: str = "done", kind: str = "data"
+        self,
+        workspace_id: str,
+        user_id: str | None,
+        *,
+        state: str = "done",
+        kind: str = "data",
+        run: str | None = None,
     ) -> str:
         """A job about a file that isn't there; one of the kind `answer` has its table, too."""
         id = secrets.token_hex(16)
@@ -222,6 +228,7 @@ class World:
                 user_id=user_id,
                 number=self._numbers,
                 kind=kind,
+                run_id=run,
                 args={"data": path} if kind == "answer" else {"action": "check", "path": path},
                 args_hash="0" * 64,
                 pool="light",
@@ -253,7 +260,6 @@ def write_run(folder: RunFolder) -> None:
     folder.report_md.write_text("# Report\n")
     row = {"row": 2, "prompt": "=HYPERLINK(1)", "expected": "ham", "nats": 0.5, "tokens": 2}
     folder.predictions.write_text(json.dumps(row) + "\n")
-    folder.log.write_text("a line\n")
     (artifact / "parity.json").write_text(json.dumps({"passed": True, "max_abs_diff": 0.0}))
     (artifact / "model.safetensors").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()

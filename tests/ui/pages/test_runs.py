@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
+from sqlalchemy import insert, select
 
 from gemma_keras_tune.control_file import read_commands
 from gemma_keras_tune.data_codes import CODES
@@ -26,10 +30,12 @@ from gemma_keras_tune.event_types import (
     Warned,
 )
 from gemma_keras_tune.events import EventWriter
+from gemma_keras_tune.job_folder import JobFolder
 from gemma_keras_tune.recipe_files import load_recipe
 from gemma_keras_tune.run_folder import RunFolder, new_run, open_for_writing
 from gemma_keras_tune_ui.live.standing import Standing
 from gemma_keras_tune_ui.pages.runs import run
+from gemma_keras_tune_ui.store.tables import jobs, users
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import home as states
 from gemma_keras_tune_ui.words import runs as words
@@ -55,6 +61,32 @@ def run_of(app: FastAPI, name: str, *events: Event, **changes: Any) -> RunFolder
         for event in (RunStarted(name=name), *events):
             tell(event)
     return folder
+
+
+async def log_of_training(app: FastAPI, folder: RunFolder) -> Path:
+    """Of the job that trained the run, as the queue knows it."""
+    parts, now = app.state.parts, datetime.now(UTC)
+    job = JobFolder(app.state.settings.root / "jobs" / secrets.token_hex(16))
+    job.path.mkdir(parents=True)
+    async with parts.store.begin() as connection:
+        user = (await connection.execute(select(users.c.id))).scalars().first()
+        await connection.execute(
+            insert(jobs).values(
+                id=job.id,
+                workspace_id=parts.identity.workspace_id,
+                user_id=user,
+                number=10_000,
+                kind="train",
+                run_id=folder.id,
+                args={},
+                args_hash="0" * 64,
+                pool="device",
+                state="done",
+                created_at=now,
+                ended_at=now,
+            )
+        )
+    return job.log
 
 
 async def listed(app: FastAPI, *folders: RunFolder) -> None:
@@ -380,5 +412,6 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
     ]
     assert lines[3].startswith("Warning: look into ") and str(root) not in lines[3]
     await ann.should_not_see(words.PROGRAM_LOG_TEXT)
-    folder.log.write_text("a fault of a program\n")
+    written = await log_of_training(app, folder)
+    written.write_text("a fault of a program\n")
     await until(ann, "a fault of a program")

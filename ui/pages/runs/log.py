@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from nicegui import ui
 
-from gemma_keras_tune.run_folder import RunFolder
-
+from ...api.run_rows import log_of
 from ...api.text_files import end_of
 from ...identity.access import Action
+from ...identity.refusals import NotFound
 from ...live.run_state import RunState
 from ...reader import Reader
 from ...words import runs as words
@@ -30,13 +31,13 @@ class Log:
 
     Args:
         visit: The open page.
-        folder: The run's folder.
+        run_id: The run's.
         state: How the run stands.
         file_name: What people call the file that the run learns from.
     """
 
-    def __init__(self, visit: Visit, folder: RunFolder, state: RunState, file_name: str) -> None:
-        self._visit, self._folder, self._file_name = visit, folder, file_name
+    def __init__(self, visit: Visit, run_id: str, state: RunState, file_name: str) -> None:
+        self._visit, self._run_id, self._file_name = visit, run_id, file_name
         self._newest: object = None
         with card(words.LOG):
             self._events = _Lines().mark("log")
@@ -61,8 +62,12 @@ class Log:
         self._events.text = self._visit.without_paths("\n".join(lines)) or words.NO_LOG
 
     async def _look(self) -> None:
-        await self._visit.asked_now(Action.DOWNLOAD)
-        shown = self._visit.without_paths(await asyncio.to_thread(_last_lines, self._folder))
+        asked = await self._visit.asked_now(Action.DOWNLOAD)
+        try:
+            log = await log_of(asked.rows, asked.root, self._run_id)
+        except NotFound:
+            return  # no job of this server trained it
+        shown = self._visit.without_paths(await asyncio.to_thread(_last_lines, log))
         if self._written.text != shown:
             self._written.text = shown
             self._programs.set_visibility(bool(shown.strip()))
@@ -82,9 +87,9 @@ class _Lines(ui.element, component="../log_text.js"):
         self.update()
 
 
-def _last_lines(folder: RunFolder) -> str:
+def _last_lines(log: Path) -> str:
     try:
-        return "\n".join(end_of(folder.log).splitlines()[-_LINES:])
+        return "\n".join(end_of(log).splitlines()[-_LINES:])
     except FileNotFoundError:
         return ""
 

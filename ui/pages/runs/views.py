@@ -271,7 +271,7 @@ class Views:
         show_recipe(self._visit, self._folder, self._recipe)
 
     def _log(self) -> None:
-        self._events = Log(self._visit, self._folder, self._state, self._file_name)
+        self._events = Log(self._visit, self._folder.id, self._state, self._file_name)
 
 
 def _trend_in_words(live: LiveRun) -> str:
