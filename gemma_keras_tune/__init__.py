@@ -17,6 +17,14 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "Adapters": "model.lora",
     "Artifact": "exporters.artifact",
+    "CheckpointError": "errors",
+    "DataError": "errors",
+    "ExportError": "errors",
+    "ModelError": "errors",
+    "OutOfMemory": "errors",
+    "RecipeError": "errors",
+    "StoppedWithCheckpoint": "errors",
+    "Turn": "text.turns",
     "MeshShape": "model.mesh",
     "Model": "model.value",
     "Recipe": "recipe",
@@ -36,6 +44,7 @@ _HOME_OF = {
     "plan": "planning.make",
     "run": "pipeline",
     "train": "training.train",
+    "turns_as_trained": "text.as_trained",
     "with_adapter": "starting_point",
 }
 
@@ -45,7 +54,16 @@ if TYPE_CHECKING:
     from .after_training import answer_table
     from .data.check import check_data
     from .data.examples import load_examples
-    from .errors import TuneError
+    from .errors import (
+        CheckpointError,
+        DataError,
+        ExportError,
+        ModelError,
+        OutOfMemory,
+        RecipeError,
+        StoppedWithCheckpoint,
+        TuneError,
+    )
     from .evaluation.generate import generate
     from .evaluation.report import evaluate
     from .exporters.artifact import Artifact, export
@@ -60,6 +78,8 @@ if TYPE_CHECKING:
     from .recipe_files import load_recipe
     from .run_outputs import load_run
     from .starting_point import with_adapter
+    from .text.as_trained import turns_as_trained
+    from .text.turns import Turn
     from .training.loop import TrainResult
     from .training.train import train
 

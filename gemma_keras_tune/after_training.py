@@ -22,7 +22,7 @@ from .exporters.artifact import Artifact, export, refuse_stranger
 from .exporters.consumer import need_consumer
 from .recipe import ASKED_PART, ExportRecipe, Recipe
 from .recipe_files import load_recipe, parse_recipe
-from .run_folder import RunFolder
+from .run_folder import RunFolder, data_root, find_run
 from .run_outputs import keep_report, load_run, need_adapter, with_changes
 from .run_result import read_lineage, read_report
 from .stages import OnEvent
@@ -80,7 +80,7 @@ def answer_table(
     UTF-8 with a byte-order mark and with decimal commas where the table has them, JSONL as JSONL.
 
     Args:
-        run_dir: The run's folder.
+        run_dir: The run's folder, its id, the start of it, its name, or `latest`.
         table: A CSV or JSONL file; it is read as data sets are, but refused if any row of it can't
             be read.
         out: The file that gets all of it, whole or not at all; an older one is replaced.
@@ -96,14 +96,14 @@ def answer_table(
 
     Raises:
         ValueError: If `doubt_below` isn't between 0 and 1.
-        TuneError: `RUN_UNTRAINED`, `TABLE_TASK`, `DOUBT_NEEDS_LABELS`, `OUT_IS_TABLE`,
-            `ANSWERS_FILE`.
+        TuneError: `RUN_NOT_FOUND`, `RUN_AMBIGUOUS`, `RUN_UNTRAINED`, `TABLE_TASK`,
+            `DOUBT_NEEDS_LABELS`, `OUT_IS_TABLE`, `ANSWERS_FILE`.
         RecipeError: If `delimiter` is none.
         DataError: `MISSING_COLUMN`, `OUT_FORMAT`; or if the table can't be read.
         ModelError: If the model can't be read, or `LOSS_NOT_FINITE`.
         OutOfMemory: If there isn't enough memory.
     """
-    folder, source, target = RunFolder(Path(run_dir)), Path(table), Path(out)
+    folder, source, target = find_run(data_root(), str(run_dir)), Path(table), Path(out)
     need_adapter(folder)
     recipe = load_recipe(folder.recipe_json)
     asked = column or recipe.data.column(_asked_part(recipe))
@@ -112,6 +112,7 @@ def answer_table(
         raise TuneError(
             f"{out} is the table itself. Name another file for the answers.", code="OUT_IS_TABLE"
         )
+    _check_place(target)
     reading = {"encoding": encoding, "delimiter": delimiter}
     values = {"name": "table", "data": {"path": str(source), "task": "text", **reading}}
     parse_recipe(values, where="The table")  # checks them as a recipe's
@@ -260,6 +261,21 @@ def _check_doubt(recipe: Recipe, below: float | None) -> None:
             f"The run writes its answers (the task {recipe.data.task!r}), and only labels come "
             "with a confidence. Leave out --doubt-below.",
             code="DOUBT_NEEDS_LABELS",
+        )
+
+
+def _check_place(out: Path) -> None:
+    """Refuse, before anything is computed, a file that couldn't be written in the end.
+
+    Raises:
+        TuneError: `ANSWERS_FILE`.
+    """
+    if out.is_dir():
+        raise TuneError(f"{out} is a folder. Name a file for the answers.", code="ANSWERS_FILE")
+    if not out.parent.is_dir():
+        raise TuneError(
+            f"{out}: the folder {out.parent} isn't there. Make it, or choose another place.",
+            code="ANSWERS_FILE",
         )
 
 

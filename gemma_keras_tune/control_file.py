@@ -25,6 +25,7 @@ from .errors import RecipeError, TuneError
 from .event_types import RunEnded
 from .events import last_record
 from .recipe import TrainRecipe
+from .run_folder import resume_command
 from .writing import WorkFolder, current_writer
 
 COMMANDS: Mapping[str, str] = {
@@ -261,4 +262,4 @@ def _not_running(folder: WorkFolder) -> str:
     said = f"No process works on the {folder.what} {folder.id} now, so nobody would obey."
     if folder.what != "run":
         return said
-    return f"{said} Go on with it first: gemma-keras-tune resume {folder.id}"
+    return f"{said} Go on with it first: {resume_command(folder)}"

@@ -15,7 +15,7 @@ from . import peers
 from .control_inbox import Inbox
 from .data.examples import Split, load_examples
 from .data.parts import tokenize_parts
-from .errors import StoppedWithCheckpoint
+from .errors import StoppedWithCheckpoint, TuneError
 from .evaluation.watching import make_answer, make_measure_labels
 from .events import Event, EventWriter, Note, RunStarted, Warned
 from .exporters.artifact import export
@@ -68,10 +68,12 @@ def run(
 
     Raises:
         StoppedWithCheckpoint: After SIGTERM or SIGINT, once a checkpoint is saved.
-        TuneError: `PLAN_DOES_NOT_FIT`, before anything starts; what the stages raise, and then
-            the last event says so too.
+        TuneError: `RUN_FOLDER` or `PLAN_DOES_NOT_FIT`, before anything starts; what the stages
+            raise, and then the last event says so too.
     """
     folder = RunFolder(Path(run_dir).resolve())
+    if folder.path.exists() and not folder.path.is_dir():
+        raise TuneError(f"{run_dir} is a file. Name a folder for the run.", code="RUN_FOLDER")
     recipe = with_adapters_settings(recipe, kept=folder.starting_adapter)
     for item in recipe.export:
         need_consumer(item.format)  # better now than after hours of training

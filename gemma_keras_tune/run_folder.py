@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 import unicodedata
 from contextlib import suppress
@@ -172,6 +173,13 @@ def find_run(
                 code="RUN_AMBIGUOUS",
             )
     raise TuneError(_not_found(root, name_or_path, path=path, runs=runs), code="RUN_NOT_FOUND")
+
+
+def resume_command(folder: WorkFolder) -> str:
+    """The command line that goes on with a run, from whatever folder it is given."""
+    path = folder.path.resolve()
+    is_known = path.parent == (data_root() / "runs").resolve()
+    return shlex.join(["gemma-keras-tune", "resume", folder.id if is_known else str(path)])
 
 
 def _runs(root: str | os.PathLike[str]) -> list[RunFolder]:

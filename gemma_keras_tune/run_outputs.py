@@ -20,7 +20,7 @@ from .model.lora import load_adapter, save_adapter
 from .model.value import Model
 from .recipe import Recipe
 from .recipe_files import load_recipe
-from .run_folder import RunFolder
+from .run_folder import RunFolder, data_root, find_run, resume_command
 from .stages import OnEvent
 from .starting_point import adapter_sha256
 from .training.changes import Changes, from_events
@@ -29,11 +29,15 @@ from .training.changes import Changes, from_events
 def load_run(run_dir: str | Path) -> tuple[Recipe, Model]:
     """The recipe of a run and its trained model, adapters live beside the base weights.
 
+    Args:
+        run_dir: The run's folder, its id, the start of it, its name, or `latest`.
+
     Raises:
-        TuneError: `RUN_UNTRAINED` if its training has not finished.
+        TuneError: `RUN_NOT_FOUND`, `RUN_AMBIGUOUS`; `RUN_UNTRAINED` if its training has not
+            finished.
         ModelError: If the base model or the adapter can't be read.
     """
-    folder = RunFolder(Path(run_dir))
+    folder = find_run(data_root(), str(run_dir))
     need_adapter(folder)
     recipe = load_recipe(folder.recipe_json)
     base = load_model(recipe.model)
@@ -49,7 +53,7 @@ def need_adapter(folder: RunFolder) -> None:
     if not folder.adapter.is_dir():
         raise TuneError(
             f"The run {folder.id} has no trained adapter yet. "
-            f"Finish it with: gemma-keras-tune resume {folder.id}",
+            f"Finish it with: {resume_command(folder)}",
             code="RUN_UNTRAINED",
         )
 
@@ -69,7 +73,7 @@ def recipe_kept(folder: RunFolder, recipe: Recipe) -> Iterator[tuple[str, ...]]:
     if kept is not None and not kept.gives_the_same_as(recipe):
         raise RecipeError(
             f"{folder.path} is a run with other settings. Give the new run a folder of its own, "
-            f"or go on with the old one: gemma-keras-tune resume {folder.id}",
+            f"or go on with the old one: {resume_command(folder)}",
             code="RUN_OTHER_RECIPE",
         )
     if kept != recipe:

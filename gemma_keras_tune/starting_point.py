@@ -14,7 +14,7 @@ from .errors import ModelError, TuneError
 from .model.adapter_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_settings
 from .model.value import Model
 from .recipe import Recipe
-from .run_folder import RunFolder, data_root, find_run
+from .run_folder import RunFolder, data_root, find_run, resume_command
 
 if TYPE_CHECKING:
     from .model.lora import Adapters
@@ -106,19 +106,25 @@ def adapter_folder(name: str) -> Path:
 
     Raises:
         ModelError: `ADAPTER_NOT_FOUND`.
+        TuneError: `RUN_AMBIGUOUS`.
     """
     given = Path(name).expanduser()
     if _is_adapter(given):
         return given.resolve()
-    with suppress(TuneError):
-        found = find_run(data_root(), name).adapter
-        if _is_adapter(found):
-            return found.resolve()
-    raise ModelError(
-        f"The adapter {name!r} is neither a run whose training has finished nor a folder with "
-        f"{ADAPTER_CONFIG}. `gemma-keras-tune runs` lists the runs.",
-        code="ADAPTER_NOT_FOUND",
-    )
+    wanted = f"The adapter {name!r} is neither a run nor a folder with {ADAPTER_CONFIG}."
+    try:
+        run = find_run(data_root(), name)
+    except TuneError as error:
+        if error.code == "RUN_AMBIGUOUS":
+            raise
+        raise ModelError(f"{wanted} {error}", code="ADAPTER_NOT_FOUND") from error
+    if not _is_adapter(run.adapter):
+        raise ModelError(
+            f"The adapter {name!r} is not there yet: the training of that run hasn't finished. "
+            f"Finish it with: {resume_command(run)}",
+            code="ADAPTER_NOT_FOUND",
+        )
+    return run.adapter.resolve()
 
 
 def _is_adapter(folder: Path | None) -> bool:

@@ -170,7 +170,7 @@ def test_a_run_that_is_done_or_that_nobody_works_on_is_refused(tmp_path: Path) -
     with EventWriter(run.events, 1) as events:
         events(RunEnded(status="stopped"))
     result = call("control", run.path, "pause")
-    assert result.exit_code == 2 and f"resume {run.id}" in result.stderr
+    assert result.exit_code == 2 and f"resume {run.path}" in result.stderr
     with EventWriter(run.events, 2) as events:
         events(RunEnded(status="done"))
     result = call("control", run.path, "pause")

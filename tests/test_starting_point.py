@@ -113,6 +113,26 @@ def test_a_run_that_can_not_say_what_it_was_trained_beside_is_no_start(
     assert raised.value.code == "ADAPTER_FILE"
 
 
+def test_a_name_that_two_runs_have_is_no_start(recipe: Recipe, tmp_path: Path) -> None:
+    for stamp in ("20261130-120000-001", "20261130-120000-002"):
+        folder = tmp_path / "home" / "runs" / f"{stamp}-mine"
+        folder.mkdir(parents=True)
+        (folder / "recipe.json").write_text(recipe.to_json())
+    with pytest.raises(TuneError, match="any of 2 runs") as raised:
+        run_of(with_adapter_of(recipe, "mine"), tmp_path, "third")
+    assert raised.value.code == "RUN_AMBIGUOUS"
+    with pytest.raises(ModelError, match="hasn't finished. Finish it with") as raised:
+        run_of(with_adapter_of(recipe, "20261130-120000-001"), tmp_path, "third")
+    assert raised.value.code == "ADAPTER_NOT_FOUND"
+
+
+def test_a_run_is_no_file(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("")
+    with pytest.raises(TuneError, match="is a file. Name a folder") as raised:
+        gkt.run(recipe, tmp_path / "rows.txt")
+    assert raised.value.code == "RUN_FOLDER"
+
+
 @pytest.mark.parametrize("name", ["nothing", "second"])
 def test_what_is_no_adapter_is_named_before_anything_starts(
     recipe: Recipe, tmp_path: Path, name: str

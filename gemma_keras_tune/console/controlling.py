@@ -11,7 +11,7 @@ from ..control_file import send_to
 from ..errors import RecipeError, TuneError
 from ..events import ControlApplied, ControlRefused, Sample, last_record, read_events
 from ..recipe_files import parse_assignments
-from ..run_folder import RunFolder, current_writer
+from ..run_folder import RunFolder, current_writer, resume_command
 from . import screen
 from .sources import run_argument
 
@@ -110,7 +110,7 @@ def _wait(folder: RunFolder, sent: str, *, after_seq: int, wait_s: float) -> Out
         if not is_alive:
             raise TuneError(
                 f"The process of the run {folder.id} ended before it could answer. "
-                f"Go on with it first: gemma-keras-tune resume {folder.id}",
+                f"Go on with it first: {resume_command(folder)}",
                 code="NOT_RUNNING",
             )
         if time.monotonic() >= deadline:

@@ -63,8 +63,9 @@ def continue_run(
             from ..pipeline import run
 
             run(recipe, folder.path, on_event=view, ignore_plan=ignore_plan)
-    except TuneError:
-        if _kept_something(folder):
+    except TuneError as error:
+        was_refused = error.code in ("RUN_OTHER_RECIPE", "RUN_LOCKED")  # it is somebody else's work
+        if _kept_something(folder) and not was_refused:
             said = f"What was done is kept. Once the following is mended, {again}"
             screen.say(screen.err(), screen.text(said))
         raise

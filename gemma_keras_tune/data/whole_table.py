@@ -161,11 +161,11 @@ def check_name(table: WholeTable, out: Path) -> None:
     Raises:
         DataError: `OUT_FORMAT`.
     """
-    named = SUFFIXES.get(out.suffix.lower(), table.format)
-    if named != table.format:
+    suffix = out.suffix.lower()
+    if suffix not in ("", ".txt") and SUFFIXES.get(suffix) != table.format:
         raise DataError(
             f"The table is {table.format.upper()}, and so will be what comes of it; "
-            f"{out.name} is a name for {named.upper()}. Choose a name that ends in "
+            f"{out.name} is a name for something else. Choose a name that ends in "
             f".{table.format}.",
             code="OUT_FORMAT",
         )

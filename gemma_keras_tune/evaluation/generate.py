@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -222,18 +223,22 @@ def _prompt_ids(model: Model, prompt: Prompt, place: int) -> tuple[int, ...]:
         DataError: If the template refuses it, or it leaves no room for an answer.
     """
     config = model.config
-    if isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], Turn)):
+    is_turns = isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Turn)
+    if isinstance(prompt, str) or is_turns:
         turns: Any = [Turn("user", prompt)] if isinstance(prompt, str) else prompt
         try:
             ids = model.template.render(turns, add_generation_prompt=True).ids
         except DataError as error:
             raise DataError(f"Prompt {place + 1}: {error}", code=error.code) from error
     else:  # neither text nor turns: token ids, which the type checker can't see
-        ids = tuple(int(token) for token in prompt)  # type: ignore[arg-type]
+        try:
+            ids = tuple(map(operator.index, prompt))  # type: ignore[arg-type]
+        except TypeError:
+            ids = ()
         if not ids or min(ids) < 0 or max(ids) >= config.vocab_size:
             raise ValueError(
-                f"prompts[{place}] must be a text, turns, or at least one token id within "
-                f"0..{config.vocab_size - 1}"
+                f"prompts[{place}] must be a text, some `gemma_keras_tune.Turn`, or at least one "
+                f"token id within 0..{config.vocab_size - 1}"
             )
     if len(ids) >= config.max_positions:
         raise DataError(

@@ -10,9 +10,16 @@ from .turns import Turn
 
 
 def turns_as_trained(recipe: DataRecipe, prompt: str) -> list[Turn]:
-    """The prompt within the text that the recipe puts around every prompt.
+    """The prompt within the text that the recipe puts around every prompt, for `generate`.
 
     Where texts were learned that stand in no turn, it is the beginning of one.
+
+    Args:
+        recipe: What the model was trained on: a recipe's section `data`.
+        prompt: The question, as a row of the table would have it.
+
+    Raises:
+        Nothing: What can't be asked is refused by `generate`.
     """
     if recipe.task == "text":
         return [Turn("text", prompt)]

@@ -203,7 +203,7 @@ def test_a_text_in_place_of_a_list_is_refused(model):
         generate(model, "hello")
 
 
-@pytest.mark.parametrize("prompt", [(), (5, 512), (-1,)])
+@pytest.mark.parametrize("prompt", [(), (5, 512), (-1,), None, (2.5,), [{"role": "user"}]])
 def test_ids_outside_the_vocabulary_are_refused(model, prompt):
     with pytest.raises(ValueError, match=r"prompts\[1\] must be .* within 0\.\.511"):
         generate(model, ["hello", prompt])
