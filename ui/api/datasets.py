@@ -27,7 +27,7 @@ from .job_args import real_args
 from .job_views import JobWhole, ResultView
 from .jobs import find, result_of, whole
 from .naming import Names
-from .pages import Limit, Listed, Offset, Sort, order
+from .pages import ONLY_KNOWN, Limit, Listed, Offset, Sort, order
 from .problems import PREFIX, REFUSALS
 from .submitting import Wanted, submit
 
@@ -110,7 +110,7 @@ class Look(BaseModel):
     """How long to wait for the answer, in seconds; what takes longer is answered as a job."""
 
 
-@router.get("")
+@router.get("", dependencies=ONLY_KNOWN)
 async def list_datasets(
     asked: May,
     limit: Limit = 50,

@@ -21,7 +21,7 @@ from .asking import Ask, Asking, to
 from .job_args import real_args
 from .job_views import JobView, JobWhole, Kind, NewJob, Priority, ResultView
 from .naming import Names, Shown
-from .pages import Limit, Listed, Offset, Sort, order
+from .pages import ONLY_KNOWN, Limit, Listed, Offset, Sort, order
 from .problems import PREFIX, REFUSALS
 from .recipes_given import check_recipe
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
@@ -82,7 +82,7 @@ async def submit_job(asked: Ask, new: NewJob, response: Response, key: Key = Non
     return whole(job, asked)
 
 
-@router.get("")
+@router.get("", dependencies=ONLY_KNOWN)
 async def list_jobs(
     asked: May,
     limit: Limit = 50,

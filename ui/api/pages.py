@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Generic, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel
+
+from gemma_keras_tune.errors import TuneError
 
 Item = TypeVar("Item")
 
@@ -27,6 +30,27 @@ class Listed(BaseModel, Generic[Item]):
     """What is on this page."""
     total: int
     """How many there are on all pages."""
+
+
+def _only_known(request: Request) -> None:
+    """Refuses what the route of a list doesn't know: with a misspelt filter it would list all.
+
+    Raises:
+        TuneError: `UNKNOWN_FIELD`.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise TuneError(
+                f"This list can't be asked for {name[:40]!r}; it takes {', '.join(known)}.{hint}",
+                code="UNKNOWN_FIELD",
+            )
+
+
+ONLY_KNOWN = [Depends(_only_known)]
+"""What the route of a list depends on."""
 
 
 def order(sort: str) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from ..identity.access import Action
 from ..identity.vault import LONGEST_BYTES, SecretInfo
 from ..store.tables import audit
 from .asking import Asking, to
-from .pages import Limit, Listed, Offset, Sort, order
+from .pages import ONLY_KNOWN, Limit, Listed, Offset, Sort, order
 from .problems import PREFIX, REFUSALS
 
 router = APIRouter(prefix=PREFIX, tags=["records"], responses={**REFUSALS})
@@ -87,7 +87,7 @@ async def delete_secret(
     await asked.identity.vault.delete(asked.principal, secret_name)
 
 
-@router.get("/audit")
+@router.get("/audit", dependencies=ONLY_KNOWN)
 async def list_audit(
     asked: Annotated[Asking, Depends(to(Action.VIEW_AUDIT))],
     limit: Limit = 50,

@@ -24,7 +24,7 @@ from ..identity.refusals import not_found
 from ..store.tables import runs
 from .asking import Asking, to
 from .naming import Shown
-from .pages import Limit, Listed, Offset, Sort
+from .pages import ONLY_KNOWN, Limit, Listed, Offset, Sort
 from .problems import PREFIX, REFUSALS
 from .run_rows import folder_of, has_unfinished_job, job_on_run, log_of, run_row, runs_page
 from .streams import STREAM, After, Follow, LastEventId, Stream, View, event_stream
@@ -142,7 +142,13 @@ class NewRunFolder(BaseModel):
     """Its whole path on the server."""
 
 
-@router.get("")
+_NOT_YET = {
+    "queued": "waits for its turn; send the command once it works.",
+    "paused": "is paused; resume the job first.",
+}
+
+
+@router.get("", dependencies=ONLY_KNOWN)
 async def list_runs(
     asked: May,
     limit: Limit = 50,
@@ -213,6 +219,11 @@ async def delete_run(asked: MayDelete, run_id: RunId) -> None:
 async def control_run(asked: MaySteer, run_id: RunId, new: NewCommand) -> CommandSent:
     """Sends a command to a run that is at work; its events say when it took effect."""
     await run_row(asked.rows, run_id)
+    job = await job_on_run(asked.rows, run_id)
+    if job is not None and job.state in _NOT_YET:
+        raise TuneError(
+            f"The run's job {job.id} {_NOT_YET[job.state]} Or cancel the job.", code="NOT_RUNNING"
+        )
     sent = await asyncio.to_thread(
         send_to,
         folder_of(asked.root, run_id),

@@ -301,6 +301,24 @@ async def test_an_artifact_is_deleted_but_not_while_somebody_writes(world):
     assert (await world.ask("viewer", "GET", f"/runs/{run.id}/artifacts")).json() == []
 
 
+@pytest.mark.parametrize("state", ["queued", "paused"])
+async def test_a_command_to_a_run_whose_job_does_not_work_names_the_job(world, monkeypatch, state):
+    monkeypatch.setattr(world.parts.supervisor, "slots", {})  # no job starts
+    run = await a_run(world)
+    editor = world.people["editor"].user_id
+    job = await world.job(world.here, editor, kind="train", run=run.id, state=state)
+    got = await world.ask("editor", "POST", f"/runs/{run.id}/control", {"command": "pause"})
+    assert (got.status_code, got.json()["code"]) == (409, "NOT_RUNNING")
+    assert job in got.text and "gemma-keras-tune" not in got.text
+
+
+async def test_a_misspelt_filter_does_not_list_everything(world):
+    for path, near in (("/runs?stat=done", "state"), ("/jobs?knd=data", "kind")):
+        got = await world.ask("viewer", "GET", path)
+        assert (got.status_code, got.json()["code"]) == (422, "UNKNOWN_FIELD")
+        assert f"Did you mean {near}?" in got.text
+
+
 async def test_a_log_is_a_text_file_without_paths(world):
     run = await a_run(world)
     missing = await world.ask("viewer", "GET", f"/runs/{run.id}/log")
