@@ -105,3 +105,20 @@ def need(module: str, *, extra: str) -> ModuleType:
             f'Install it with: pip install "gemma-keras-tune[{extra}]"',
             code="MISSING_EXTRA",
         ) from error
+
+
+def expect(name: str, value: object, kind: type, *, such_as: str) -> None:
+    """Refuses a mistake in a program: a value of another kind where one looks like the other.
+
+    Args:
+        name: What the caller calls it.
+        value: What was given.
+        kind: What is needed.
+        such_as: Where a caller has one.
+
+    Raises:
+        TypeError: If it is of another kind.
+    """
+    if not isinstance(value, kind):
+        given = type(value).__name__
+        raise TypeError(f"{name} must be of type {kind.__name__}, such as {such_as}, not {given}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RecipeError
+from ..errors import RecipeError, expect
 from ..recipe import DataRecipe
 from ..text.turns import Turn
 from .findings import Finding, Notes, fatal, finding, finding_about, place, raise_errors
@@ -120,7 +120,9 @@ def load_examples(recipe: DataRecipe) -> Examples:
         RecipeError: `SETTING_NOT_USED`, if the recipe asks for what its task doesn't do.
         TuneError: `NEEDS_SPACE` or `SCRATCH_FOLDER`, if the rows are too many for memory and the
             disk doesn't take them.
+        TypeError: If `recipe` is another part of a recipe, or all of it.
     """
+    expect("recipe", recipe, DataRecipe, such_as="recipe.data")
     examples = examine(recipe)
     raise_errors(examples.findings)
     return examples

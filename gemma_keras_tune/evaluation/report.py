@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from ..data.examples import Split
-from ..errors import TuneError
+from ..errors import TuneError, expect
 from ..event_types import Warned
 from ..model.value import Model
 from ..out_of_memory import told_of_memory
@@ -60,8 +60,12 @@ def evaluate(
         TuneError: `PREDICTIONS_FILE`, if the file can't be written.
         OutOfMemory: If there isn't enough memory for so many rows at once.
         ValueError: If the base model has another tokenizer or template.
+        TypeError: If the model, the rows or the recipe are more than the part that is needed.
     """
     recipe = EvaluateRecipe() if recipe is None else recipe
+    expect("model", model, Model, such_as="train(...).model")
+    expect("examples", examples, Split, such_as="load_examples(...).test")
+    expect("recipe", recipe, EvaluateRecipe, such_as="recipe.evaluate")
     models = [model] if base is None else [model, base]
     if base is not None and not _same_language(model, base):
         raise ValueError("base must have the model's tokenizer and template")

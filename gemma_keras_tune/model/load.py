@@ -14,7 +14,7 @@ import numpy as np
 
 from ..catalogue import DEMO, find, nearest, why_not
 from ..durable import sha256_file
-from ..errors import ModelError
+from ..errors import ModelError, expect
 from ..out_of_memory import told_of_memory
 from ..recipe import ModelRecipe
 from ..text.template import Template, template_for
@@ -83,7 +83,9 @@ def load_model(
             `MESH_SHAPE` if the mesh doesn't fit it.
         OutOfMemory: If there isn't enough memory for its weights.
         MissingExtraError: If it needs a package that isn't installed.
+        TypeError: If `recipe` is another part of a recipe, or all of it.
     """
+    expect("recipe", recipe, ModelRecipe, such_as="recipe.model")
     opened = _open(recipe.preset)
     template = _template(opened, recipe)
     devices = None if mesh is None else _mesh_for(opened.config, mesh)

@@ -11,6 +11,7 @@ from ..control_inbox import Inbox
 from ..data.examples import Split
 from ..data.parts import tokenize_split
 from ..data.tokenize import TokenSet
+from ..errors import expect
 from ..events import Note, Warned
 from ..model.mesh import MODEL
 from ..model.paths import attention_path
@@ -65,7 +66,12 @@ def train(
         StoppedWithCheckpoint: After `should_stop`, once the checkpoint is saved.
         TuneError: `LOSS_NAN` if the loss or the gradient is no number; `OUT_OF_MEMORY`; where
             several processes train together also `PEER_LOST` and `PEERS_DIFFER`.
+        TypeError: If the rows, or the recipe, are more than the part that is needed.
     """
+    expect("examples", examples, Split, such_as="load_examples(...).train")
+    expect("recipe", recipe, TrainRecipe, such_as="recipe.train")
+    if validation is not None:
+        expect("validation", validation, Split, such_as="load_examples(...).validation")
     tell = on_event or (lambda event: None)
     if recipe.sample_every_steps and answer is None:
         text = "train.sample_prompts are not asked: train() was given no function `answer`."
