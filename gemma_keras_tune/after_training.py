@@ -330,6 +330,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        why = "it is a file" if path.is_file() else error.strerror or error
         raise TuneError(
-            f"{path} can't be made: {error}. Name another folder with --out.", code="OUT_FOLDER"
+            f"{path} can't be made: {why}. Name another folder with --out.", code="OUT_FOLDER"
         ) from error

@@ -206,7 +206,7 @@ class Load(_Event):
 
 
 class RunEnded(_Event):
-    """An attempt ended: done, stopped with a checkpoint, or failed with a code."""
+    """An attempt ended: done, stopped with a checkpoint (then with its step), or failed."""
 
     kind: Literal["run_ended"] = "run_ended"
     status: Literal["done", "stopped", "failed"]

@@ -175,7 +175,8 @@ def _check_order(turns: tuple[Turn, ...]) -> None:
         expected = "model" if index % 2 else "user"
         if role != expected:
             number = index + 1 + len(turns) - len(talk)
-            raise RowFault("ROLE_ORDER", f"Message {number} is {role!r} where {expected!r} is due.")
+            due, given = ("assistant" if one == "model" else one for one in (expected, role))
+            raise RowFault("ROLE_ORDER", f"Message {number} is {given!r} where {due!r} is due.")
     if talk[-1] != "model":
         raise RowFault("NO_ANSWER", "The last message is the user's: there is no answer to learn.")
 

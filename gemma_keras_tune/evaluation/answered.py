@@ -52,7 +52,8 @@ class TableAnswer:
         asked: What stands in the column that is read, as text.
         answer: The label or the written answer; None where the row could not be answered.
         confidence: Probability of the label among the labels; None without labels.
-        is_doubtful: Whether the confidence is below the bound that was asked for.
+        is_doubtful: Whether the confidence is below the bound that was asked for; None without a
+            bound or a confidence.
         remark: Why there is no answer, or what was cut off; else empty.
         code: The same for programs: why there is no answer; else empty.
     """
@@ -61,7 +62,7 @@ class TableAnswer:
     asked: str
     answer: str | None = None
     confidence: float | None = None
-    is_doubtful: bool = False
+    is_doubtful: bool | None = None
     remark: str = ""
     code: str = ""
 
@@ -285,11 +286,11 @@ class _Answering:
             raise not_finite(f"line {row.line}")
         return confidence
 
-    def _is_doubtful(self, confidence: float | None) -> bool:
+    def _is_doubtful(self, confidence: float | None) -> bool | None:
         """Whether the confidence, as the file has it, is below the bound."""
         below = self._how.doubt_below
         if below is None or confidence is None:
-            return False
+            return None
         is_doubtful = round(confidence, _DIGITS) < below
         self.doubtful += is_doubtful
         return is_doubtful
@@ -320,7 +321,7 @@ def _cells(one: TableAnswer, how: HowToAnswer) -> tuple[Cell, ...]:
     sure = None if one.confidence is None else round(one.confidence, _DIGITS)
     if how.doubt_below is None:
         return one.answer, sure, one.remark
-    return one.answer, sure, None if sure is None else one.is_doubtful, one.remark
+    return one.answer, sure, one.is_doubtful, one.remark
 
 
 def _as_text(value: Any) -> str:

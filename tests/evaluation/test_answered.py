@@ -167,7 +167,8 @@ def test_row_34_cells_come_back_as_they_were_and_formulas_are_not_computed(model
 
 def test_answers_below_the_bound_are_marked_and_counted(model, tmp_path):
     table = write_csv(tmp_path / "t.csv", [["text"], *([text] for text in TEXTS), [" "]])
-    _, plain = answered(model, table, tmp_path / "plain.csv")
+    without, plain = answered(model, table, tmp_path / "plain.csv")
+    assert {one["is_doubtful"] for one in without.to_json()["first"]} == {None}
     sure = [float(row["confidence"]) for row in plain[:-1]]
     bound = sorted(sure)[2]  # two of five are below it, and one is the bound itself
     found, rows = answered(model, table, tmp_path / "out.csv", doubt_below=bound)
