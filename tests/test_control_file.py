@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import math
 import threading
 from collections.abc import Iterator
@@ -154,7 +155,7 @@ def test_a_command_that_a_full_disk_refused_is_not_there(
 
 
 def test_a_run_that_nobody_works_on_is_refused_and_told_how_to_resume(run: RunFolder) -> None:
-    with pytest.raises(TuneError, match=f"resume {run.id}") as caught:
+    with pytest.raises(TuneError, match=re.escape(f"resume {run.path.resolve()}")) as caught:
         send_to(run, "pause")
     assert caught.value.code == "NOT_RUNNING"
     with EventWriter(run.events, 1) as events:
