@@ -142,12 +142,6 @@ class NewRunFolder(BaseModel):
     """Its whole path on the server."""
 
 
-_NOT_YET = {
-    "queued": "waits for its turn; send the command once it works.",
-    "paused": "is paused; resume the job first.",
-}
-
-
 @router.get("", dependencies=ONLY_KNOWN)
 async def list_runs(
     asked: May,
@@ -215,23 +209,31 @@ async def delete_run(asked: MayDelete, run_id: RunId) -> None:
     await asked.note("run.deleted", run_id)
 
 
+_NOT_YET = {
+    "queued": "waits for its turn; send the command once it works.",
+    "paused": "is paused; resume the job first.",
+}
+"""What a job says that is to train the run, by its state."""
+
+
 @router.post("/{run_id}/control", status_code=202)
 async def control_run(asked: MaySteer, run_id: RunId, new: NewCommand) -> CommandSent:
     """Sends a command to a run that is at work; its events say when it took effect."""
     await run_row(asked.rows, run_id)
-    job = await job_on_run(asked.rows, run_id)
-    if job is not None and job.state in _NOT_YET:
+    folder, by = folder_of(asked.root, run_id), asked.principal.name
+    try:
+        sent = await asyncio.to_thread(
+            send_to, folder, new.command, key=new.key, value=new.value, by=by
+        )
+    except TuneError as error:
+        job = await job_on_run(asked.rows, run_id)
+        if error.code != "NOT_RUNNING" or job is None or job.kind != "train":
+            raise
+        if job.state not in _NOT_YET:
+            raise
         raise TuneError(
             f"The run's job {job.id} {_NOT_YET[job.state]} Or cancel the job.", code="NOT_RUNNING"
-        )
-    sent = await asyncio.to_thread(
-        send_to,
-        folder_of(asked.root, run_id),
-        new.command,
-        key=new.key,
-        value=new.value,
-        by=asked.principal.name,
-    )
+        ) from error
     await asked.note("run.controlled", run_id, command=new.command, setting=new.key, id=sent)
     return CommandSent(id=sent)
 
