@@ -314,8 +314,8 @@ def _warn_of_learned(recipe: Recipe, rows: Sequence[Example], tell: OnEvent) -> 
     try:
         learned = load_examples(recipe.data).train
     except TuneError as error:
-        said = f"Whether the run learned from some of these rows isn't known: {error}"
-        tell(Warned(code="LEARNED_ROWS", message=said))
+        message = f"Whether the run learned from some of these rows isn't known: {error}"
+        tell(Warned(code="LEARNED_ROWS", message=message))
         return
     both = len(rows_in_common(rows, learned))
     if both:

@@ -111,13 +111,15 @@ def adapter_folder(name: str) -> Path:
     given = Path(name).expanduser()
     if _is_adapter(given):
         return given.resolve()
-    wanted = f"The adapter {name!r} is neither a run nor a folder with {ADAPTER_CONFIG}."
     try:
         run = find_run(data_root(), name)
     except TuneError as error:
         if error.code == "RUN_AMBIGUOUS":
             raise
-        raise ModelError(f"{wanted} {error}", code="ADAPTER_NOT_FOUND") from error
+        raise ModelError(
+            f"The adapter {name!r} is neither a run nor a folder with {ADAPTER_CONFIG}. {error}",
+            code="ADAPTER_NOT_FOUND",
+        ) from error
     if not _is_adapter(run.adapter):
         raise ModelError(
             f"The adapter {name!r} is not there yet: the training of that run hasn't finished. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,33 +20,32 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe.model_validate({"name": "r", "data": values})
 
 
-def test_a_whole_recipe_in_place_of_a_part_is_told(
-    recipe: Recipe, tiny_tokenizer: Tokenizer
-) -> None:
+def test_a_whole_recipe_in_place_of_a_part_is_told(recipe: Any, tiny_tokenizer: Tokenizer) -> None:
     model, rows = tiny_model(tiny_tokenizer), spam_rows(4)
     with pytest.raises(
         TypeError, match=r"must be of type DataRecipe, such as recipe\.data, not Recipe"
     ):
-        gkt.load_examples(recipe)  # type: ignore[arg-type]
+        gkt.load_examples(recipe)
     with pytest.raises(TypeError, match=r"must be of type ModelRecipe, such as recipe\.model"):
-        gkt.load_model(recipe)  # type: ignore[arg-type]
+        gkt.load_model(recipe)
     with pytest.raises(TypeError, match=r"must be of type TrainRecipe, such as recipe\.train"):
-        gkt.train(model, rows, recipe)  # type: ignore[arg-type]
+        gkt.train(model, rows, recipe)
     with pytest.raises(
         TypeError, match=r"must be of type EvaluateRecipe, such as recipe\.evaluate"
     ):
-        gkt.evaluate(model, rows, recipe)  # type: ignore[arg-type]
+        gkt.evaluate(model, rows, recipe)
 
 
 def test_all_examples_in_place_of_a_split_are_told(
     recipe: Recipe, tiny_tokenizer: Tokenizer
 ) -> None:
-    model, examples = tiny_model(tiny_tokenizer), gkt.load_examples(recipe.data)
+    model = tiny_model(tiny_tokenizer)
+    examples: Any = gkt.load_examples(recipe.data)
     with pytest.raises(TypeError, match=r"examples must be of type Split, such as load_examples"):
-        gkt.train(model, examples, TrainRecipe())  # type: ignore[arg-type]
+        gkt.train(model, examples, TrainRecipe())
     with pytest.raises(TypeError, match=r"validation must be of type Split"):
-        gkt.train(model, examples.train, TrainRecipe(), validation=examples)  # type: ignore[arg-type]
+        gkt.train(model, examples.train, TrainRecipe(), validation=examples)
     with pytest.raises(TypeError, match=r"examples must be of type Split"):
-        gkt.evaluate(model, examples)  # type: ignore[arg-type]
+        gkt.evaluate(model, examples)
     with pytest.raises(TypeError, match=r"model must be of type Model, such as train"):
-        gkt.evaluate(examples, examples.test)  # type: ignore[arg-type]
+        gkt.evaluate(examples, examples.test)

@@ -67,7 +67,8 @@ def preview_data(
     Args:
         recipe: The data section.
         template: The model's.
-        rows: How many rows to show; the rest of the file is not touched.
+        rows: How many rows to show; the rest of the file is read only where prompts are shortened,
+            for its labels.
         offset: How many rows to pass over before them.
         lines: Line numbers of the only rows to show; those that can't be used are left out.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 
 from gemma_keras_tune.errors import TuneError
+
+from ..store.workspace import did_you_mean
 
 Item = TypeVar("Item")
 
@@ -41,10 +42,9 @@ def _only_known(request: Request) -> None:
     known = [field.alias for field in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
             raise TuneError(
-                f"This list can't be asked for {name[:40]!r}; it takes {', '.join(known)}.{hint}",
+                f"This list can't be asked for {name[:40]!r}; it takes {', '.join(known)}."
+                f"{did_you_mean(name, known)}",
                 code="UNKNOWN_FIELD",
             )
 

@@ -292,13 +292,18 @@ def _check(table: Table, *clauses: ColumnElement[Any]) -> None:
                 raise ValueError("a condition reaches for more than the table's own columns")
 
 
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence, with a blank before it, about the known name that is nearest; else empty."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
 def _field(table: Table, name: str, allowed: Mapping[Table, tuple[str, ...]]) -> Column[Any]:
     names = allowed[table]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
         raise TuneError(
-            f"There is no field {name[:40]!r} to go by; use one of {', '.join(names)}.{hint}",
+            f"There is no field {name[:40]!r} to go by; use one of {', '.join(names)}."
+            f"{did_you_mean(name, names)}",
             code="UNKNOWN_FIELD",
         )
     return table.c[name]

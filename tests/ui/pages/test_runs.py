@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,10 +62,12 @@ def run_of(app: FastAPI, name: str, *events: Event, **changes: Any) -> RunFolder
     return folder
 
 
-async def log_of_training(app: FastAPI, folder: RunFolder) -> Path:
-    """Of the job that trained the run, as the queue knows it."""
-    parts, now = app.state.parts, datetime.now(UTC)
-    job = JobFolder(app.state.settings.root / "jobs" / secrets.token_hex(16))
+async def known_job(
+    app: FastAPI, run: RunFolder, kind: str, number: int, *, state: str = "done", **args: Any
+) -> JobFolder:
+    """A job on the run that the queue knows, and nobody works on; its folder is empty."""
+    root, parts, now = app.state.settings.root, app.state.parts, datetime.now(UTC)
+    job = JobFolder(root / "jobs" / secrets.token_hex(16))
     job.path.mkdir(parents=True)
     async with parts.store.begin() as connection:
         user = (await connection.execute(select(users.c.id))).scalars().first()
@@ -75,18 +76,19 @@ async def log_of_training(app: FastAPI, folder: RunFolder) -> Path:
                 id=job.id,
                 workspace_id=parts.identity.workspace_id,
                 user_id=user,
-                number=10_000,
-                kind="train",
-                run_id=folder.id,
-                args={},
+                number=number,
+                kind=kind,
+                run_id=run.id,
+                args=args,
                 args_hash="0" * 64,
                 pool="device",
-                state="done",
+                state=state,
                 created_at=now,
-                ended_at=now,
+                started_at=now,
+                ended_at=None if state in ("queued", "running") else now,
             )
         )
-    return job.log
+    return job
 
 
 async def listed(app: FastAPI, *folders: RunFolder) -> None:
@@ -412,6 +414,6 @@ async def test_the_log_says_in_words_what_happened(app: FastAPI, ann: User) -> N
     ]
     assert lines[3].startswith("Warning: look into ") and str(root) not in lines[3]
     await ann.should_not_see(words.PROGRAM_LOG_TEXT)
-    written = await log_of_training(app, folder)
-    written.write_text("a fault of a program\n")
+    trained = await known_job(app, folder, "train", 9_000)
+    trained.log.write_text("a fault of a program\n")
     await until(ann, "a fault of a program")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from nicegui import ui
 from nicegui.testing import User
-from sqlalchemy import insert, select
 
 from gemma_keras_tune.errors import TuneError
 from gemma_keras_tune.event_types import Progress, RunEnded
@@ -20,11 +17,10 @@ from gemma_keras_tune.events import EventWriter
 from gemma_keras_tune.job_folder import JobFolder
 from gemma_keras_tune.run_folder import RunFolder
 from gemma_keras_tune_ui.pages.result import table as page
-from gemma_keras_tune_ui.store.tables import jobs, users
 from gemma_keras_tune_ui.words import data as data_words
 from gemma_keras_tune_ui.words import table as words
 from tests.support.pages import only, until, upload, wait_for
-from tests.ui.pages.test_runs import listed, run_of, table
+from tests.ui.pages.test_runs import known_job, listed, run_of, table
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,31 +37,10 @@ async def answering(
     app: FastAPI, run: RunFolder, number: int, state: str, result: dict[str, Any] | None
 ) -> JobFolder:
     """A job that answers a table with the run, as the queue knows it, and what came of it."""
-    root, parts = app.state.settings.root, app.state.parts
-    job = JobFolder(root / "jobs" / secrets.token_hex(16))
-    job.path.mkdir(parents=True)
+    data = app.state.settings.root / "datasets" / ("0" * 32) / "data.csv"
+    job = await known_job(app, run, "answer", number, state=state, data=str(data))
     if result is not None:
         job.result_json.write_text(json.dumps({"code": "", "message": "", **result}))
-    now = datetime.now(UTC)
-    async with parts.store.begin() as connection:
-        user = (await connection.execute(select(users.c.id))).scalars().first()
-        await connection.execute(
-            insert(jobs).values(
-                id=job.id,
-                workspace_id=parts.identity.workspace_id,
-                user_id=user,
-                number=number,
-                kind="answer",
-                run_id=run.id,
-                args={"data": str(root / "datasets" / ("0" * 32) / "data.csv")},
-                args_hash="0" * 64,
-                pool="device",
-                state=state,
-                created_at=now,
-                started_at=now,
-                ended_at=None if state in ("queued", "running") else now,
-            )
-        )
     return job
 
 
