@@ -312,6 +312,18 @@ async def test_a_command_to_a_run_whose_job_does_not_work_names_the_job(world, m
     assert job in got.text and "gemma-keras-tune" not in got.text
 
 
+async def test_a_job_that_waits_for_a_run_at_work_keeps_no_command_from_it(world, monkeypatch):
+    monkeypatch.setattr(world.parts.supervisor, "slots", {})  # no job starts
+    run = await a_run(world)
+    editor = world.people["editor"].user_id
+    await world.job(world.here, editor, kind="export", run=run.id, state="queued")
+    with open_for_writing(run):
+        got = await world.ask("editor", "POST", f"/runs/{run.id}/control", {"command": "pause"})
+        assert got.status_code == 202, got.text
+    sent, _ = read_commands(run.control)
+    assert [command.command for command in sent] == ["pause"]
+
+
 async def test_a_misspelt_filter_does_not_list_everything(world):
     for path, near in (("/runs?stat=done", "state"), ("/jobs?knd=data", "kind")):
         got = await world.ask("viewer", "GET", path)
